@@ -1,0 +1,38 @@
+//! The end of everything.
+
+use std::time::Duration;
+
+/// How long, how large, how many. Each value is a maximum; none can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the opening of a connection, or the end of the last answer on it, to the last byte of the next request's head.
+    /// An idle kept-alive connection ends with it too.
+    pub header: Duration,
+    /// From the head of a request to the head of its answer; reading the body and the work are inside.
+    pub request: Duration,
+    /// A connection's whole life. At its end it takes no new request and then has `drain` to finish.
+    pub connection: Duration,
+    /// What running requests get after a stop, or at the end of a connection's life.
+    pub drain: Duration,
+    /// Bytes of a request body; more is answered 413.
+    pub body: usize,
+    /// Open connections; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// Streams on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    /// For a service with small requests: the largest honest body, a Rekor entry with an attestation, is well under 1 MiB.
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(15),
+            request: Duration::from_secs(30),
+            connection: Duration::from_mins(10),
+            drain: Duration::from_secs(10),
+            body: 1 << 20,
+            connections: 1024,
+            streams: 128,
+        }
+    }
+}

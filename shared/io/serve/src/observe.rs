@@ -1,0 +1,129 @@
+//! Around every request: an id, a log line, a count, a deadline.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderName, HeaderValue, StatusCode};
+use tracing::Instrument as _;
+
+use crate::problem::{Code, Problem};
+
+/// The header that carries a request's id, in both directions.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id taken from a caller: room for a UUID, a ULID or a trace id.
+const REQUEST_ID_MAX: usize = 64;
+
+/// The id of the request, in its extensions: the caller's if it is short and plain, else one of ours. It finds log lines
+/// again; it is not a secret and proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    fn of(request: &Request) -> Self {
+        let given = request.headers().get(REQUEST_ID).filter(|value| {
+            (1..=REQUEST_ID_MAX).contains(&value.len())
+                && value
+                    .as_bytes()
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+        });
+        Self(given.cloned().unwrap_or_else(next_id))
+    }
+}
+
+/// Unique while the process lives, and most likely beyond: a number of this start, then a count.
+fn next_id() -> HeaderValue {
+    static START: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let text = format!(
+        "{:016x}-{:x}",
+        *START,
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("none"))
+}
+
+/// Only the route's pattern is named: a path or a query may carry a token, and a label of a counter must come from a
+/// small set.
+pub(crate) async fn observe(
+    service: &'static str,
+    limit: Duration,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let id = RequestId::of(&request);
+    let method = method_label(request.method());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
+    let quiet = route == "/healthz" || route == "/metrics";
+    let span = tracing::info_span!("request", service, id = id.as_str(), method, route);
+    request.extensions_mut().insert(id.clone());
+    let start = Instant::now();
+    let mut response =
+        match tokio::time::timeout(limit, next.run(request).instrument(span.clone())).await {
+            Ok(response) => response,
+            Err(_elapsed) => {
+                Problem::new(Code::DeadlineExceeded, "the request took too long").into_response()
+            }
+        };
+    let took = start.elapsed();
+    let status = response.status();
+    span.in_scope(|| {
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), milliseconds, "answered");
+        } else if quiet {
+            tracing::debug!(status = status.as_u16(), milliseconds, "answered");
+        } else {
+            tracing::info!(status = status.as_u16(), milliseconds, "answered");
+        }
+    });
+    let status_label = status_label(status);
+    metrics::counter!("http_requests_total", "service" => service, "method" => method, "route" => route.clone(), "status" => status_label)
+        .increment(1);
+    metrics::histogram!("http_request_seconds", "service" => service, "route" => route)
+        .record(took.as_secs_f64());
+    response.headers_mut().insert(REQUEST_ID, id.0);
+    response
+}
+
+/// A panic is our fault and says nothing to the client; the panic hook has printed where it was.
+pub(crate) fn panicked(_cause: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    tracing::error!("a handler panicked");
+    Problem::new(
+        Code::Internal,
+        "internal error; the service's log has more under this request's id",
+    )
+    .into_response()
+}
+
+fn method_label(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn status_label(status: StatusCode) -> String {
+    status.as_str().to_owned()
+}

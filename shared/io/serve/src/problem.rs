@@ -1,0 +1,269 @@
+//! The error body of Fulcio, Rekor and every other service with a gRPC ancestor.
+
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// Longest message sent to a client: enough for a sentence and the value it complains of.
+const MESSAGE_MAX: usize = 1000;
+
+/// gRPC status codes (google/rpc/code.proto), by their numbers on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// 1: the caller went away.
+    Cancelled = 1,
+    /// 2: no better code fits.
+    Unknown = 2,
+    /// 3: the request is wrong, whatever the state of the system.
+    InvalidArgument = 3,
+    /// 4: the time was up before the work was done.
+    DeadlineExceeded = 4,
+    /// 5: no such thing.
+    NotFound = 5,
+    /// 6: there is one already.
+    AlreadyExists = 6,
+    /// 7: known, and not allowed.
+    PermissionDenied = 7,
+    /// 8: too much of something.
+    ResourceExhausted = 8,
+    /// 9: right request, wrong state of the system.
+    FailedPrecondition = 9,
+    /// 10: try again.
+    Aborted = 10,
+    /// 11: past the end.
+    OutOfRange = 11,
+    /// 12: not offered here.
+    Unimplemented = 12,
+    /// 13: our fault.
+    Internal = 13,
+    /// 14: not now.
+    Unavailable = 14,
+    /// 15: our fault, and data is gone.
+    DataLoss = 15,
+    /// 16: unknown caller.
+    Unauthenticated = 16,
+}
+
+impl Code {
+    /// The number on the wire.
+    pub const fn number(self) -> u8 {
+        #[expect(
+            clippy::as_conversions,
+            reason = "the discriminant of a repr(u8) enum, and From is not const"
+        )]
+        {
+            self as u8
+        }
+    }
+
+    /// The HTTP status that the gRPC gateway gives to this code.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidArgument | Self::FailedPrecondition | Self::OutOfRange => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::PermissionDenied => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Cancelled => StatusCode::REQUEST_TIMEOUT,
+            Self::AlreadyExists | Self::Aborted => StatusCode::CONFLICT,
+            Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unknown | Self::Internal | Self::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+/// An error answer: `{"code":3,"message":"..","details":[]}` with an HTTP status (google/rpc/status.proto as JSON).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    code: Code,
+    message: String,
+    details: Vec<Detail>,
+    retry_after: Option<u32>,
+}
+
+/// google/rpc/error_details.proto, ErrorInfo: a word for machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Detail {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    code: u8,
+    message: &'a str,
+    details: &'a [Detail],
+}
+
+impl Problem {
+    /// A problem with the status that its code implies. The message is read by people and goes to strangers: no secrets,
+    /// no file names, no causes from inside.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self::with_status(code.status(), code, message)
+    }
+
+    /// A problem with a status of its own (413, 415, ...).
+    pub fn with_status(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MESSAGE_MAX) {
+            message.truncate(end);
+        }
+        Self {
+            status,
+            code,
+            message,
+            details: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// The request is wrong: 400, code 3.
+    pub fn invalid_argument(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, message)
+    }
+
+    /// Something broke on our side: 500, code 13. The cause goes to the log, and the client gets a sentence without it.
+    pub fn internal(cause: &dyn std::error::Error) -> Self {
+        let mut chain = cause.to_string();
+        let mut next = cause.source();
+        while let Some(error) = next {
+            chain.push_str(": ");
+            chain.push_str(&error.to_string());
+            next = error.source();
+        }
+        tracing::error!(cause = chain, "internal error");
+        Self::new(
+            Code::Internal,
+            "internal error; the service's log has more under this request's id",
+        )
+    }
+
+    /// Not now; come back after so many seconds: 503, code 14, `Retry-After`.
+    pub fn unavailable(message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after_seconds),
+            ..Self::new(Code::Unavailable, message)
+        }
+    }
+
+    /// Adds a stable word for machines, in capitals by custom (`TOKEN_EXPIRED`).
+    #[must_use]
+    pub fn with_detail(mut self, reason: impl Into<String>) -> Self {
+        self.details.push(Detail {
+            kind: "type.googleapis.com/google.rpc.ErrorInfo",
+            reason: reason.into(),
+        });
+        self
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The gRPC code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The sentence for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            code: self.code.number(),
+            message: &self.message,
+            details: &self.details,
+        };
+        let mut response = (self.status, axum::Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 15.5.2: a 401 names the scheme.
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Code::ResourceExhausted
+        } else {
+            Code::InvalidArgument
+        };
+        Self::with_status(rejection.status(), code, rejection.body_text())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Code::ResourceExhausted
+        } else {
+            Code::InvalidArgument
+        };
+        Self::with_status(rejection.status(), code, rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::invalid_argument(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::invalid_argument(rejection.body_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn text(problem: Problem) -> String {
+        let body = http_body_util::BodyExt::collect(problem.into_response().into_body())
+            .await
+            .unwrap()
+            .to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_body_is_that_of_the_gateway() {
+        assert_eq!(
+            text(Problem::invalid_argument("no token")).await,
+            r#"{"code":3,"message":"no token","details":[]}"#
+        );
+        assert_eq!(
+            text(Problem::new(Code::Unauthenticated, "late").with_detail("TOKEN_EXPIRED")).await,
+            r#"{"code":16,"message":"late","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_EXPIRED"}]}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_message_has_an_end_even_between_wide_characters() {
+        let body = text(Problem::invalid_argument("ä".repeat(5000))).await;
+        assert_eq!(body.matches('ä').count(), MESSAGE_MAX);
+    }
+}

@@ -1,0 +1,118 @@
+//! The `main` of a service: `rekor-rs --config rekor.toml`.
+
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::Router;
+
+use crate::listen::{ListenAddress, Listeners};
+use crate::settings::Server;
+use crate::stop::Stop;
+
+/// How long `--check-health` waits; a container engine asks every few seconds.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A service that is ready to be put on a socket.
+#[derive(Debug)]
+pub struct Service {
+    /// Its `[server]` settings.
+    pub server: Server,
+    /// What it answers.
+    pub router: Router,
+}
+
+enum Command {
+    Run(PathBuf),
+    CheckHealth(ListenAddress),
+    Print(String),
+}
+
+/// Runs a service from its command line until a signal stops it:
+///
+/// * `NAME --config FILE`
+/// * `NAME --check-health ADDRESS`: asks a running one, for container engines whose image has no other tool
+/// * `NAME --version`, `NAME --help`
+///
+/// `build` reads the settings file and makes the service; its error is printed with its causes, and the exit code is 1.
+pub fn program<B, F>(name: &'static str, version: &str, about: &str, build: B) -> ExitCode
+where
+    B: FnOnce(PathBuf) -> F,
+    F: Future<Output = anyhow::Result<Service>>,
+{
+    let result = match command(name, version, about, std::env::args_os().skip(1)) {
+        Ok(Command::Run(path)) => start(name, &path, build),
+        Ok(Command::CheckHealth(address)) => check_health(&address),
+        Ok(Command::Print(text)) => writeln!(std::io::stdout(), "{text}").map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed; then nobody reads this anyway.
+            let _unread = writeln!(std::io::stderr(), "{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(
+    name: &str,
+    version: &str,
+    about: &str,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> anyhow::Result<Command> {
+    let usage =
+        format!("usage: {name} --config FILE | --check-health ADDRESS | --version | --help");
+    let wrong = || anyhow::anyhow!("{usage}");
+    let first = arguments.next().ok_or_else(wrong)?;
+    let command = match first.to_str() {
+        Some("--config" | "-c") => Command::Run(arguments.next().ok_or_else(wrong)?.into()),
+        Some("--check-health") => {
+            let address = arguments
+                .next()
+                .and_then(|text| text.into_string().ok())
+                .ok_or_else(wrong)?;
+            Command::CheckHealth(address.parse()?)
+        }
+        Some("--version" | "-V") => Command::Print(format!("{name} {version}")),
+        Some("--help" | "-h") => Command::Print(format!("{about}\n\n{usage}")),
+        _ => return Err(wrong()),
+    };
+    match arguments.next() {
+        None => Ok(command),
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn start<B, F>(name: &'static str, path: &Path, build: B) -> anyhow::Result<()>
+where
+    B: FnOnce(PathBuf) -> F,
+    F: Future<Output = anyhow::Result<Service>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let service = build(path.to_owned()).await?;
+        crate::logging::init(service.server.log_format, &service.server.log);
+        let listeners = Listeners::bind(&service.server.listen).await?;
+        let stop = Stop::on_signals()?;
+        crate::run(listeners, name, service.router, service.server.limits, stop).await;
+        Ok(())
+    })
+}
+
+fn check_health(address: &ListenAddress) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address.local(), HEALTH_TIMEOUT)?;
+    stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
+    stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(4096).read_to_end(&mut answer)?;
+    anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200 "), "not serving");
+    Ok(())
+}

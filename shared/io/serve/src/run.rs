@@ -1,0 +1,173 @@
+//! The accept loop.
+//!
+//! `axum::serve` waits for ever for the rest of a half-sent request head, and hyper-util's protocol detection for ever for
+//! the first byte; so the loop is our own, with a clock on each of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+
+use crate::limits::Limits;
+use crate::listen::Listeners;
+use crate::observe;
+use crate::stop::Stop;
+
+/// A pause after the kernel had no socket for us (too many open files): without it the loop would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes of a request's head: hyper's buffer limit for one connection. Tokens of CI systems have several kilobytes.
+const HEAD_MAX: usize = 64 << 10;
+
+/// Serves `router` until `stop`, then lets running requests finish for [`Limits::drain`]. `service` names it in logs and
+/// figures.
+pub async fn run(
+    listeners: Listeners,
+    service: &'static str,
+    router: Router,
+    limits: Limits,
+    stop: Stop,
+) {
+    crate::metrics::init();
+    let router = router
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(limits.body))
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn(move |request, next| {
+            observe::observe(service, limits.request, request, next)
+        }));
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    tracing::info!(service, address = %listeners.address(), "listening");
+
+    let mut loops = JoinSet::new();
+    for socket in listeners.sockets {
+        loops.spawn(accept(
+            socket,
+            router.clone(),
+            limits,
+            Arc::clone(&permits),
+            stop.clone(),
+        ));
+    }
+    let mut upkeep = tokio::time::interval(crate::metrics::UPKEEP);
+    loop {
+        tokio::select! {
+            done = loops.join_next() => if done.is_none() { break },
+            _ = upkeep.tick() => crate::metrics::upkeep(),
+        }
+    }
+    tracing::info!(service, "stopped");
+}
+
+/// Takes connections from one socket until told to stop, and then waits for those it has.
+async fn accept(
+    socket: TcpListener,
+    router: Router,
+    limits: Limits,
+    permits: Arc<Semaphore>,
+    mut stop: Stop,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        // The permit comes first: what we cannot serve stays in the kernel's queue.
+        let permit = tokio::select! {
+            () = stop.wait() => break,
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+        };
+        let accepted = tokio::select! {
+            () = stop.wait() => break,
+            accepted = socket.accept() => accepted,
+        };
+        // Finished connections leave the set here, so it holds no more of them than are open.
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _peer)) => {
+                let router = router.clone();
+                let stop = stop.clone();
+                connections.spawn(async move {
+                    connection(stream, router, limits, stop).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(socket);
+    // Each connection hears the stop itself and ends within `drain`.
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stop: Stop) {
+    // Small answers should not wait for more: Nagle's algorithm off.
+    let _best_effort = stream.set_nodelay(true);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(HEAD_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits.header)
+        .keep_alive_timeout(limits.header);
+
+    let spoke = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&spoke);
+    let service = tower::service_fn(move |request: http::Request<_>| {
+        seen.store(true, Ordering::Relaxed);
+        tower::ServiceExt::oneshot(router.clone(), request)
+    });
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut served = std::pin::pin!(served);
+
+    let life = tokio::time::sleep(limits.connection);
+    let mut life = std::pin::pin!(life);
+    // hyper-util reads the first bytes to tell HTTP/1 from HTTP/2, and that has no deadline of its own.
+    let first = tokio::time::sleep(limits.header);
+    let mut first = std::pin::pin!(first);
+    let mut waiting_for_first = true;
+    loop {
+        tokio::select! {
+            result = served.as_mut() => return ended(result),
+            () = first.as_mut(), if waiting_for_first => {
+                waiting_for_first = false;
+                if !spoke.load(Ordering::Relaxed) {
+                    tracing::debug!("no request in time; connection closed");
+                    return;
+                }
+            }
+            () = life.as_mut() => break,
+            () = stop.wait() => break,
+        }
+    }
+    served.as_mut().graceful_shutdown();
+    if let Ok(result) = tokio::time::timeout(limits.drain, served).await {
+        ended(result);
+    } else {
+        tracing::debug!("connection cut while a request was running");
+    }
+}
+
+/// Most of these are clients that hung up; nobody need read of them.
+fn ended(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended");
+    }
+}

@@ -1,0 +1,331 @@
+//! What `serve::run` promises, seen from a client's socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic in a test is its failure report"
+)]
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use serve::{Health, Limits, ListenAddress, Listeners, Stop, StopHandle};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+struct Running {
+    port: u16,
+    handle: StopHandle,
+    task: JoinHandle<()>,
+}
+
+async fn start(router: Router, limits: Limits) -> Running {
+    let listeners = Listeners::bind(&ListenAddress::localhost(0)).await.unwrap();
+    let port = listeners.port();
+    let (handle, stop) = Stop::new();
+    let task = tokio::spawn(serve::run(listeners, "test", router, limits, stop));
+    Running { port, handle, task }
+}
+
+async fn connect(running: &Running) -> TcpStream {
+    TcpStream::connect(("127.0.0.1", running.port))
+        .await
+        .unwrap()
+}
+
+/// Sends `request` and reads until the server closes.
+async fn ask(running: &Running, request: &str) -> String {
+    let mut stream = connect(running).await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read(&mut stream).await
+}
+
+async fn read(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A reset is an end as well: the server may close before it has read all that we sent.
+    let _end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer))
+        .await
+        .expect("no end");
+    String::from_utf8(answer).unwrap()
+}
+
+fn short() -> Limits {
+    Limits {
+        header: Duration::from_millis(150),
+        request: Duration::from_millis(150),
+        ..Limits::default()
+    }
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_head_that_is_never_finished_ends_the_connection() {
+    let running = start(Router::new().route("/", get(async || "x")), short()).await;
+    for beginning in [
+        "",
+        "P",
+        "PRI * HTTP/2.0\r\n",
+        "GET / HTTP/1.1\r\nHost: local",
+    ] {
+        let start = Instant::now();
+        let answer = ask(&running, beginning).await;
+        assert!(!answer.contains("200 OK"), "{beginning:?}: {answer}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{beginning:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends() {
+    let running = start(Router::new().route("/", get(async || "hello")), short()).await;
+    let mut stream = connect(&running).await;
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(read(&mut stream).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_connection_has_a_longest_life_even_if_it_keeps_asking() {
+    let limits = Limits {
+        connection: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let running = start(Router::new().route("/", get(async || "hello")), limits).await;
+    let mut stream = connect(&running).await;
+    let mut turns = 0_u32;
+    loop {
+        turns += 1;
+        if stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .is_err()
+        {
+            break;
+        }
+        let mut buffer = [0; 1024];
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => assert!(turns < 10_000_000, "no end"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_handler_is_a_gateway_timeout_with_a_problem() {
+    let running = start(
+        Router::new().route("/", get(std::future::pending::<()>)),
+        short(),
+    )
+    .await;
+    let answer = ask(&running, GET).await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert!(answer.contains(r#""code":4"#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_a_timeout_too() {
+    let running = start(
+        Router::new().route("/", post(async |body: Bytes| body)),
+        short(),
+    )
+    .await;
+    let answer = ask(
+        &running,
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nConnection: close\r\n\r\nabc",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused_by_its_length_and_while_it_is_read() {
+    let limits = Limits {
+        body: 8,
+        ..Limits::default()
+    };
+    let running = start(
+        Router::new().route("/", post(async |body: Bytes| body)),
+        limits,
+    )
+    .await;
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    let fits = ask(
+        &running,
+        &format!("{head}Content-Length: 8\r\n\r\n12345678"),
+    )
+    .await;
+    assert!(fits.starts_with("HTTP/1.1 200 "), "{fits}");
+    for request in [
+        format!("{head}Content-Length: 9\r\n\r\n123456789"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n9\r\n123456789\r\n0\r\n\r\n"),
+    ] {
+        let answer = ask(&running, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_without_its_message() {
+    let running = start(
+        Router::new().route("/", get(async || -> &'static str { panic!("the secret") })),
+        Limits::default(),
+    )
+    .await;
+    for _again in 0..2 {
+        let answer = ask(&running, GET).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 500 ") && answer.contains(r#""code":13"#),
+            "{answer}"
+        );
+        assert!(!answer.contains("secret"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_plain_request_id_comes_back_and_any_other_is_replaced() {
+    let running = start(
+        Router::new().route("/", get(async || "x")),
+        Limits::default(),
+    )
+    .await;
+    let with = |id: &str| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nx-request-id: {id}\r\n\r\n"
+        )
+    };
+    assert!(
+        ask(&running, &with("abc-1.2_3"))
+            .await
+            .contains("x-request-id: abc-1.2_3\r\n")
+    );
+    let replaced = ask(&running, &with("a b\"c")).await;
+    assert!(
+        replaced.contains("x-request-id: ") && !replaced.contains("a b"),
+        "{replaced}"
+    );
+    let long = "a".repeat(65);
+    assert!(!ask(&running, &with(&long)).await.contains(&long));
+}
+
+#[tokio::test]
+async fn health_and_figures_are_there() {
+    let health = Health::serving();
+    let running = start(
+        Router::new()
+            .route("/", get(async || "x"))
+            .merge(health.routes()),
+        Limits::default(),
+    )
+    .await;
+    let path =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(
+        ask(&running, &path("/healthz"))
+            .await
+            .ends_with(r#"{"status":"SERVING"}"#)
+    );
+    ask(&running, GET).await;
+    let figures = ask(&running, &path("/metrics")).await;
+    assert!(
+        figures
+            .contains(r#"http_requests_total{service="test",method="GET",route="/",status="200"}"#),
+        "{figures}"
+    );
+    health.fail("disk full");
+    let failing = ask(&running, &path("/healthz")).await;
+    assert!(
+        failing.starts_with("HTTP/1.1 503 ") && failing.ends_with(r#"{"status":"NOT_SERVING"}"#),
+        "{failing}"
+    );
+    assert!(!failing.contains("disk"), "{failing}");
+}
+
+#[tokio::test]
+async fn the_connection_cap_holds_and_waits_rather_than_refuses() {
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let running = start(Router::new().route("/", get(async || "x")), limits).await;
+    let mut holds = connect(&running).await;
+    holds
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let mut buffer = [0; 1024];
+    assert!(holds.read(&mut buffer).await.unwrap() > 0);
+    let mut waits = connect(&running).await;
+    waits.write_all(GET.as_bytes()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(200), waits.read(&mut buffer)).await;
+    assert!(early.is_err(), "served beyond the cap");
+    drop(holds);
+    assert!(read(&mut waits).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_stop_lets_running_requests_finish_and_then_ends() {
+    let entered = std::sync::Arc::new(tokio::sync::Notify::new());
+    let leave = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (inside, go) = (entered.clone(), leave.clone());
+    let router = Router::new().route(
+        "/",
+        get(async move || {
+            inside.notify_one();
+            go.notified().await;
+            "finished"
+        }),
+    );
+    let running = start(router, Limits::default()).await;
+    let mut stream = connect(&running).await;
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    entered.notified().await;
+    running.handle.stop();
+    leave.notify_one();
+    assert!(read(&mut stream).await.ends_with("finished"));
+    tokio::time::timeout(Duration::from_secs(10), running.task)
+        .await
+        .expect("did not stop")
+        .unwrap();
+    assert!(
+        TcpStream::connect(("127.0.0.1", running.port))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_does_not_hold_up_a_stop() {
+    let entered = std::sync::Arc::new(tokio::sync::Notify::new());
+    let inside = entered.clone();
+    let router = Router::new().route(
+        "/",
+        get(async move || {
+            inside.notify_one();
+            std::future::pending::<()>().await;
+        }),
+    );
+    let running = start(
+        router,
+        Limits {
+            drain: Duration::from_millis(100),
+            ..Limits::default()
+        },
+    )
+    .await;
+    let mut stream = connect(&running).await;
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    entered.notified().await;
+    drop(running.handle);
+    tokio::time::timeout(Duration::from_secs(10), running.task)
+        .await
+        .expect("did not stop")
+        .unwrap();
+}
