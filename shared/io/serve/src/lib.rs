@@ -16,7 +16,7 @@
 //! # async fn example(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
 //! let listeners = serve::Listeners::bind(&"localhost:0".parse()?).await?;
 //! println!("listening on {}", listeners.base_url());
-//! serve::run(listeners, "example", router, serve::Limits::default(), serve::Stop::on_signals()?).await?;
+//! serve::run(listeners, "example", router, serve::Limits::default(), serve::Stop::on_signals()?).await;
 //! # Ok(()) }
 //! ```
 

@@ -3,8 +3,12 @@
 //! `axum::serve` waits for ever for the rest of a half-sent request head, and hyper-util's protocol detection for ever for
 //! the first byte; so the loop is our own, with a clock on each of them.
 
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -50,44 +54,43 @@ pub async fn run(
     let permits = Arc::new(Semaphore::new(limits.connections));
     tracing::info!(service, address = %listeners.address(), "listening");
 
-    let mut loops = JoinSet::new();
-    for socket in listeners.sockets {
-        loops.spawn(accept(
-            socket,
-            router.clone(),
-            limits,
-            Arc::clone(&permits),
-            stop.clone(),
-        ));
-    }
-    let mut upkeep = tokio::time::interval(crate::metrics::UPKEEP);
-    loop {
-        tokio::select! {
-            done = loops.join_next() => if done.is_none() { break },
-            _ = upkeep.tick() => crate::metrics::upkeep(),
+    let serving = accept(&listeners.sockets, &router, limits, &permits, stop);
+    let upkeep = async {
+        let mut turn = tokio::time::interval(crate::metrics::UPKEEP);
+        loop {
+            turn.tick().await;
+            crate::metrics::upkeep();
         }
-    }
+    };
+    let mut connections = tokio::select! {
+        connections = serving => connections,
+        never = upkeep => never,
+    };
+    drop(listeners);
+    // Each connection hears the stop itself and ends within `drain`.
+    while connections.join_next().await.is_some() {}
     tracing::info!(service, "stopped");
 }
 
-/// Takes connections from one socket until told to stop, and then waits for those it has.
+/// Takes connections until told to stop, and returns those that are still open.
 async fn accept(
-    socket: TcpListener,
-    router: Router,
+    sockets: &[TcpListener],
+    router: &Router,
     limits: Limits,
-    permits: Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
     mut stop: Stop,
-) {
+) -> JoinSet<()> {
     let mut connections = JoinSet::new();
     loop {
-        // The permit comes first: what we cannot serve stays in the kernel's queue.
+        // The permit comes first: what we cannot serve stays in the kernel's queue. All sockets share this one loop, since
+        // a loop that waits on a quiet socket would sit on a permit.
         let permit = tokio::select! {
-            () = stop.wait() => break,
-            permit = Arc::clone(&permits).acquire_owned() => permit,
+            () = stop.wait() => return connections,
+            permit = Arc::clone(permits).acquire_owned() => permit,
         };
         let accepted = tokio::select! {
-            () = stop.wait() => break,
-            accepted = socket.accept() => accepted,
+            () = stop.wait() => return connections,
+            accepted = next(sockets) => accepted,
         };
         // Finished connections leave the set here, so it holds no more of them than are open.
         while connections.try_join_next().is_some() {}
@@ -106,9 +109,20 @@ async fn accept(
             }
         }
     }
-    drop(socket);
-    // Each connection hears the stop itself and ends within `drain`.
-    while connections.join_next().await.is_some() {}
+}
+
+/// The next connection on any of the sockets. There are two at most, and the first cannot starve the second for long: a
+/// connection cap ends every flood.
+async fn next(sockets: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        for socket in sockets {
+            if let Poll::Ready(accepted) = socket.poll_accept(context) {
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stop: Stop) {
