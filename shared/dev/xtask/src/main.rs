@@ -1,2 +1,138 @@
-//! Entry point.
-fn main() {}
+//! The project's everyday commands: `cargo xtask test` runs everything that continuous integration runs.
+//!
+//! | command | what it does |
+//! | --- | --- |
+//! | `cargo xtask test [--no-skip]` | format, lints, graph, purity, licences, docs, unit and end-to-end tests, conformance, real peers |
+//! | `cargo xtask graph` | compares the crates' edges with the table in `graph.rs` |
+//! | `cargo xtask purity` | shows that each line of `shared/pure/clippy.toml` fires |
+//! | `cargo xtask peers install` | installs the real clients and servers that the tests talk to |
+//! | `cargo xtask peers test` | our services and our CLI against those peers |
+//! | `cargo xtask readme` | runs the commands that the documents show |
+//! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
+//! | `cargo xtask bench log\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command that talks to its terminal"
+)]
+
+mod advisories;
+mod bench;
+mod conformance;
+mod graph;
+mod peers;
+mod purity;
+mod readme;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::report::Report;
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+  test [--no-skip] [--only STEP]  everything that continuous integration runs
+  graph | purity | readme         one check
+  advisories                      the lock file against the RustSec snapshot beside the checkout
+  peers install | peers test      the real clients and servers
+  conformance sigstore | tuf      the public suites
+  bench log | ca | tsa | verify | image";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match dispatch(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(words: &[&str]) -> Result<bool> {
+    let mut report = Report::default();
+    match words {
+        ["test", options @ ..] => return test(options),
+        ["graph"] => graph::check(&mut report)?,
+        ["purity"] => purity::check(&mut report)?,
+        ["readme"] => {
+            run::build_debug(&mut report)?;
+            readme::check(&mut report)?;
+        }
+        ["advisories"] => advisories::check(&mut report)?,
+        ["peers", "install"] => peers::install::all(&mut report)?,
+        ["peers", "test"] => {
+            run::build_debug(&mut report)?;
+            peers::check(&mut report)?;
+        }
+        ["conformance", "sigstore"] => {
+            run::build_debug(&mut report)?;
+            conformance::sigstore(&mut report)?;
+        }
+        ["conformance", "tuf"] => conformance::tuf(&mut report),
+        ["bench", what] => return bench::run(what),
+        _ => bail!("{USAGE}"),
+    }
+    Ok(report.finish(false))
+}
+
+/// A named part of the test command.
+type Step = (&'static str, fn(&mut Report) -> Result<()>);
+
+/// In the order in which a developer wants to hear of them: cheap checks first, then the long road.
+const STEPS: &[Step] = &[
+    ("format", run::format),
+    ("graph", graph::check),
+    ("advisories", advisories::check),
+    ("licences", run::licences),
+    ("lints", run::lints),
+    ("purity", purity::check),
+    ("documentation", run::documentation),
+    ("build", run::build_debug),
+    ("tests", run::tests),
+    ("conformance", conformance::sigstore),
+    ("readme", readme::check),
+    ("peers", peers::check),
+];
+
+fn test(options: &[&str]) -> Result<bool> {
+    let (mut no_skip, mut only) = (std::env::var_os("CI").is_some(), None);
+    let mut rest = options.iter();
+    while let Some(option) = rest.next() {
+        match *option {
+            "--no-skip" => no_skip = true,
+            "--only" => only = rest.next().copied(),
+            other => bail!("unknown option {other}\n{USAGE}"),
+        }
+    }
+    if let Some(name) = only
+        && !STEPS.iter().any(|(step, _)| *step == name)
+    {
+        bail!("no step {name}; steps: {}", STEPS.map_names());
+    }
+    let mut report = Report::default();
+    for (name, step) in STEPS {
+        if only.is_none_or(|only| only == *name) {
+            report.step(name, *step);
+        }
+    }
+    Ok(report.finish(no_skip))
+}
+
+/// The names of a list of steps, for a message.
+trait Names {
+    fn map_names(&self) -> String;
+}
+
+impl Names for [Step] {
+    fn map_names(&self) -> String {
+        self.iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}

@@ -1,0 +1,223 @@
+//! Which crate may depend on which: the table of ARCHITECTURE.md, compared with `cargo metadata`.
+//!
+//! A new edge is a decision: it is written here, in the same commit, or the test command fails. An edge that is gone is taken
+//! out, so that the table stays a picture of the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::report::Report;
+use crate::run;
+
+/// Each package and the packages of ours that its non-test code uses, lowest floor first.
+const EDGES: &[(&str, &str)] = &[
+    // shared/pure
+    ("keys", ""),
+];
+
+/// What a pure crate may take from outside: formats and arithmetic. No runtime, no client, no source of randomness.
+const PURE_EXTERNAL: &[&str] = &[];
+
+/// The crates that touch the crypto library: public operations in `keys`, private keys and randomness in `signer`.
+const CRYPTO_LIBRARY: (&str, &[&str]) = ("aws-lc-rs", &["keys", "signer"]);
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    kind: Option<String>,
+    path: Option<String>,
+}
+
+pub(crate) fn check(report: &mut Report) -> Result<()> {
+    let finished = run::quiet(&mut run::cargo([
+        "metadata",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]))?
+    .expect(0)?;
+    let metadata: Metadata = serde_json::from_str(&finished.stdout).context("cargo metadata")?;
+    report.check("crate edges are the table's", || edges(&metadata));
+    report.check("the graph has no cycle and shared/ never looks up", || {
+        floors(&metadata)
+    });
+    report.check(
+        "pure crates take only formats and arithmetic from outside",
+        || pure(&metadata),
+    );
+    report.check("only keys and signer name the crypto library", || {
+        crypto(&metadata)
+    });
+    Ok(())
+}
+
+fn own(package: &Package) -> BTreeSet<&str> {
+    package
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.path.is_some() && dependency.kind.is_none())
+        .map(|dependency| dependency.name.as_str())
+        .collect()
+}
+
+fn edges(metadata: &Metadata) -> Result<()> {
+    let table: BTreeMap<&str, BTreeSet<&str>> = EDGES
+        .iter()
+        .map(|(name, uses)| (*name, uses.split_whitespace().collect()))
+        .collect();
+    let mut wrong = Vec::new();
+    for package in &metadata.packages {
+        let Some(allowed) = table.get(package.name.as_str()) else {
+            wrong.push(format!("{} is not in the table", package.name));
+            continue;
+        };
+        let used = own(package);
+        for new in used.difference(allowed) {
+            wrong.push(format!("{} -> {new} is not in the table", package.name));
+        }
+        for gone in allowed.difference(&used) {
+            wrong.push(format!(
+                "{} -> {gone} is in the table and not in the code",
+                package.name
+            ));
+        }
+    }
+    for name in table.keys() {
+        if !metadata
+            .packages
+            .iter()
+            .any(|package| package.name == **name)
+        {
+            wrong.push(format!("{name} is in the table and not in the workspace"));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", wrong.join("\n"))
+    }
+}
+
+/// Where a package lives decides what it may see.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
+enum Floor {
+    Pure,
+    Io,
+    House,
+    Dev,
+}
+
+fn floor(package: &Package) -> Floor {
+    let path = package.manifest_path.as_str();
+    if path.contains("/shared/pure/") {
+        Floor::Pure
+    } else if path.contains("/shared/io/") {
+        Floor::Io
+    } else if path.contains("/shared/dev/") {
+        Floor::Dev
+    } else {
+        Floor::House
+    }
+}
+
+fn floors(metadata: &Metadata) -> Result<()> {
+    let by_name: BTreeMap<&str, &Package> = metadata
+        .packages
+        .iter()
+        .map(|package| (package.name.as_str(), package))
+        .collect();
+    for package in &metadata.packages {
+        for name in own(package) {
+            let used = by_name
+                .get(name)
+                .with_context(|| format!("{name} is no member"))?;
+            if floor(used) > floor(package) {
+                bail!("{} -> {name} looks up", package.name);
+            }
+            if floor(used) == Floor::House
+                && package.name != "sigstack"
+                && floor(package) == Floor::House
+            {
+                bail!(
+                    "{} -> {name}: services meet over HTTP, only sigstack links them",
+                    package.name
+                );
+            }
+            if floor(used) == Floor::Dev {
+                bail!("{} -> {name}: only tests use shared/dev", package.name);
+            }
+        }
+        reaches_itself(package, &by_name)?;
+    }
+    Ok(())
+}
+
+fn reaches_itself(start: &Package, by_name: &BTreeMap<&str, &Package>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<&str> = own(start).into_iter().collect();
+    while let Some(name) = open.pop() {
+        if name == start.name {
+            bail!("{name} depends on itself through others");
+        }
+        if seen.insert(name)
+            && let Some(package) = by_name.get(name)
+        {
+            open.extend(own(package));
+        }
+    }
+    Ok(())
+}
+
+fn pure(metadata: &Metadata) -> Result<()> {
+    let mut wrong = Vec::new();
+    for package in metadata
+        .packages
+        .iter()
+        .filter(|package| floor(package) == Floor::Pure)
+    {
+        for dependency in &package.dependencies {
+            if dependency.path.is_none()
+                && dependency.kind.is_none()
+                && !PURE_EXTERNAL.contains(&dependency.name.as_str())
+            {
+                wrong.push(format!("{} -> {}", package.name, dependency.name));
+            }
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        bail!("not on the list in graph.rs: {}", wrong.join(", "))
+    }
+}
+
+fn crypto(metadata: &Metadata) -> Result<()> {
+    let (library, allowed) = CRYPTO_LIBRARY;
+    for package in &metadata.packages {
+        let named = package
+            .dependencies
+            .iter()
+            .any(|dependency| dependency.name == library && dependency.kind.is_none());
+        if named && !allowed.contains(&package.name.as_str()) {
+            bail!(
+                "{} -> {library}: go through keys (verify, digest) or signer (sign, random)",
+                package.name
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Images on registries that we did not write: one without the referrers API (the fallback tag is used) and one with it.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use super::stack::{IDENTITY, Server, Stack, free_port};
+use super::{cosign, present, referrers_program, refused};
+use crate::report::Report;
+use crate::run::{self, Finished, quiet};
+
+pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
+    for registry in [
+        "docker-registry",
+        "a registry with referrers (go-containerregistry)",
+    ] {
+        if !present(registry) {
+            report.skip(&format!("images on {registry}"), registry);
+            continue;
+        }
+        let mut server = None;
+        report.check(&format!("{registry} starts"), || {
+            server = Some(start(registry, stack)?);
+            Ok(())
+        });
+        if let Some(server) = server {
+            on(report, stack, registry, &server)?;
+        }
+    }
+    Ok(())
+}
+
+fn start(registry: &str, stack: &Stack) -> Result<Server> {
+    let port = free_port()?;
+    let log = stack.path(&format!("registry-{port}.log"));
+    if registry == "docker-registry" {
+        let data = stack.path("docker-registry");
+        let settings = stack.file(
+            "docker-registry.yml",
+            &format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 'localhost:{port}'}}\n",
+                data.display()
+            ),
+        )?;
+        Server::start(
+            Command::new("docker-registry").arg("serve").arg(settings),
+            port,
+            &log,
+        )
+    } else {
+        Server::start(
+            Command::new(referrers_program())
+                .args(["serve", "--port", &port.to_string()])
+                .env("REGISTRY_PORT", port.to_string()),
+            port,
+            &log,
+        )
+    }
+}
+
+fn on(report: &mut Report, stack: &Stack, registry: &str, server: &Server) -> Result<()> {
+    let image = stack.push_image(&format!("{}/team/app:v1", server.address));
+    let mut reference = String::new();
+    report.check(&format!("push an image to {registry}"), || {
+        reference = image?;
+        Ok(())
+    });
+    if reference.is_empty() {
+        return Ok(());
+    }
+    let image = reference.as_str();
+    report.check(
+        &format!("{registry}: cosign-rs signs an image and verifies it"),
+        || {
+            ours_sign(stack, image)?.expect(0)?;
+            ours_verify(stack, image, IDENTITY)?.expect(0)?;
+            refused(&ours_verify(stack, image, "mallory@example.com")?)
+        },
+    );
+    if !present("cosign") {
+        report.skip(
+            &format!("{registry}: cosign and cosign-rs verify each other's images"),
+            "cosign",
+        );
+        return Ok(());
+    }
+    report.check(
+        &format!("{registry}: cosign verifies the image that cosign-rs signed"),
+        || {
+            cosign_verify(stack, image, IDENTITY)?.expect(0)?;
+            refused(&cosign_verify(stack, image, "mallory@example.com")?)
+        },
+    );
+    let second = stack.push_image(&format!("{}/team/other:v1", server.address))?;
+    report.check(
+        &format!("{registry}: cosign-rs verifies an image that cosign signed"),
+        || {
+            cosign_sign(stack, &second)?.expect(0)?;
+            ours_verify(stack, &second, IDENTITY)?.expect(0)?;
+            refused(&ours_verify(stack, &second, "mallory@example.com")?)
+        },
+    );
+    report.check(
+        &format!("{registry}: both sign one image and neither signature is lost"),
+        || {
+            cosign_sign(stack, image)?.expect(0)?;
+            ours_sign(stack, image)?.expect(0)?;
+            let verified = ours_verify(stack, image, IDENTITY)?.expect(0)?;
+            let rows: serde_json::Value = serde_json::from_str(&verified.stdout)?;
+            match rows.as_array().map(Vec::len) {
+                Some(3) => Ok(()),
+                count => bail!(
+                    "expected 3 signatures, found {count:?}: {}",
+                    verified.stdout
+                ),
+            }
+        },
+    );
+    report.check(
+        &format!("{registry}: attestations cross over in both directions"),
+        || {
+            let predicate =
+                stack.file("predicate.json", "{\"builder\": {\"id\": \"by hand\"}}\n")?;
+            quiet(
+                cosign(stack, "attest")
+                    .args([
+                        "--yes",
+                        "--allow-http-registry",
+                        "--identity-token",
+                        &stack.token()?,
+                        "--type",
+                        "https://example.com/v1",
+                    ])
+                    .arg("--predicate")
+                    .arg(&predicate)
+                    .arg("--signing-config")
+                    .arg(stack.signing_config())
+                    .arg("--trusted-root")
+                    .arg(stack.trusted_root())
+                    .arg(&second),
+            )?
+            .expect(0)?;
+            quiet(
+                stack
+                    .cosign_rs("verify-attestation")
+                    .args(["--type", "https://example.com/v1"])
+                    .args(stack.expect(IDENTITY))
+                    .arg(&second),
+            )?
+            .expect(0)?;
+            quiet(
+                Command::new(run::ours("cosign-rs"))
+                    .args([
+                        "attest",
+                        "--yes",
+                        "--identity-token",
+                        &stack.token()?,
+                        "--type",
+                        "slsaprovenance1",
+                        "--predicate",
+                    ])
+                    .arg(&predicate)
+                    .arg("--trust-config")
+                    .arg(stack.client_trust_config())
+                    .arg(image),
+            )?
+            .expect(0)?;
+            quiet(
+                cosign(stack, "verify-attestation")
+                    .args(["--allow-http-registry", "--type", "slsaprovenance1"])
+                    .args(stack.expect(IDENTITY))
+                    .arg("--trusted-root")
+                    .arg(stack.trusted_root())
+                    .arg(image),
+            )?
+            .expect(0)?;
+            Ok(())
+        },
+    );
+    Ok(())
+}
+
+fn ours_sign(stack: &Stack, image: &str) -> Result<Finished> {
+    quiet(
+        Command::new(run::ours("cosign-rs"))
+            .args([
+                "sign",
+                "--yes",
+                "--identity-token",
+                &stack.token()?,
+                "--trust-config",
+            ])
+            .arg(stack.client_trust_config())
+            .arg(image),
+    )
+}
+
+fn ours_verify(stack: &Stack, image: &str, identity: &str) -> Result<Finished> {
+    quiet(
+        stack
+            .cosign_rs("verify")
+            .args(stack.expect(identity))
+            .arg(image),
+    )
+}
+
+fn cosign_sign(stack: &Stack, image: &str) -> Result<Finished> {
+    quiet(
+        cosign(stack, "sign")
+            .args([
+                "--yes",
+                "--allow-http-registry",
+                "--identity-token",
+                &stack.token()?,
+                "--signing-config",
+            ])
+            .arg(stack.signing_config())
+            .arg("--trusted-root")
+            .arg(stack.trusted_root())
+            .arg(image),
+    )
+}
+
+fn cosign_verify(stack: &Stack, image: &str, identity: &str) -> Result<Finished> {
+    quiet(
+        cosign(stack, "verify")
+            .arg("--allow-http-registry")
+            .args(stack.expect(identity))
+            .arg("--trusted-root")
+            .arg(stack.trusted_root())
+            .arg(image),
+    )
+}

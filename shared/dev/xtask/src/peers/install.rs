@@ -1,0 +1,181 @@
+//! Installs the real clients and servers, each by its package name, into `target/peers`.
+//!
+//! Debian is assumed, as root, with Go, Node.js and Python on it. The Go programs that Debian's stable release does not carry
+//! come from its unstable suite, unpacked beside the system and not installed into it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::report::Report;
+use crate::run::{self, live, quiet};
+
+/// Pinned where the registry keeps versions; Debian's unstable suite has one at a time.
+const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
+const SIGSTORE_JS: &[&str] = &["sigstore@4.1.1"];
+const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/cmd/registry@v0.20.7";
+const CARGO_DENY: &str = "0.20.2";
+/// Part of every Debian system; the unstable suite is signed with the same keys.
+const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Where the peers live.
+pub(crate) fn folder() -> PathBuf {
+    run::target().join("peers")
+}
+
+pub(crate) fn all(report: &mut Report) -> Result<()> {
+    fs::create_dir_all(folder())?;
+    report.check("Debian: docker-registry, openssl", debian);
+    report.check("Debian unstable: cosign", cosign);
+    report.check("PyPI: sigstore", python);
+    report.check("npm: sigstore", javascript);
+    report.check("Go: a registry with the referrers API", referrers_registry);
+    report.check("crates: cargo-deny", cargo_deny);
+    Ok(())
+}
+
+fn debian() -> Result<()> {
+    let wanted: Vec<&str> = [
+        ("docker-registry", "docker-registry"),
+        ("openssl", "openssl"),
+    ]
+    .into_iter()
+    .filter(|(program, _)| !run::installed(program))
+    .map(|(_, package)| package)
+    .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    quiet(Command::new("apt-get").arg("update"))?.expect(0)?;
+    quiet(
+        Command::new("apt-get")
+            .args(["install", "-y", "--no-install-recommends"])
+            .args(wanted),
+    )?
+    .expect(0)?;
+    Ok(())
+}
+
+fn cosign() -> Result<()> {
+    let place = folder().join("cosign");
+    let program = place.join("usr/bin/cosign");
+    if program.is_file() {
+        return Ok(());
+    }
+    let apt = place.join("apt");
+    for part in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(apt.join(part))?;
+    }
+    // The mirror and its key are the ones that this machine already trusts; only the suite's name differs.
+    let targets = quiet(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(SITE)",
+        "Created-By: Packages",
+        "Component: main",
+        "Origin: Debian",
+    ]))?
+    .expect(0)?;
+    let site = targets
+        .stdout
+        .lines()
+        .find(|site| !site.contains("security"))
+        .context("no Debian source is configured")?;
+    fs::write(
+        apt.join("sources.list"),
+        format!("deb [signed-by={DEBIAN_KEYRING}] {site} sid main\n"),
+    )?;
+    let at = apt.display();
+    fs::write(
+        apt.join("apt.conf"),
+        format!(
+            "Dir::Etc::SourceList \"{at}/sources.list\";\nDir::Etc::SourceParts \"-\";\nDir::State::Lists \"{at}/lists\";\n\
+             Dir::Cache \"{at}/cache\";\nAPT::Sandbox::User \"root\";\n"
+        ),
+    )?;
+    let configuration = apt.join("apt.conf");
+    quiet(
+        Command::new("apt-get")
+            .arg("update")
+            .env("APT_CONFIG", &configuration),
+    )?
+    .expect(0)?;
+    quiet(
+        Command::new("apt-get")
+            .args(["download", "cosign"])
+            .current_dir(&apt)
+            .env("APT_CONFIG", &configuration),
+    )?
+    .expect(0)?;
+    let package = fs::read_dir(&apt)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .context("apt-get download left no package")?;
+    quiet(Command::new("dpkg").arg("-x").arg(package).arg(&place))?.expect(0)?;
+    if !program.is_file() {
+        bail!("the package has no usr/bin/cosign");
+    }
+    Ok(())
+}
+
+fn python() -> Result<()> {
+    let place = folder().join("python");
+    if place.join("bin/sigstore").is_file() {
+        return Ok(());
+    }
+    quiet(Command::new("python3").args(["-m", "venv"]).arg(&place))?.expect(0)?;
+    quiet(Command::new(place.join("bin/pip")).args(["install", "--quiet", SIGSTORE_PYTHON]))?
+        .expect(0)?;
+    Ok(())
+}
+
+fn javascript() -> Result<()> {
+    let place = folder().join("js");
+    if place.join("node_modules/sigstore").is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(&place)?;
+    fs::write(place.join("package.json"), "{\"private\": true}\n")?;
+    quiet(
+        Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund"])
+            .args(SIGSTORE_JS)
+            .current_dir(place),
+    )?
+    .expect(0)?;
+    Ok(())
+}
+
+fn referrers_registry() -> Result<()> {
+    let place = folder().join("go");
+    if place.join("registry").is_file() {
+        return Ok(());
+    }
+    live(
+        Command::new("go")
+            .args(["install", REFERRERS_REGISTRY])
+            .env("GOBIN", &place)
+            .env("CGO_ENABLED", "0"),
+    )
+}
+
+fn cargo_deny() -> Result<()> {
+    if run::installed("cargo-deny") {
+        return Ok(());
+    }
+    // It only reads files: a debug build is as good and takes a third of the time.
+    live(
+        run::cargo([
+            "install",
+            "--quiet",
+            "--locked",
+            "--debug",
+            "cargo-deny",
+            "--version",
+            CARGO_DENY,
+        ])
+        .env("CARGO_PROFILE_DEV_DEBUG", "false"),
+    )
+}

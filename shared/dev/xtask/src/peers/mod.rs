@@ -1,0 +1,372 @@
+//! Our services and our CLI against the real clients and servers, in both directions.
+//!
+//! One `sigstack` runs for all checks. Each peer that is not installed is reported as skipped, by name.
+
+mod images;
+pub(crate) mod install;
+mod stack;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::report::Report;
+use crate::run::{self, Finished, quiet};
+use stack::{IDENTITY, Stack};
+
+pub(crate) fn check(report: &mut Report) -> Result<()> {
+    let mut stack = None;
+    report.check("sigstack starts and answers", || {
+        stack = Some(Stack::start()?);
+        Ok(())
+    });
+    let Some(stack) = stack else { return Ok(()) };
+    blobs(report, &stack)?;
+    images::check(report, &stack)
+}
+
+/// A program that can sign a file with our services.
+struct Signer {
+    name: &'static str,
+    sign: fn(&Stack, &Path, &Path) -> Result<Finished>,
+}
+
+/// A program that can verify a bundle with our trusted root.
+struct Verifier {
+    name: &'static str,
+    verify: fn(&Stack, &Path, &Path, &str) -> Result<Finished>,
+}
+
+/// Every signer's bundle goes through every verifier; each verifier must also refuse a wrong identity and a changed file.
+fn blobs(report: &mut Report, stack: &Stack) -> Result<()> {
+    let signers = [
+        Signer {
+            name: "cosign-rs",
+            sign: ours_sign,
+        },
+        Signer {
+            name: "cosign",
+            sign: cosign_sign,
+        },
+        Signer {
+            name: "sigstore-python",
+            sign: python_sign,
+        },
+        Signer {
+            name: "sigstore-js",
+            sign: javascript_sign,
+        },
+    ];
+    let verifiers = [
+        Verifier {
+            name: "cosign-rs",
+            verify: ours_verify,
+        },
+        Verifier {
+            name: "cosign",
+            verify: cosign_verify,
+        },
+        Verifier {
+            name: "sigstore-python",
+            verify: python_verify,
+        },
+        Verifier {
+            name: "sigstore-js",
+            verify: javascript_verify,
+        },
+    ];
+    let artifact = stack.file("artifact.txt", "a file that many programs sign\n")?;
+    let changed = stack.file("changed.txt", "a file that nobody signed\n")?;
+    for signer in &signers {
+        if !present(signer.name) {
+            report.skip(
+                &format!("{} signs a blob with our services", signer.name),
+                signer.name,
+            );
+            continue;
+        }
+        let bundle = stack.path(&format!("{}.sigstore.json", signer.name));
+        let mut signed = false;
+        report.check(
+            &format!("{} signs a blob with our services", signer.name),
+            || {
+                (signer.sign)(stack, &artifact, &bundle)?.expect(0)?;
+                signed = true;
+                Ok(())
+            },
+        );
+        if !signed {
+            continue;
+        }
+        for verifier in &verifiers {
+            let title = format!(
+                "{} verifies a blob that {} signed, and refuses another",
+                verifier.name, signer.name
+            );
+            if !present(verifier.name) {
+                report.skip(&title, verifier.name);
+                continue;
+            }
+            report.check(&title, || {
+                (verifier.verify)(stack, &artifact, &bundle, IDENTITY)?.expect(0)?;
+                refused(&(verifier.verify)(
+                    stack,
+                    &artifact,
+                    &bundle,
+                    "mallory@example.com",
+                )?)?;
+                refused(&(verifier.verify)(stack, &changed, &bundle, IDENTITY)?)
+            });
+        }
+    }
+    javascript_dsse(report, stack)
+}
+
+/// sigstore-js still sends `dsse` entries, which the newest Rekor refuses and ours takes.
+fn javascript_dsse(report: &mut Report, stack: &Stack) -> Result<()> {
+    let title = "sigstore-js signs an in-toto statement (dsse entry), cosign-rs verifies it";
+    if !present("sigstore-js") {
+        report.skip(title, "sigstore-js");
+        return Ok(());
+    }
+    let artifact = stack.file("built.txt", "a file with provenance\n")?;
+    let digest = quiet(Command::new("sha256sum").arg(&artifact))?.expect(0)?;
+    let statement = stack.file(
+        "statement.json",
+        &format!(
+            "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{{\"name\":\"built.txt\",\"digest\":{{\"sha256\":\"{}\"}}}}],\
+             \"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{{}}}}",
+            digest.stdout.split(' ').next().unwrap_or_default()
+        ),
+    )?;
+    let bundle = stack.path("statement.sigstore.json");
+    report.check(title, || {
+        node(
+            stack,
+            "sign.js",
+            &[
+                stack.signing_config(),
+                stack.token()?.into(),
+                "dsse".into(),
+                statement,
+                bundle.clone(),
+            ],
+        )?
+        .expect(0)?;
+        quiet(
+            stack
+                .cosign_rs("verify-blob-attestation")
+                .args(["--type", "slsaprovenance1"])
+                .args(stack.expect(IDENTITY))
+                .arg("--bundle")
+                .arg(&bundle)
+                .arg(&artifact),
+        )?
+        .expect(0)?;
+        Ok(())
+    });
+    Ok(())
+}
+
+fn refused(finished: &Finished) -> Result<()> {
+    match finished.code {
+        Some(0) => bail!("accepted what it must refuse:\n{}", finished.all()),
+        Some(_) => Ok(()),
+        None => bail!("ended by a signal:\n{}", finished.all()),
+    }
+}
+
+/// Is the peer there? Our own program always is.
+pub(crate) fn present(name: &str) -> bool {
+    match name {
+        "cosign" => cosign_program().is_file(),
+        "sigstore-python" => python_program().is_file(),
+        "sigstore-js" => {
+            install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")
+        }
+        "docker-registry" => run::installed("docker-registry"),
+        "a registry with referrers (go-containerregistry)" => referrers_program().is_file(),
+        _ => true,
+    }
+}
+
+fn cosign_program() -> PathBuf {
+    install::folder().join("cosign/usr/bin/cosign")
+}
+
+fn python_program() -> PathBuf {
+    install::folder().join("python/bin/sigstore")
+}
+
+fn referrers_program() -> PathBuf {
+    install::folder().join("go/registry")
+}
+
+fn ours_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finished> {
+    quiet(
+        Command::new(run::ours("cosign-rs"))
+            .args([
+                "sign-blob",
+                "--yes",
+                "--identity-token",
+                &stack.token()?,
+                "--trust-config",
+            ])
+            .arg(stack.client_trust_config())
+            .arg("--bundle")
+            .arg(bundle)
+            .arg(artifact),
+    )
+}
+
+fn ours_verify(stack: &Stack, artifact: &Path, bundle: &Path, identity: &str) -> Result<Finished> {
+    quiet(
+        stack
+            .cosign_rs("verify-blob")
+            .args(stack.expect(identity))
+            .arg("--offline")
+            .arg("--bundle")
+            .arg(bundle)
+            .arg(artifact),
+    )
+}
+
+/// cosign with a home of its own, so that nothing of this machine's configuration takes part.
+fn cosign(stack: &Stack, command: &str) -> Command {
+    let mut cosign = Command::new(cosign_program());
+    cosign
+        .arg(command)
+        .env("HOME", stack.path("home"))
+        .env("TUF_ROOT", stack.path("tuf-cache"));
+    cosign
+}
+
+fn cosign_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finished> {
+    quiet(
+        cosign(stack, "sign-blob")
+            .args([
+                "--yes",
+                "--identity-token",
+                &stack.token()?,
+                "--signing-config",
+            ])
+            .arg(stack.signing_config())
+            .arg("--trusted-root")
+            .arg(stack.trusted_root())
+            .arg("--bundle")
+            .arg(bundle)
+            .arg(artifact),
+    )
+}
+
+fn cosign_verify(
+    stack: &Stack,
+    artifact: &Path,
+    bundle: &Path,
+    identity: &str,
+) -> Result<Finished> {
+    quiet(
+        cosign(stack, "verify-blob")
+            .arg("--trusted-root")
+            .arg(stack.trusted_root())
+            .args(stack.expect(identity))
+            .arg("--bundle")
+            .arg(bundle)
+            .arg(artifact),
+    )
+}
+
+fn python(stack: &Stack) -> Command {
+    let mut python = Command::new(python_program());
+    python
+        .arg("--trust-config")
+        .arg(stack.client_trust_config())
+        .env("HOME", stack.path("home"));
+    python
+}
+
+fn python_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finished> {
+    quiet(
+        python(stack)
+            .args([
+                "sign",
+                "--overwrite",
+                "--identity-token",
+                &stack.token()?,
+                "--bundle",
+            ])
+            .arg(bundle)
+            .arg(artifact),
+    )
+}
+
+fn python_verify(
+    stack: &Stack,
+    artifact: &Path,
+    bundle: &Path,
+    identity: &str,
+) -> Result<Finished> {
+    quiet(
+        python(stack)
+            .args([
+                "verify",
+                "identity",
+                "--offline",
+                "--cert-identity",
+                identity,
+                "--cert-oidc-issuer",
+                stack.issuer(),
+                "--bundle",
+            ])
+            .arg(bundle)
+            .arg(artifact),
+    )
+}
+
+/// One of the scripts beside this crate, with the installed libraries.
+fn node(_stack: &Stack, script: &str, arguments: &[PathBuf]) -> Result<Finished> {
+    quiet(
+        Command::new("node")
+            .arg(
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("peers")
+                    .join(script),
+            )
+            .args(arguments)
+            .env("NODE_PATH", install::folder().join("js/node_modules")),
+    )
+}
+
+fn javascript_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finished> {
+    node(
+        stack,
+        "sign.js",
+        &[
+            stack.signing_config(),
+            stack.token()?.into(),
+            "message".into(),
+            artifact.into(),
+            bundle.into(),
+        ],
+    )
+}
+
+fn javascript_verify(
+    stack: &Stack,
+    artifact: &Path,
+    bundle: &Path,
+    identity: &str,
+) -> Result<Finished> {
+    node(
+        stack,
+        "verify.js",
+        &[
+            stack.trusted_root(),
+            bundle.into(),
+            artifact.into(),
+            identity.into(),
+            stack.issuer().into(),
+        ],
+    )
+}
