@@ -15,6 +15,10 @@
     clippy::print_stderr,
     reason = "a command that talks to its terminal"
 )]
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "the steps of the test command share one signature"
+)]
 
 mod advisories;
 mod bench;

@@ -86,7 +86,7 @@ impl Report {
             match outcome {
                 Outcome::Passed => {}
                 Outcome::Failed(why) => {
-                    println!("FAILED {name}: {}", why.lines().next().unwrap_or_default())
+                    println!("FAILED {name}: {}", why.lines().next().unwrap_or_default());
                 }
                 Outcome::Skipped(missing) => {
                     skipped = skipped.saturating_add(1);
