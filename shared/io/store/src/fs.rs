@@ -1,0 +1,227 @@
+//! A real folder.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{AppendFile, Disk, Lock, Path};
+
+/// Name of the file whose flock is the folder's lock.
+const LOCK: &str = "lock";
+/// Begins the names of files that are being written; [`Disk::list`] does not show them.
+const TEMPORARY: &str = ".new-";
+
+/// A folder of the file system. Files it makes can be read by everybody: a log is public.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    temporaries: AtomicU64,
+}
+
+impl Folder {
+    /// Opens a folder, making it when it is not there.
+    pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        fs::create_dir_all(&root)?;
+        sync_folder(&root)?;
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_folder(parent)?;
+        }
+        Ok(Self { root, temporaries: AtomicU64::new(0) })
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path.as_str())
+    }
+
+    fn make_parent(&self, path: &Path) -> io::Result<()> {
+        match path.parent() {
+            Some(parent) => fs::create_dir_all(self.at(&parent)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Disk for Folder {
+    fn read(&self, path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(self.at(path)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // `a` is a file and `a/b` was asked for.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if file.metadata()?.is_dir() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{path} is longer than {max} bytes")));
+        }
+        Ok(Some(bytes))
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.at(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            if let Ok(name) = entry?.file_name().into_string()
+                && !name.starts_with(TEMPORARY)
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.make_parent(path)?;
+        let target = self.at(path);
+        // A crash may leave the temporary file; the number is only unique within a process, so it is truncated.
+        let name = format!("{TEMPORARY}{}", self.temporaries.fetch_add(1, Ordering::Relaxed));
+        let temporary = target.with_file_name(name);
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
+        let written = file.write_all(bytes).and_then(|()| fs::rename(&temporary, &target));
+        if written.is_err() {
+            // Nothing depends on the removal; the first error is the one to tell.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    fn sync(&self, paths: &[Path]) -> io::Result<()> {
+        let mut folders = BTreeSet::new();
+        for path in paths {
+            File::open(self.at(path))?.sync_all()?;
+            let mut parent = path.parent();
+            while let Some(folder) = parent {
+                parent = folder.parent();
+                folders.insert(folder);
+            }
+        }
+        for folder in &folders {
+            sync_folder(&self.at(folder))?;
+        }
+        sync_folder(&self.root)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(self.at(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        self.make_parent(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(self.at(path))?;
+        let len = file.metadata()?.len();
+        Ok(Box::new(FolderFile { file, len }))
+    }
+
+    fn lock(&self) -> io::Result<Option<Box<dyn Lock>>> {
+        let path = self.root.join(LOCK);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(FolderLock { _file: file }))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// The length is ours alone: the lock keeps other writers away, and a failed append may have grown the file further.
+#[derive(Debug)]
+struct FolderFile {
+    file: File,
+    len: u64,
+}
+
+impl AppendFile for FolderFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.len)?;
+        self.len = self.len.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    fn overwrite(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        within(at, bytes.len(), self.len)?;
+        self.file.write_all_at(bytes, at)
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        self.len = len;
+        Ok(())
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        // fdatasync also writes the metadata that is needed to read the data back, so the length.
+        self.file.sync_data()
+    }
+}
+
+#[derive(Debug)]
+struct FolderLock {
+    _file: File,
+}
+
+impl Lock for FolderLock {}
+
+pub(crate) fn within(at: u64, count: usize, len: u64) -> io::Result<()> {
+    let end = u64::try_from(count).ok().and_then(|count| at.checked_add(count));
+    if end.is_some_and(|end| end <= len) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to overwrite is not within the file"))
+}
+
+fn sync_folder(folder: &std::path::Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::contract::check(&Folder::open(folder.path().join("new")).unwrap());
+    }
+
+    #[test]
+    fn the_lock_is_exclusive_across_handles() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Folder::open(folder.path()).unwrap();
+        let second = Folder::open(folder.path()).unwrap();
+        let held = first.lock().unwrap().expect("free");
+        assert!(second.lock().unwrap().is_none());
+        drop(held);
+        assert!(second.lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn leaves_no_temporary_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder::open(folder.path()).unwrap();
+        disk.replace(&Path::new("a/b").unwrap(), b"1").unwrap();
+        let names: Vec<_> = fs::read_dir(folder.path().join("a")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["b"]);
+    }
+}
