@@ -1,0 +1,145 @@
+//! A private key in the memory of this process.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RsaKeyPair,
+};
+use keys::{Algorithm, KeyType, PublicKey, pem};
+use zeroize::Zeroizing;
+
+use crate::SignerError;
+
+/// A private key, its public half and the algorithm it signs with.
+pub struct LocalKey {
+    pair: Pair,
+    public: PublicKey,
+    pkcs8: Zeroizing<Vec<u8>>,
+}
+
+enum Pair {
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Rsa(Box<RsaKeyPair>),
+}
+
+const CURVES: [(KeyType, &EcdsaSigningAlgorithm); 3] = [
+    (KeyType::EcdsaP256, &ECDSA_P256_SHA256_ASN1_SIGNING),
+    (KeyType::EcdsaP384, &ECDSA_P384_SHA384_ASN1_SIGNING),
+    (KeyType::EcdsaP521, &ECDSA_P521_SHA512_ASN1_SIGNING),
+];
+
+impl LocalKey {
+    /// Makes a new key. The algorithm must be its key type's default one.
+    pub fn generate(algorithm: Algorithm) -> Result<Self, SignerError> {
+        let rsa = |size| {
+            RsaKeyPair::generate(size)
+                .and_then(|pair| pair.as_der())
+                .map(|der: Pkcs8V1Der<'_>| der.as_ref().to_vec())
+        };
+        let curve = |algorithm| {
+            EcdsaKeyPair::generate(algorithm)
+                .and_then(|pair| pair.to_pkcs8v1())
+                .map(|der| der.as_ref().to_vec())
+        };
+        let der = match algorithm {
+            Algorithm::EcdsaP256Sha256 => curve(&ECDSA_P256_SHA256_ASN1_SIGNING),
+            Algorithm::EcdsaP384Sha384 => curve(&ECDSA_P384_SHA384_ASN1_SIGNING),
+            Algorithm::EcdsaP521Sha512 => curve(&ECDSA_P521_SHA512_ASN1_SIGNING),
+            Algorithm::Ed25519 => Ed25519KeyPair::generate()
+                .and_then(|pair| pair.to_pkcs8v1())
+                .map(|der| der.as_ref().to_vec()),
+            Algorithm::RsaPkcs1Sha256_2048 => rsa(KeySize::Rsa2048),
+            Algorithm::RsaPkcs1Sha256_3072 => rsa(KeySize::Rsa3072),
+            Algorithm::RsaPkcs1Sha256_4096 => rsa(KeySize::Rsa4096),
+            other => return Err(SignerError::Unsupported(other)),
+        };
+        Self::from_pkcs8_der(Zeroizing::new(der.map_err(|_| SignerError::Failed)?))
+    }
+
+    /// Reads PEM with the label `PRIVATE KEY` (PKCS#8).
+    pub fn from_pkcs8_pem(text: &str) -> Result<Self, SignerError> {
+        let block = pem::decode(text, &["PRIVATE KEY"])
+            .map_err(|error| SignerError::Malformed(error.to_string()))?;
+        Self::from_pkcs8_der(Zeroizing::new(block.der))
+    }
+
+    fn from_pkcs8_der(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, SignerError> {
+        let (pair, public) = parse(&pkcs8)?;
+        Ok(Self {
+            pair,
+            public,
+            pkcs8,
+        })
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// What [`sign`](Self::sign) signs with: the default algorithm of the key's type.
+    pub fn algorithm(&self) -> Algorithm {
+        self.public.default_algorithm()
+    }
+
+    /// Signs a message.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        let random = SystemRandom::new();
+        match &self.pair {
+            Pair::Ecdsa(pair) => {
+                let signature = pair
+                    .sign(&random, message)
+                    .map_err(|_| SignerError::Failed)?;
+                Ok(signature.as_ref().to_vec())
+            }
+            Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
+                    .map_err(|_| SignerError::Failed)?;
+                Ok(signature)
+            }
+        }
+    }
+
+    /// The private key as PKCS#8 PEM.
+    pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(pem::encode("PRIVATE KEY", &self.pkcs8))
+    }
+}
+
+fn parse(pkcs8: &[u8]) -> Result<(Pair, PublicKey), SignerError> {
+    let refused = |error: keys::KeyError| SignerError::Malformed(error.to_string());
+    for (key_type, algorithm) in CURVES {
+        if let Ok(pair) = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8) {
+            let public =
+                PublicKey::from_raw(key_type, pair.public_key().as_ref()).map_err(refused)?;
+            return Ok((Pair::Ecdsa(pair), public));
+        }
+    }
+    if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8) {
+        let public =
+            PublicKey::from_raw(KeyType::Ed25519, pair.public_key().as_ref()).map_err(refused)?;
+        return Ok((Pair::Ed25519(pair), public));
+    }
+    if let Ok(pair) = RsaKeyPair::from_pkcs8(pkcs8) {
+        let public = PublicKey::from_pkcs1_der(pair.public_key().as_ref()).map_err(refused)?;
+        return Ok((Pair::Rsa(Box::new(pair)), public));
+    }
+    Err(SignerError::Malformed(
+        "neither ECDSA on P-256, P-384 or P-521, nor Ed25519, nor RSA of 2048 to 4096 bits".into(),
+    ))
+}
+
+impl fmt::Debug for LocalKey {
+    /// Names the public key only.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "LocalKey({:?})", self.public)
+    }
+}
