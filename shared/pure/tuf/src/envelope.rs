@@ -1,0 +1,127 @@
+//! `{"signed":..,"signatures":[..]}` as received: the value of `signed` is kept untyped and verified in its canonical form.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::canonical::{self, CanonicalError};
+use crate::key::{KeyId, RoleKeys};
+use crate::metadata::{Metadata, MetadataError};
+
+/// Most signatures on one file; production files have seven.
+const SIGNATURES_MAX: usize = 256;
+
+/// Bytes are not metadata that we may rely on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EnvelopeError {
+    /// Larger than clients read this role.
+    #[error("{actual} bytes, where clients read at most {limit}")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+        /// What there was.
+        actual: usize,
+    },
+    /// Not JSON of this shape.
+    #[error("not signed metadata: {0}")]
+    Syntax(String),
+    /// Two signatures with one key id, or too many of them.
+    #[error("the list of signatures is malformed: {0}")]
+    Signatures(&'static str),
+    /// What is signed has no canonical form.
+    #[error("the signed part has no canonical form")]
+    Canonical(#[from] CanonicalError),
+    /// Not enough keys signed.
+    #[error("{valid} of the {threshold} signatures that are needed")]
+    Threshold {
+        /// Different keys with a valid signature.
+        valid: usize,
+        /// How many are needed.
+        threshold: usize,
+    },
+    /// The signed part is another role or malformed.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+/// Metadata as it came, not yet trusted.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    signed: Value,
+    canonical: Vec<u8>,
+    signatures: Vec<Signature>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Signature {
+    pub(crate) keyid: KeyId,
+    pub(crate) sig: String,
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    signed: Value,
+    signatures: Vec<Signature>,
+}
+
+impl Envelope {
+    /// Reads metadata of at most `limit` bytes.
+    pub fn parse(bytes: &[u8], limit: usize) -> Result<Self, EnvelopeError> {
+        if bytes.len() > limit {
+            return Err(EnvelopeError::TooLarge {
+                limit,
+                actual: bytes.len(),
+            });
+        }
+        let wire: Wire = serde_json::from_slice(bytes)
+            .map_err(|error| EnvelopeError::Syntax(error.to_string()))?;
+        if wire.signatures.len() > SIGNATURES_MAX {
+            return Err(EnvelopeError::Signatures("too many"));
+        }
+        let ids: BTreeSet<_> = wire
+            .signatures
+            .iter()
+            .map(|signature| &signature.keyid)
+            .collect();
+        if ids.len() != wire.signatures.len() {
+            // TUF specification 1.0.34, section 4.2.1: key ids in the list are unique.
+            return Err(EnvelopeError::Signatures("one key id twice"));
+        }
+        let canonical = canonical::encode(&wire.signed)?;
+        Ok(Self {
+            signed: wire.signed,
+            canonical,
+            signatures: wire.signatures,
+        })
+    }
+
+    /// Checks that the role's keys signed this, and reads it as `M`. An empty or undecodable signature counts as none:
+    /// production roots 12 to 14 have empty ones.
+    pub fn open<M: Metadata>(&self, by: &RoleKeys) -> Result<M, EnvelopeError> {
+        let decoded: Vec<(&KeyId, Vec<u8>)> = self
+            .signatures
+            .iter()
+            .filter_map(|signature| Some((&signature.keyid, hex::decode(&signature.sig).ok()?)))
+            .collect();
+        let valid = by.count(
+            &self.canonical,
+            decoded
+                .iter()
+                .map(|(id, signature)| (*id, signature.as_slice())),
+        );
+        if valid < by.threshold() {
+            return Err(EnvelopeError::Threshold {
+                valid,
+                threshold: by.threshold(),
+            });
+        }
+        Ok(M::from_json(&self.signed)?)
+    }
+
+    /// Reads the content without any check of who signed it: only for a root that the caller trusts by other means.
+    pub fn content_unverified<M: Metadata>(&self) -> Result<M, EnvelopeError> {
+        Ok(M::from_json(&self.signed)?)
+    }
+}
