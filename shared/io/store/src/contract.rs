@@ -19,6 +19,10 @@ pub fn check(disk: &dyn Disk) {
     assert_eq!(disk.read(&path("deep/er/one"), 4).unwrap_err().kind(), std::io::ErrorKind::FileTooLarge);
     disk.replace(&path("deep/er/one"), b"2").unwrap();
     assert_eq!(disk.read(&path("deep/er/one"), 5).unwrap().unwrap(), b"2");
+    disk.replace(&path("deep/er/one"), b"0123456789").unwrap();
+    let range = |at, len| disk.read_range(&path("deep/er/one"), at, len).unwrap().unwrap();
+    assert_eq!((range(2, 3), range(8, 5), range(11, 5)), (b"234".to_vec(), b"89".to_vec(), Vec::new()));
+    assert_eq!(disk.read_range(&path("none"), 0, 1).unwrap(), None);
     assert_eq!(disk.read(&path("deep/er"), 5).unwrap(), None, "a folder is no file");
     disk.replace(&path("deep/er/two"), b"").unwrap();
     disk.sync(&[path("deep/er/one"), path("deep/er/two")]).unwrap();

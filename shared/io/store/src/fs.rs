@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +37,15 @@ impl Folder {
         self.root.join(path.as_str())
     }
 
+    fn open_file(&self, path: &Path) -> io::Result<Option<File>> {
+        match File::open(self.at(path)) {
+            Ok(file) => Ok((!file.metadata()?.is_dir()).then_some(file)),
+            // The second: `a` is a file and `a/b` was asked for.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn make_parent(&self, path: &Path) -> io::Result<()> {
         match path.parent() {
             Some(parent) => fs::create_dir_all(self.at(&parent)),
@@ -47,21 +56,20 @@ impl Folder {
 
 impl Disk for Folder {
     fn read(&self, path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(self.at(path)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            // `a` is a file and `a/b` was asked for.
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if file.metadata()?.is_dir() {
-            return Ok(None);
-        }
+        let Some(file) = self.open_file(path)? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{path} is longer than {max} bytes")));
         }
+        Ok(Some(bytes))
+    }
+
+    fn read_range(&self, path: &Path, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(mut file) = self.open_file(path)? else { return Ok(None) };
+        file.seek(SeekFrom::Start(at))?;
+        let mut bytes = Vec::new();
+        file.take(u64::try_from(len).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
 

@@ -25,6 +25,9 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// ([`io::ErrorKind::FileTooLarge`]): nobody reads an unbounded file into memory.
     fn read(&self, path: &Path, max: u64) -> io::Result<Option<Vec<u8>>>;
 
+    /// At most `len` bytes of a file from position `at` on; fewer, or none, at its end. `None` when there is no such file.
+    fn read_range(&self, path: &Path, at: u64, len: usize) -> io::Result<Option<Vec<u8>>>;
+
     /// Names in a folder, sorted; empty when there is no such folder.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
 
@@ -32,10 +35,11 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// or (new file) nothing or an empty or partly written file, until [`Disk::sync`] of this path has returned.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes replaced files durable, with their names and the folders on the way.
+    /// Makes replaced files durable, with their names and the folders on the way. Earlier removals in the same folder are
+    /// durable then, too.
     fn sync(&self, paths: &[Path]) -> io::Result<()>;
 
-    /// Removes a file; no error when it is not there. Durable at some later time.
+    /// Removes a file; no error when it is not there. Durable after the next [`Disk::sync`] in that folder.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Opens a file for appending, making it (and its folders) when it is not there. A new file's name is durable

@@ -289,6 +289,14 @@ impl Disk for SimDisk {
         Ok(Some(contents.seen.clone()))
     }
 
+    fn read_range(&self, path: &Path, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+        let state = self.state();
+        state.alive()?;
+        let Some(contents) = state.names.get(path).and_then(|file| state.files.get(*file)) else { return Ok(None) };
+        let rest = usize::try_from(at).ok().and_then(|at| contents.seen.get(at..)).unwrap_or_default();
+        Ok(Some(rest.get(..len).unwrap_or(rest).to_vec()))
+    }
+
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
         state.alive()?;
@@ -328,6 +336,8 @@ impl Disk for SimDisk {
             }
             contents.sync();
             state.durable_names.insert(path.clone(), file);
+            let State { names, durable_names, .. } = &mut *state;
+            durable_names.retain(|name, _| name.parent() != path.parent() || names.contains_key(name));
         }
         form.map_or(Ok(()), |_| Err(injected("sync")))
     }
