@@ -1,0 +1,92 @@
+//! Who signs checkpoints, and how.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use note::{OpenError, VerifierKey};
+use signer::{Signer, SignerError};
+use tlog::TreeHead;
+
+/// Signs the heads of one log. The log's origin is the name of the [`CheckpointSigner::verifier`].
+pub trait CheckpointSigner: Send + Sync + 'static {
+    /// The key with which the log's checkpoints are opened again, on start and by `fsck`.
+    fn verifier(&self) -> &VerifierKey;
+
+    /// The signed checkpoint of `head`. `timestamp_ms` is the time of the batch, for signatures that cover a time.
+    ///
+    /// The engine calls this once per batch, before the batch is durable, and releases the bytes only afterwards.
+    fn sign(&self, head: TreeHead, timestamp_ms: u64) -> SignFuture<'_>;
+}
+
+/// What [`CheckpointSigner::sign`] returns: the bytes of the signed note.
+pub type SignFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, SignError>> + Send + 'a>>;
+
+/// Why there is no signed checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The key did not sign.
+    #[error("the log key did not sign")]
+    Signer(#[source] SignerError),
+    /// What it signed does not open with its public key.
+    #[error("the signed checkpoint does not open with the log's own key")]
+    Seal(#[source] OpenError),
+}
+
+/// Signs the text of the note (C2SP signed-note): Rekor v2 with Ed25519.
+#[derive(Debug)]
+pub struct NoteSigner {
+    verifier: VerifierKey,
+    signer: Signer,
+}
+
+impl NoteSigner {
+    /// A log named `origin`, whose key id follows from the kind of key (see [`VerifierKey::new`]).
+    pub fn new(origin: &str, signer: Signer) -> Result<Self, note::KeyError> {
+        Ok(Self { verifier: VerifierKey::new(origin, signer.public_key().clone())?, signer })
+    }
+}
+
+impl CheckpointSigner for NoteSigner {
+    fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    fn sign(&self, head: TreeHead, _timestamp_ms: u64) -> SignFuture<'_> {
+        Box::pin(async move {
+            let prepared = note::prepare(&self.verifier, head);
+            let signature = self.signer.sign(prepared.to_be_signed()).await.map_err(SignError::Signer)?;
+            prepared.seal(signature).map_err(SignError::Seal)
+        })
+    }
+}
+
+/// Signs RFC 6962 tree heads (static-ct-api): a CT log with ECDSA P-256.
+#[derive(Debug)]
+pub struct TreeHeadSigner {
+    verifier: VerifierKey,
+    signer: Signer,
+}
+
+impl TreeHeadSigner {
+    /// A CT log named `origin`.
+    pub fn new(origin: &str, signer: Signer) -> Result<Self, note::KeyError> {
+        Ok(Self { verifier: VerifierKey::rfc6962(origin, signer.public_key().clone())?, signer })
+    }
+}
+
+impl CheckpointSigner for TreeHeadSigner {
+    fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    fn sign(&self, head: TreeHead, timestamp_ms: u64) -> SignFuture<'_> {
+        Box::pin(async move {
+            let prepared = note::prepare(&self.verifier, head);
+            let signed = note::tree_head::to_be_signed(&head, timestamp_ms);
+            let signature = self.signer.sign(&signed).await.map_err(SignError::Signer)?;
+            // An ECDSA signature has at most 72 bytes here; an empty one would fail in `seal`.
+            let line = note::tree_head::ecdsa_signature(timestamp_ms, &signature).unwrap_or_default();
+            prepared.seal(line).map_err(SignError::Seal)
+        })
+    }
+}
