@@ -1,1 +1,5 @@
 //! sigstack
+pub mod issuer;
+pub mod registry;
+pub mod repository;
+pub mod state;
