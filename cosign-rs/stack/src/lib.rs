@@ -1,5 +1,6 @@
 //! sigstack
 pub mod issuer;
+pub mod material;
 pub mod registry;
 pub mod repository;
 pub mod state;
