@@ -1,0 +1,291 @@
+//! The certificates that we issue read back as Fulcio's profile, and paths hold exactly when they should.
+#![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
+
+use jiff::{SignedDuration, Timestamp};
+use keys::{Algorithm, PublicKey};
+use pki::profile::{self, Authority, AuthorityParameters, LeafParameters, ProfileError};
+use pki::{
+    Certificate, Csr, CsrError, Field, FulcioExtensions, PathError, Purpose, SubjectName, oid, path,
+};
+use signer::Signer;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn key(algorithm: Algorithm) -> Signer {
+    Signer::generate(algorithm).unwrap()
+}
+
+fn authority(
+    kind: Authority,
+    key: &PublicKey,
+    issuer: Option<(&Certificate, &Signer)>,
+    own: Option<&Signer>,
+) -> Certificate {
+    let parameters = AuthorityParameters {
+        authority: kind,
+        organization: "Example".into(),
+        common_name: format!("{kind:?}"),
+        key: key.clone(),
+        serial: [0xff; 20],
+        not_before: at("2026-01-01T00:00:00Z"),
+        not_after: at("2061-01-01T00:00:00Z"),
+    };
+    let unsigned = profile::prepare_authority(&parameters, issuer.map(|issuer| issuer.0)).unwrap();
+    let signer = issuer.map(|issuer| issuer.1).or(own).unwrap();
+    let signature = signer.sign_local(unsigned.to_be_signed()).unwrap();
+    unsigned.seal(&signature).unwrap()
+}
+
+struct Chain {
+    root: Certificate,
+    intermediate: Certificate,
+    signer: Signer,
+}
+
+fn chain() -> Chain {
+    let (root_key, signer) = (
+        key(Algorithm::EcdsaP384Sha384),
+        key(Algorithm::EcdsaP256Sha256),
+    );
+    let root = authority(
+        Authority::Root,
+        root_key.public_key(),
+        None,
+        Some(&root_key),
+    );
+    let intermediate = authority(
+        Authority::CodeSigningIntermediate,
+        signer.public_key(),
+        Some((&root, &root_key)),
+        None,
+    );
+    Chain {
+        root,
+        intermediate,
+        signer,
+    }
+}
+
+fn parameters(key: &Signer) -> LeafParameters {
+    let mut extensions = FulcioExtensions::default();
+    extensions.set_issuer("https://issuer.example");
+    extensions.set(Field::SourceRepositoryUri, "https://github.com/a/b");
+    extensions.set(Field::BuildTrigger, "");
+    LeafParameters {
+        subject: SubjectName::Email("dev@example.com".into()),
+        key: key.public_key().clone(),
+        extensions,
+        serial: [0; 20],
+        not_before: at("2026-11-23T12:00:00Z"),
+        not_after: at("2026-11-23T12:10:00Z"),
+    }
+}
+
+fn leaf(chain: &Chain, parameters: LeafParameters) -> Certificate {
+    let prepared = profile::prepare_leaf(parameters, &chain.intermediate).unwrap();
+    let signature = chain.signer.sign_local(prepared.to_be_signed()).unwrap();
+    let precertificate = prepared.seal(&signature).unwrap();
+    assert!(
+        precertificate
+            .certificate()
+            .extension(oid::CT_POISON)
+            .unwrap()
+            .0,
+        "the poison is critical"
+    );
+    let prepared = precertificate.with_scts(&[0, 0]).unwrap();
+    let signature = chain.signer.sign_local(prepared.to_be_signed()).unwrap();
+    prepared.seal(&signature).unwrap()
+}
+
+#[test]
+fn a_leaf_has_fulcios_profile() {
+    let (chain, key) = (chain(), key(Algorithm::EcdsaP256Sha256));
+    let leaf = leaf(&chain, parameters(&key));
+    assert_eq!(
+        leaf.subject_names(),
+        [SubjectName::Email("dev@example.com".into())]
+    );
+    assert!(
+        leaf.extension(oid::SUBJECT_ALT_NAME).unwrap().0,
+        "critical, since the subject is empty"
+    );
+    assert_eq!(
+        leaf.purposes(),
+        Some((false, [oid::CODE_SIGNING].as_slice()))
+    );
+    assert_eq!(leaf.extension(oid::BASIC_CONSTRAINTS), None);
+    assert_eq!(leaf.authority_key_id(), chain.intermediate.subject_key_id());
+    assert_eq!(leaf.serial().len(), 20);
+    assert_eq!(
+        leaf.not_after().duration_since(leaf.not_before()),
+        SignedDuration::from_mins(10)
+    );
+    let extensions = FulcioExtensions::from_certificate(&leaf).unwrap();
+    assert_eq!(extensions.issuer(), Some("https://issuer.example"));
+    assert_eq!(
+        extensions.get(Field::IssuerV1),
+        Some("https://issuer.example")
+    );
+    assert_eq!(extensions.get(Field::BuildTrigger), None);
+    let order: Vec<_> = leaf.extensions().map(|(id, _, _)| id.to_string()).collect();
+    assert_eq!(
+        order,
+        [
+            "2.5.29.15",
+            "2.5.29.37",
+            "2.5.29.14",
+            "2.5.29.35",
+            "2.5.29.17",
+            "1.3.6.1.4.1.57264.1.1",
+            "1.3.6.1.4.1.57264.1.8",
+            "1.3.6.1.4.1.57264.1.12",
+            "1.3.6.1.4.1.11129.2.4.2"
+        ]
+    );
+    assert!(leaf.is_signed_by(chain.intermediate.public_key()));
+    assert!(!leaf.is_signed_by(chain.root.public_key()));
+}
+
+#[test]
+fn a_path_holds_in_its_time_and_to_its_root_only() {
+    let (ours, key) = (chain(), key(Algorithm::EcdsaP256Sha256));
+    let leaf = leaf(&ours, parameters(&key));
+    let verify = |intermediates: &[Certificate], anchors: &[Certificate], time: &str, purpose| {
+        path::verify(&leaf, intermediates, anchors, at(time), purpose)
+    };
+    let (good, root, between) = (
+        "2026-11-23T12:10:00Z",
+        [ours.root.clone()],
+        [ours.intermediate.clone()],
+    );
+    let path = verify(&between, &root, good, Purpose::CodeSigning).unwrap();
+    assert_eq!(
+        path.certificates(),
+        [leaf.clone(), ours.intermediate.clone(), ours.root.clone()]
+    );
+    assert!(
+        verify(&[], &between, good, Purpose::CodeSigning).is_ok(),
+        "an intermediate may be the anchor"
+    );
+    for late in ["2026-11-23T12:10:01Z", "2026-11-23T11:59:59Z"] {
+        assert!(matches!(
+            verify(&between, &root, late, Purpose::CodeSigning),
+            Err(PathError::NotValidAt { .. })
+        ));
+    }
+    assert_eq!(
+        verify(&between, &[], good, Purpose::CodeSigning).unwrap_err(),
+        PathError::NoAnchor
+    );
+    assert!(matches!(
+        verify(&[], &root, good, Purpose::CodeSigning),
+        Err(PathError::NoPath(_))
+    ));
+    assert!(matches!(
+        verify(&between, &[chain().root], good, Purpose::CodeSigning),
+        Err(PathError::NoPath(_))
+    ));
+    assert!(matches!(
+        verify(&between, &root, good, Purpose::TimeStamping),
+        Err(PathError::Purpose(_))
+    ));
+}
+
+#[test]
+fn an_authority_is_no_leaf_and_a_leaf_is_no_authority() {
+    let ours = chain();
+    let now = at("2026-06-01T00:00:00Z");
+    assert_eq!(
+        path::verify(
+            &ours.intermediate,
+            &[],
+            std::slice::from_ref(&ours.root),
+            now,
+            Purpose::CodeSigning
+        )
+        .unwrap_err(),
+        PathError::LeafIsCa
+    );
+    let key = key(Algorithm::EcdsaP256Sha256);
+    let leaf = leaf(&ours, parameters(&key));
+    assert!(matches!(
+        profile::prepare_leaf(parameters(&key), &leaf),
+        Err(ProfileError::Issuer(_))
+    ));
+}
+
+#[test]
+fn a_foreign_signature_seals_nothing() {
+    let (ours, key) = (chain(), key(Algorithm::EcdsaP256Sha256));
+    let prepared = profile::prepare_leaf(parameters(&key), &ours.intermediate).unwrap();
+    let foreign = key.sign_local(prepared.to_be_signed()).unwrap();
+    assert!(matches!(
+        prepared.seal(&foreign),
+        Err(ProfileError::Signature)
+    ));
+}
+
+#[test]
+fn every_name_kind_reads_back_and_non_ascii_is_refused() {
+    for name in [
+        SubjectName::Uri("https://github.com/a/b/.github/workflows/c.yml@refs/heads/main".into()),
+        SubjectName::UserName("grüße!example.com".into()),
+        SubjectName::Dns("example.com".into()),
+    ] {
+        let (ours, key) = (chain(), key(Algorithm::Ed25519));
+        let mut parameters = parameters(&key);
+        parameters.subject = name.clone();
+        let leaf = leaf(&ours, parameters);
+        assert_eq!(leaf.subject_names(), [name]);
+        let time = leaf.not_before() + SignedDuration::from_secs(1);
+        path::verify(
+            &leaf,
+            &[ours.intermediate],
+            &[ours.root],
+            time,
+            Purpose::CodeSigning,
+        )
+        .unwrap();
+    }
+    let mut parameters = parameters(&key(Algorithm::Ed25519));
+    parameters.subject = SubjectName::Email("grüße@example.com".into());
+    assert!(matches!(
+        profile::prepare_leaf(parameters, &chain().intermediate),
+        Err(ProfileError::Value(_))
+    ));
+}
+
+#[test]
+fn a_request_proves_possession() {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let mut asked = rcgen::CertificateParams::new(vec!["ignored.example".to_owned()]).unwrap();
+    asked
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "grüße");
+    let pem = asked.serialize_request(&pair).unwrap().pem().unwrap();
+    let csr = Csr::from_pem(&pem).unwrap();
+    assert_eq!(
+        csr.public_key(),
+        &PublicKey::from_pem(&pair.public_key_pem()).unwrap()
+    );
+    let block = keys::pem::decode(&pem, &["CERTIFICATE REQUEST"])
+        .unwrap()
+        .der;
+    let mut broken = block.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    assert!(matches!(
+        Csr::from_der(&broken),
+        Err(CsrError::Signature | CsrError::Malformed(_))
+    ));
+    assert!(matches!(
+        Csr::from_der(&block[..block.len() - 1]),
+        Err(CsrError::Malformed(_))
+    ));
+    assert!(matches!(
+        Csr::from_der(&vec![0x30; 20_000]),
+        Err(CsrError::Malformed(_))
+    ));
+}
