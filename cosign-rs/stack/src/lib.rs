@@ -1,4 +1,5 @@
 //! sigstack
+pub mod browser;
 pub mod issuer;
 pub mod material;
 pub mod registry;
