@@ -204,6 +204,10 @@ pub struct TransparencyLogEntryReply {
     pub canonicalized_body: Bytes,
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
 fn is_zero(number: &Int64) -> bool {
     number.0 == 0
 }

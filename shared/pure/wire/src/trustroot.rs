@@ -159,6 +159,10 @@ pub struct ServiceConfiguration {
     pub count: u32,
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
 fn is_none(count: &u32) -> bool {
     *count == 0
 }
