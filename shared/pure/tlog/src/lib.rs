@@ -22,5 +22,6 @@ mod tree;
 
 pub use append::{Edge, Update};
 pub use hash::Hash;
+pub use proof::ProofError;
 pub use tile::{BundleId, Tile, TileId, TileSet, Width};
 pub use tree::{LeafIndex, Node, Nodes, TreeHead, TreeSize};

@@ -335,7 +335,7 @@ impl<T: AsRef<Tile>> TileSet<T> {
     }
 }
 
-impl AsRef<Self> for Tile {
+impl AsRef<Tile> for Tile {
     fn as_ref(&self) -> &Self {
         self
     }

@@ -1,0 +1,325 @@
+//! The handle of a log: append and read.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use store::{Disk, Path};
+use tlog::{BundleId, Hash, LeafIndex, ProofError, Tile, TileId, TileSet, TreeHead, TreeSize, proof};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::checkpoint_signer::CheckpointSigner;
+use crate::config::{Clock, Config};
+use crate::error::{AppendError, OpenError, ReadError};
+use crate::layout;
+use crate::leaf::Leaf;
+use crate::open::{self, Started};
+use crate::recover::{self, MAX_BUNDLE};
+use crate::sequence::{Placed, Waiter};
+use crate::shared::{Published, Shared, Snapshot};
+use crate::write_behind::CopyPlace;
+
+/// What a client is told when the queue is full. A batch takes milliseconds; a whole queue is through in less than this.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A running log. Clones are the same log.
+pub struct Log<L> {
+    inner: Arc<Inner<L>>,
+}
+
+struct Inner<L> {
+    shared: Arc<Shared>,
+    /// `None` once closed.
+    queue: RwLock<Option<mpsc::Sender<Waiter<L>>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Where an entry stands, and that it stands there.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// Position, proof and checkpoint. The proof was verified before this was made.
+    pub inclusion: Inclusion,
+    /// When the entry was added, in milliseconds since 1970; of a duplicate, when it was added first.
+    pub timestamp_ms: u64,
+    /// The same entry had been added before, or together with this one.
+    pub duplicate: bool,
+}
+
+/// An inclusion proof under a signed checkpoint.
+#[derive(Clone, Debug)]
+pub struct Inclusion {
+    /// Position of the leaf.
+    pub index: LeafIndex,
+    /// Its Merkle leaf hash.
+    pub leaf: Hash,
+    /// The proof, from the leaf upwards.
+    pub proof: Vec<Hash>,
+    /// The tree that the proof is for.
+    pub head: TreeHead,
+    /// The signed note over `head`.
+    pub checkpoint: Arc<[u8]>,
+}
+
+/// A thing of the C2SP read interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `checkpoint`
+    Checkpoint,
+    /// `tile/<L>/<N>[.p/<W>]`
+    Tile(TileId),
+    /// `tile/<entries|data>/<N>[.p/<W>]`
+    Bundle(BundleId),
+}
+
+impl Resource {
+    /// Reads a path below the log's prefix; `bundle` is [`Leaf::BUNDLE`]. `None` for every other path.
+    pub fn parse(path: &str, bundle: &str) -> Option<Self> {
+        if path == "checkpoint" {
+            return Some(Self::Checkpoint);
+        }
+        let bundle = BundleId::parse(path, bundle).map(Self::Bundle);
+        bundle.or_else(|_| path.parse().map(Self::Tile)).ok()
+    }
+}
+
+impl<L: Leaf> Log<L> {
+    /// Opens the log in a folder, or begins one in an empty folder. Must be called within a tokio runtime, which has to
+    /// live as long as the log, as it signs checkpoints there.
+    pub async fn open(config: Config, signer: Arc<dyn CheckpointSigner>, clock: Clock) -> Result<Self, OpenError> {
+        let (files, copy) = folders(&config)?;
+        Self::open_on(files, copy, config, signer, clock).await
+    }
+
+    /// [`Log::open`] on any disk; `config.folder` and `config.checkpoint_copy` are not looked at.
+    pub async fn open_on(
+        files: Arc<dyn Disk>,
+        copy: Option<(Arc<dyn Disk>, Path)>,
+        config: Config,
+        signer: Arc<dyn CheckpointSigner>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let runtime = Handle::current();
+        let copy = copy.map(|(files, path)| CopyPlace { files, path });
+        let start = move || open::start::<L>(files, copy, config, signer, clock, runtime);
+        let Started { shared, queue, threads } =
+            tokio::task::spawn_blocking(start).await.map_err(|error| OpenError::Thread(error.into()))??;
+        let inner = Inner { shared, queue: RwLock::new(Some(queue)), threads: Mutex::new(threads) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Adds a leaf, and returns when it is durable. A leaf that is there already gets its old place.
+    ///
+    /// Dropping the future does not take the leaf back.
+    pub async fn append(&self, leaf: L) -> Result<Appended, AppendError> {
+        if let Some(failure) = self.inner.shared.failure() {
+            return Err(AppendError::Stopped(failure.to_owned()));
+        }
+        let (reply, answer) = oneshot::channel();
+        {
+            let queue = self.inner.queue.read().unwrap_or_else(PoisonError::into_inner);
+            let queue = queue.as_ref().ok_or(AppendError::Closed)?;
+            queue.try_send(Waiter { leaf, reply }).map_err(|error| match error {
+                TrySendError::Full(_) => AppendError::Overloaded { retry_after: RETRY_AFTER },
+                TrySendError::Closed(_) => self.ended(),
+            })?;
+        }
+        let Placed { place, duplicate, commit } = answer.await.map_err(|_| self.ended())??;
+        let index = LeafIndex::new(place.index);
+        let inclusion = match commit {
+            Some((leaf, snapshot)) => {
+                let proof = snapshot.update.inclusion(index).map_err(AppendError::Proof)?;
+                included(index, leaf, proof, &snapshot).map_err(AppendError::Proof)?
+            }
+            None => self.inclusion(index).await.map_err(|error| match error {
+                ReadError::Proof(error) => AppendError::Proof(error),
+                other => AppendError::Unreadable(other.to_string()),
+            })?,
+        };
+        Ok(Appended { inclusion, timestamp_ms: place.timestamp_ms, duplicate })
+    }
+
+    fn ended(&self) -> AppendError {
+        let why = self.inner.shared.failure().unwrap_or("the sequencer has ended");
+        AppendError::Stopped(why.to_owned())
+    }
+
+    /// The newest head, with its signed checkpoint. It is durable.
+    pub fn published(&self) -> Published {
+        self.inner.shared.snapshot().published.clone()
+    }
+
+    /// Whether leaves can be added; the reason when not. Reading goes on either way.
+    pub fn health(&self) -> Result<(), String> {
+        self.inner.shared.failure().map_or(Ok(()), |failure| Err(failure.to_owned()))
+    }
+
+    /// Takes no more leaves, commits those that wait, writes and syncs everything, and lets go of the folder. Reading
+    /// still works.
+    pub async fn close(&self) {
+        drop(self.inner.queue.write().unwrap_or_else(PoisonError::into_inner).take());
+        let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the log panicked");
+                }
+            }
+        });
+        // It fails only when the runtime is going away, and then nobody can wait.
+        let _ = joined.await;
+    }
+
+    /// The bytes of a thing of the C2SP interface; `None` when the published tree does not have it.
+    pub async fn read(&self, resource: &Resource) -> Result<Option<Vec<u8>>, ReadError> {
+        match resource {
+            Resource::Checkpoint => Ok(Some(self.published().checkpoint.to_vec())),
+            Resource::Tile(id) => self.tile(*id).await,
+            Resource::Bundle(id) => self.bundle(*id).await,
+        }
+    }
+
+    /// The bytes of a tile; `None` when the published tree does not have it at this width.
+    pub async fn tile(&self, id: TileId) -> Result<Option<Vec<u8>>, ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        if !id.is_in(snapshot.published.head.size) {
+            return Ok(None);
+        }
+        Ok(self.load_tile(&snapshot, id).await?.bytes(id.width))
+    }
+
+    /// The bytes of a bundle; `None` when the published tree does not have it at this width.
+    pub async fn bundle(&self, id: BundleId) -> Result<Option<Vec<u8>>, ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        if !id.is_in(snapshot.published.head.size) {
+            return Ok(None);
+        }
+        let width = usize::from(id.width.get());
+        if snapshot.published.head.size.get() / 256 == id.index {
+            return Ok(snapshot.open.get(..width).map(<[_]>::concat));
+        }
+        let mut bytes = self.load_bundle(id.index).await?;
+        if !id.width.is_full() {
+            let damaged = || ReadError::Damaged(id.full().path(L::BUNDLE));
+            let entries = recover::split_bundle::<L>(&bytes).ok_or_else(damaged)?;
+            let len = entries.get(..width).ok_or_else(damaged)?.iter().map(|entry| entry.len()).sum();
+            bytes.truncate(len);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// One entry, as it stands in its bundle; `None` when the published tree does not have it.
+    pub async fn entry(&self, index: LeafIndex) -> Result<Option<Vec<u8>>, ReadError> {
+        let size = self.published().head.size;
+        let Some(id) = BundleId::holding(index, size) else { return Ok(None) };
+        let Some(bytes) = self.bundle(id).await? else { return Ok(None) };
+        let entries = recover::split_bundle::<L>(&bytes).ok_or_else(|| ReadError::Damaged(id.path(L::BUNDLE)))?;
+        let position = usize::try_from(index.get() % 256).unwrap_or(usize::MAX);
+        Ok(entries.get(position).map(|entry| entry.to_vec()))
+    }
+
+    /// Inclusion proof of a leaf in the newest tree. It was verified.
+    pub async fn inclusion(&self, index: LeafIndex) -> Result<Inclusion, ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        let size = snapshot.published.head.size;
+        let mut wanted = proof::tiles_for_inclusion(index, size)?;
+        let own = tlog::Node { level: 0, index: index.get() };
+        wanted.extend(TileId::holding(own, size));
+        let tiles = self.load_tiles(&snapshot, &wanted).await?;
+        let leaf = tlog::Nodes::node(&tiles, own).ok_or(ProofError::MissingNode(own))?;
+        let proof = proof::inclusion(index, size, &tiles)?;
+        Ok(included(index, leaf, proof, &snapshot)?)
+    }
+
+    /// Proof that the tree of `old` leaves is a prefix of the newest tree, and that tree's head.
+    pub async fn consistency(&self, old: TreeSize) -> Result<(Vec<Hash>, Published), ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        let size = snapshot.published.head.size;
+        let wanted = proof::tiles_for_consistency(old, size)?;
+        let tiles = self.load_tiles(&snapshot, &wanted).await?;
+        Ok((proof::consistency(old, size, &tiles)?, snapshot.published.clone()))
+    }
+
+    async fn load_tiles(&self, snapshot: &Snapshot, wanted: &[TileId]) -> Result<TileSet<Arc<Tile>>, ReadError> {
+        let mut tiles = TileSet::new();
+        for id in wanted {
+            tiles.insert(id.level, id.index, self.load_tile(snapshot, *id).await?);
+        }
+        Ok(tiles)
+    }
+
+    /// A tile that the snapshot's tree has: from its edge, from the tiles that have no file yet, or from the file.
+    async fn load_tile(&self, snapshot: &Snapshot, id: TileId) -> Result<Arc<Tile>, ReadError> {
+        let widest = TileId::width_in(id.level, id.index, snapshot.published.head.size);
+        if widest.is_some_and(|widest| !widest.is_full())
+            && let Some(tile) = snapshot.update.edge.tile(id.level)
+        {
+            return Ok(Arc::new(tile.clone()));
+        }
+        if let Some(tile) = self.inner.shared.unwritten().tiles.get(&(id.level, id.index)) {
+            return Ok(tile.clone());
+        }
+        let path = layout::tile(id.level, id.index);
+        let bytes = self.load(path, recover::MAX_TILE).await?;
+        let tile = Tile::parse(&bytes).ok().filter(Tile::is_full);
+        tile.map(Arc::new).ok_or_else(|| ReadError::Damaged(id.full().to_string()))
+    }
+
+    /// A full bundle that a published tree has.
+    async fn load_bundle(&self, index: u64) -> Result<Vec<u8>, ReadError> {
+        if let Some(bundle) = self.inner.shared.unwritten().bundles.get(&index) {
+            return Ok(bundle.to_vec());
+        }
+        self.load(layout::bundle(L::BUNDLE, index), MAX_BUNDLE).await
+    }
+
+    async fn load(&self, path: Path, max: u64) -> Result<Vec<u8>, ReadError> {
+        let files = self.inner.shared.files.clone();
+        let what = path.to_string();
+        let read = tokio::task::spawn_blocking(move || files.read(&path, max)).await;
+        match read.map_err(std::io::Error::from).flatten() {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(ReadError::Damaged(what)),
+            Err(source) => Err(ReadError::Disk { what, source }),
+        }
+    }
+}
+
+impl<L> Clone for Log<L> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<L> std::fmt::Debug for Log<L> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Log").field("head", &self.inner.shared.snapshot().published.head).finish_non_exhaustive()
+    }
+}
+
+fn included(index: LeafIndex, leaf: Hash, proof: Vec<Hash>, snapshot: &Snapshot) -> Result<Inclusion, ProofError> {
+    let Published { head, checkpoint, .. } = &snapshot.published;
+    proof::verify_inclusion(&leaf, index, &proof, head)?;
+    Ok(Inclusion { index, leaf, proof, head: *head, checkpoint: checkpoint.clone() })
+}
+
+/// The folders that the settings name.
+pub(crate) type Folders = (Arc<dyn Disk>, Option<(Arc<dyn Disk>, Path)>);
+
+pub(crate) fn folders(config: &Config) -> Result<Folders, OpenError> {
+    let open = |folder: &std::path::Path| {
+        let opened = store::fs::Folder::open(folder);
+        opened.map_err(|source| OpenError::Disk { action: format!("open the folder {}", folder.display()), source })
+    };
+    let files: Arc<dyn Disk> = Arc::new(open(&config.folder)?);
+    let Some(copy) = &config.checkpoint_copy else { return Ok((files, None)) };
+    let name = copy.file_name().and_then(|name| name.to_str()).and_then(Path::new);
+    let name = name.ok_or_else(|| OpenError::Disk {
+        action: format!("use {} as the checkpoint copy", copy.display()),
+        source: std::io::Error::from(std::io::ErrorKind::InvalidFilename),
+    })?;
+    let parent = copy.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder: Arc<dyn Disk> = Arc::new(open(parent.unwrap_or(std::path::Path::new(".")))?);
+    Ok((files, Some((folder, name))))
+}

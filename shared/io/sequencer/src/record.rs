@@ -1,0 +1,291 @@
+//! Records of the write-ahead log.
+//!
+//! ```text
+//! record   magic "tlogwal1" (8) | kind (1) | number (8) | payload length (4) | previous chain (32) | chain (32) | payload
+//! chain    SHA-256(kind ‖ number ‖ payload length ‖ previous chain ‖ payload)
+//!
+//! start    size (8) | root (32) | timestamp ms (8) | checkpoint length (4) | checkpoint
+//! batch    size before (8) | number of leaves (4) | timestamp ms (8) | size after (8) | root after (32)
+//!          | checkpoint length (4) | checkpoint | per leaf: dedup key (32) | entry length (4) | entry
+//! ```
+//! All numbers are big-endian. The chain hash finds a torn record, and ties each record to all before it.
+
+use keys::sha256;
+use tlog::{Hash, TreeHead, TreeSize};
+
+const MAGIC: &[u8; 8] = b"tlogwal1";
+/// Bytes before the payload.
+pub(crate) const HEADER: usize = 8 + 1 + 8 + 4 + 32 + 32;
+
+/// What stands at the beginning of a segment: the state on which its batches build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) head: TreeHead,
+    pub(crate) timestamp_ms: u64,
+    pub(crate) checkpoint: Vec<u8>,
+}
+
+/// Leaves that were committed together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) before: TreeSize,
+    pub(crate) timestamp_ms: u64,
+    pub(crate) head: TreeHead,
+    pub(crate) checkpoint: Vec<u8>,
+    pub(crate) leaves: Vec<BatchLeaf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BatchLeaf {
+    pub(crate) dedup_key: [u8; 32],
+    pub(crate) entry: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    Start(Start),
+    Batch(Batch),
+}
+
+/// Position in the chain: what the next record continues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) number: u64,
+    pub(crate) previous: [u8; 32],
+}
+
+impl Chain {
+    pub(crate) const FIRST: Self = Self { number: 0, previous: [0; 32] };
+}
+
+/// A record with its place in the chain.
+#[derive(Clone, Debug)]
+pub(crate) struct Framed {
+    pub(crate) record: Record,
+    /// Where this record stood.
+    pub(crate) at: Chain,
+    /// Where the next one stands.
+    pub(crate) next: Chain,
+    /// Length in bytes with the header.
+    pub(crate) len: usize,
+}
+
+/// Writes a record at its place; `None` when the payload does not fit its 32-bit length.
+pub(crate) fn encode(record: &Record, at: Chain) -> Option<(Vec<u8>, Chain)> {
+    let (kind, payload) = match record {
+        Record::Start(start) => (1_u8, encode_start(start)?),
+        Record::Batch(batch) => (2, encode_batch(batch)?),
+    };
+    let length = u32::try_from(payload.len()).ok()?;
+    let chain = chain_hash(kind, at, length, &payload);
+    let mut bytes = Vec::with_capacity(HEADER.saturating_add(payload.len()));
+    bytes.extend(MAGIC);
+    bytes.push(kind);
+    bytes.extend(at.number.to_be_bytes());
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(at.previous);
+    bytes.extend(chain);
+    bytes.extend(payload);
+    Some((bytes, Chain { number: at.number.checked_add(1)?, previous: chain }))
+}
+
+/// Reads the record that `bytes` begins with; `None` when there is no whole, undamaged one.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Framed> {
+    let mut reader = Reader(bytes);
+    if reader.array::<8>()? != *MAGIC {
+        return None;
+    }
+    let [kind] = reader.array()?;
+    let number = reader.u64()?;
+    let length = reader.u32()?;
+    let at = Chain { number, previous: reader.array()? };
+    let chain: [u8; 32] = reader.array()?;
+    let payload = reader.bytes(usize::try_from(length).ok()?)?;
+    if chain_hash(kind, at, length, payload) != chain {
+        return None;
+    }
+    let record = match kind {
+        1 => Record::Start(decode_start(payload)?),
+        2 => Record::Batch(decode_batch(payload)?),
+        _ => return None,
+    };
+    let next = Chain { number: number.checked_add(1)?, previous: chain };
+    Some(Framed { record, at, next, len: HEADER.checked_add(payload.len())? })
+}
+
+/// Whether damaged bytes at the end of a segment can be a record whose writing was interrupted.
+///
+/// Such a record is the last thing in the file. Its header tells where it would have ended; where the header itself was
+/// lost, no whole record may follow. (A visitor could put the bytes of a record into an entry. Only when exactly the
+/// header's block is lost and that entry's is not would the log then refuse to start: it fails closed.)
+pub(crate) fn may_be_torn(bytes: &[u8]) -> bool {
+    let mut reader = Reader(bytes);
+    if reader.array::<8>() == Some(*MAGIC)
+        && reader.array::<9>().is_some()
+        && let Some(length) = reader.u32().and_then(|length| usize::try_from(length).ok())
+        && length > 0
+    {
+        return HEADER.saturating_add(length) >= bytes.len();
+    }
+    !any_record_in(bytes)
+}
+
+/// Whether a whole, undamaged record begins anywhere in `bytes`.
+pub(crate) fn any_record_in(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|at| bytes.get(at..).is_some_and(|rest| rest.starts_with(MAGIC) && decode(rest).is_some()))
+}
+
+fn chain_hash(kind: u8, at: Chain, length: u32, payload: &[u8]) -> [u8; 32] {
+    let mut hasher = keys::Hasher::new(keys::HashAlgorithm::Sha256);
+    hasher.update(&[kind]);
+    hasher.update(&at.number.to_be_bytes());
+    hasher.update(&length.to_be_bytes());
+    hasher.update(&at.previous);
+    hasher.update(payload);
+    hasher.finish().bytes().try_into().unwrap_or_else(|_| sha256(payload))
+}
+
+fn encode_start(start: &Start) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.extend(start.head.size.get().to_be_bytes());
+    bytes.extend(start.head.root.as_bytes());
+    bytes.extend(start.timestamp_ms.to_be_bytes());
+    bytes.extend(u32::try_from(start.checkpoint.len()).ok()?.to_be_bytes());
+    bytes.extend(&start.checkpoint);
+    Some(bytes)
+}
+
+fn decode_start(payload: &[u8]) -> Option<Start> {
+    let mut reader = Reader(payload);
+    let size = TreeSize::new(reader.u64()?);
+    let root = Hash::new(reader.array()?);
+    let timestamp_ms = reader.u64()?;
+    let checkpoint = reader.counted()?.to_vec();
+    reader.finish(Start { head: TreeHead { size, root }, timestamp_ms, checkpoint })
+}
+
+fn encode_batch(batch: &Batch) -> Option<Vec<u8>> {
+    let entries = batch.leaves.iter().map(|leaf| leaf.entry.len().saturating_add(36)).sum::<usize>();
+    let mut bytes = Vec::with_capacity(entries.saturating_add(batch.checkpoint.len()).saturating_add(64));
+    bytes.extend(batch.before.get().to_be_bytes());
+    bytes.extend(u32::try_from(batch.leaves.len()).ok()?.to_be_bytes());
+    bytes.extend(batch.timestamp_ms.to_be_bytes());
+    bytes.extend(batch.head.size.get().to_be_bytes());
+    bytes.extend(batch.head.root.as_bytes());
+    bytes.extend(u32::try_from(batch.checkpoint.len()).ok()?.to_be_bytes());
+    bytes.extend(&batch.checkpoint);
+    for leaf in &batch.leaves {
+        bytes.extend(leaf.dedup_key);
+        bytes.extend(u32::try_from(leaf.entry.len()).ok()?.to_be_bytes());
+        bytes.extend(&leaf.entry);
+    }
+    Some(bytes)
+}
+
+fn decode_batch(payload: &[u8]) -> Option<Batch> {
+    let mut reader = Reader(payload);
+    let before = TreeSize::new(reader.u64()?);
+    let count = reader.u32()?;
+    let timestamp_ms = reader.u64()?;
+    let size = TreeSize::new(reader.u64()?);
+    let root = Hash::new(reader.array()?);
+    let checkpoint = reader.counted()?.to_vec();
+    let mut leaves = Vec::new();
+    for _ in 0..count {
+        let dedup_key = reader.array()?;
+        leaves.push(BatchLeaf { dedup_key, entry: reader.counted()?.to_vec() });
+    }
+    let grown = before.get().checked_add(u64::from(count))?;
+    if grown != size.get() {
+        return None;
+    }
+    reader.finish(Batch { before, timestamp_ms, head: TreeHead { size, root }, checkpoint, leaves })
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.bytes(N)?.try_into().ok()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn counted(&mut self) -> Option<&'a [u8]> {
+        let count = usize::try_from(self.u32()?).ok()?;
+        self.bytes(count)
+    }
+
+    fn finish<T>(self, value: T) -> Option<T> {
+        self.0.is_empty().then_some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn batch() -> Record {
+        Record::Batch(Batch {
+            before: TreeSize::new(5),
+            timestamp_ms: 77,
+            head: TreeHead { size: TreeSize::new(7), root: Hash::new([9; 32]) },
+            checkpoint: b"note".to_vec(),
+            leaves: vec![
+                BatchLeaf { dedup_key: [1; 32], entry: b"one".to_vec() },
+                BatchLeaf { dedup_key: [2; 32], entry: Vec::new() },
+            ],
+        })
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let start = Record::Start(Start { head: TreeHead::EMPTY, timestamp_ms: 3, checkpoint: b"c".to_vec() });
+        let (mut bytes, next) = encode(&start, Chain::FIRST).unwrap();
+        let first = bytes.len();
+        let (more, end) = encode(&batch(), next).unwrap();
+        bytes.extend(more);
+        let framed = decode(&bytes).unwrap();
+        assert_eq!((framed.record, framed.len, framed.next), (start, first, next));
+        let framed = decode(&bytes[first..]).unwrap();
+        assert_eq!((framed.record, framed.at, framed.next), (batch(), next, end));
+        assert!(any_record_in(&bytes[1..]) && !any_record_in(&bytes[first + 1..]));
+    }
+
+    #[test]
+    fn refuses_each_cut_and_each_flipped_bit() {
+        let (bytes, _) = encode(&batch(), Chain { number: 4, previous: [5; 32] }).unwrap();
+        for cut in 0..bytes.len() {
+            assert!(decode(&bytes[..cut]).is_none(), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged).is_none(), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn survives_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes);
+            let mut framed = MAGIC.to_vec();
+            framed.extend(&bytes);
+            let _ = decode(&framed);
+            let _ = decode_batch(&bytes);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The sequencer: one thread that gives leaves their places.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use store::{AppendFile, Path};
+use tlog::{Hash, LeafIndex};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::checkpoint_signer::CheckpointSigner;
+use crate::config::{Clock, Config};
+use crate::error::AppendError;
+use crate::layout;
+use crate::leaf::Leaf;
+use crate::record::{self, Batch, BatchLeaf, Record, Start};
+use crate::shared::{Published, Shared, Snapshot};
+use crate::state::{Place, State};
+use crate::write_behind::Work;
+
+/// A leaf in the queue, and who asked.
+pub(crate) struct Waiter<L> {
+    pub(crate) leaf: L,
+    pub(crate) reply: oneshot::Sender<Result<Placed, AppendError>>,
+}
+
+/// The answer to a waiter.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) place: Place,
+    /// The entry was there before, or was asked for by two waiters of one batch.
+    pub(crate) duplicate: bool,
+    /// Leaf hash and the commit that holds the leaf; `None` when the leaf is older, and its proof has to be read.
+    pub(crate) commit: Option<(Hash, Arc<Snapshot>)>,
+}
+
+pub(crate) struct Sequencer<L> {
+    pub(crate) queue: mpsc::Receiver<Waiter<L>>,
+    pub(crate) state: State,
+    pub(crate) segment: Segment,
+    pub(crate) signer: Arc<dyn CheckpointSigner>,
+    pub(crate) clock: Clock,
+    pub(crate) runtime: Handle,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) work: SyncSender<Work>,
+    pub(crate) config: Config,
+}
+
+/// The write-ahead segment that takes batches.
+pub(crate) struct Segment {
+    pub(crate) path: Path,
+    pub(crate) file: Box<dyn AppendFile>,
+    pub(crate) bytes: u64,
+}
+
+/// A batch that is made and not yet written.
+struct Draft {
+    batch: Batch,
+    hashes: Vec<Hash>,
+    /// Waiters of new leaves, and of leaves that are in this batch already.
+    waiters: Vec<DraftWaiter>,
+}
+
+struct DraftWaiter {
+    position: usize,
+    duplicate: bool,
+    reply: oneshot::Sender<Result<Placed, AppendError>>,
+}
+
+impl<L: Leaf> Sequencer<L> {
+    /// Runs until the queue is closed and empty.
+    ///
+    /// Group commit needs no timer: whatever has queued up while the last batch was synced is the next batch.
+    pub(crate) fn run(mut self) {
+        let mut backlog = VecDeque::new();
+        loop {
+            if backlog.is_empty() {
+                match self.queue.blocking_recv() {
+                    Some(waiter) => backlog.push_back(waiter),
+                    None => return,
+                }
+            }
+            while backlog.len() < self.config.batch_leaves {
+                match self.queue.try_recv() {
+                    Ok(waiter) => backlog.push_back(waiter),
+                    Err(_) => break,
+                }
+            }
+            self.commit(&mut backlog);
+        }
+    }
+
+    /// Takes leaves from the backlog, commits them, and answers. The order of the steps is the whole point.
+    fn commit(&mut self, backlog: &mut VecDeque<Waiter<L>>) {
+        if let Some(failure) = self.shared.failure() {
+            for waiter in backlog.drain(..) {
+                answer(waiter.reply, Err(AppendError::Stopped(failure.to_owned())));
+            }
+            return;
+        }
+
+        // 1. Give each new leaf its place. Known leaves are answered, or wait for the batch that has them.
+        //    If we crash here, nothing was written and nobody was told anything.
+        let Some(Draft { mut batch, hashes, waiters }) = self.draft(backlog) else { return };
+        let update = self.state.plan(&hashes);
+
+        // 2. Sign the new head. If we crash here, a signature existed that nobody has seen and nothing refers to.
+        batch.head = update.head;
+        match self.runtime.block_on(self.signer.sign(update.head, batch.timestamp_ms)) {
+            Ok(checkpoint) => batch.checkpoint = checkpoint,
+            Err(error) => {
+                tracing::error!(%error, cause = ?error, "the checkpoint could not be signed");
+                return answer_all(waiters, &AppendError::NotSigned(error.to_string()));
+            }
+        }
+        let Some((bytes, chain)) = record::encode(&Record::Batch(batch.clone()), self.state.chain) else {
+            return answer_all(waiters, &AppendError::NotSigned("the batch is too long for one record".to_owned()));
+        };
+
+        // 3. Append leaves, head and checkpoint as one record. If we crash here, the record is absent, torn or whole.
+        //    Absent or torn: the next start cuts it away; the checkpoint never left. Whole: the next start takes it, with
+        //    the same checkpoint; nobody was told, and who asks again gets this place.
+        // 4. Sync. When it has returned, the batch is committed: from here on it survives everything but the disk.
+        //    If either fails, nobody knows what the disk has. We stop: no further batch may build on this one or
+        //    replace it before a restart has read what is there.
+        let written = self.segment.file.append(&bytes).and_then(|()| self.segment.file.sync_data());
+        if let Err(error) = written {
+            self.shared.fail("writing the write-ahead log", &error);
+            return answer_all(waiters, &AppendError::Stopped("writing the write-ahead log failed".to_owned()));
+        }
+        self.segment.bytes = self.segment.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+
+        // 5. Take it over and show it. If we crash here or later, the next start does the same from the record.
+        let published = Published {
+            head: batch.head,
+            checkpoint: batch.checkpoint.as_slice().into(),
+            timestamp_ms: batch.timestamp_ms,
+        };
+        let (first, timestamp_ms) = (batch.before.get(), batch.timestamp_ms);
+        let filled = self.state.absorb(batch, &update, chain);
+        let snapshot = Arc::new(Snapshot { published: published.clone(), update, open: self.state.open.clone() });
+        self.shared.publish(snapshot.clone(), &filled);
+
+        // 6. Only now anybody hears of it.
+        for DraftWaiter { position, duplicate, reply } in waiters {
+            let index = first.saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
+            let hash = hashes.get(position).copied().unwrap_or(tlog::hash::EMPTY);
+            let commit = Some((hash, snapshot.clone()));
+            answer(reply, Ok(Placed { place: Place { index, timestamp_ms }, duplicate, commit }));
+        }
+
+        // 7. The files behind. When the writer is gone it has said why, and the next batch will not be taken.
+        let _ = self.work.send(Work::Committed { filled, published: published.clone() });
+        if self.segment.bytes >= self.config.segment_bytes
+            && let Err(error) = self.next_segment(published)
+        {
+            self.shared.fail("starting a write-ahead segment", &error);
+        }
+    }
+
+    /// Seals leaves until the batch is full. `None` when none of them is new.
+    fn draft(&self, backlog: &mut VecDeque<Waiter<L>>) -> Option<Draft> {
+        let before = self.state.edge.size();
+        let now = u64::try_from((self.clock)().as_millisecond()).unwrap_or(0);
+        let timestamp_ms = now.max(self.state.timestamp_ms);
+        let mut leaves = Vec::new();
+        let mut hashes = Vec::new();
+        let mut waiters = Vec::new();
+        let mut positions = HashMap::new();
+        let mut bytes = 0_usize;
+        while bytes < self.config.batch_bytes
+            && let Some(Waiter { leaf, reply }) = backlog.pop_front()
+        {
+            let dedup_key = leaf.dedup_key();
+            if let Some(place) = self.state.known.find(&dedup_key) {
+                answer(reply, Ok(Placed { place, duplicate: true, commit: None }));
+                continue;
+            }
+            if let Some(position) = positions.get(&dedup_key) {
+                waiters.push(DraftWaiter { position: *position, duplicate: true, reply });
+                continue;
+            }
+            let position = leaves.len();
+            let index = before.get().saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
+            let sealed = leaf.seal(LeafIndex::new(index), timestamp_ms);
+            bytes = bytes.saturating_add(sealed.entry.len());
+            hashes.push(sealed.hash);
+            leaves.push(BatchLeaf { dedup_key, entry: sealed.entry });
+            positions.insert(dedup_key, position);
+            waiters.push(DraftWaiter { position, duplicate: false, reply });
+        }
+        if leaves.is_empty() {
+            return None;
+        }
+        let head = self.state.head();
+        Some(Draft { batch: Batch { before, timestamp_ms, head, checkpoint: Vec::new(), leaves }, hashes, waiters })
+    }
+
+    /// Starts the next segment. If we crash before it is durable, the next start finds the old one as the last, or a
+    /// torn new one that holds no batch.
+    fn next_segment(&mut self, published: Published) -> std::io::Result<()> {
+        let (segment, chain) = new_segment(&*self.shared.files, &published, self.state.chain)?;
+        self.state.chain = chain;
+        let old = std::mem::replace(&mut self.segment, segment);
+        let _ = self.work.send(Work::SegmentClosed { path: old.path, end: published.head.size.get() });
+        Ok(())
+    }
+}
+
+/// Writes the start of a segment, durable with its name.
+pub(crate) fn new_segment(
+    files: &dyn store::Disk,
+    published: &Published,
+    chain: record::Chain,
+) -> std::io::Result<(Segment, record::Chain)> {
+    let start = Start {
+        head: published.head,
+        timestamp_ms: published.timestamp_ms,
+        checkpoint: published.checkpoint.to_vec(),
+    };
+    let (bytes, chain) = record::encode(&Record::Start(start), chain)
+        .ok_or_else(|| std::io::Error::other("the checkpoint is too long for a record"))?;
+    let path = layout::segment(published.head.size.get());
+    files.replace(&path, &bytes)?;
+    files.sync(std::slice::from_ref(&path))?;
+    let file = files.append(&path)?;
+    Ok((Segment { path, file, bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX) }, chain))
+}
+
+fn answer(reply: oneshot::Sender<Result<Placed, AppendError>>, answer: Result<Placed, AppendError>) {
+    // A waiter that has gone away is no reason to stop.
+    let _ = reply.send(answer);
+}
+
+fn answer_all(waiters: Vec<DraftWaiter>, error: &AppendError) {
+    for waiter in waiters {
+        answer(waiter.reply, Err(error.clone()));
+    }
+}

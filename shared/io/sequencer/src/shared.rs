@@ -1,0 +1,88 @@
+//! What the sequencer, the writer of tiles and the readers share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use store::Disk;
+use tlog::{Tile, TreeHead, Update};
+
+use crate::state::Filled;
+
+/// The newest state that was committed and may be shown.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) published: Published,
+    /// The batch that led here: the edge, and the tiles it filled.
+    pub(crate) update: Update,
+    /// Entries of the unfinished bundle.
+    pub(crate) open: Vec<Arc<[u8]>>,
+}
+
+/// A tree head that is durable, with its signed checkpoint.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Size and root.
+    pub head: TreeHead,
+    /// The signed note over exactly this head.
+    pub checkpoint: Arc<[u8]>,
+    /// When the batch was made, in milliseconds since 1970.
+    pub timestamp_ms: u64,
+}
+
+/// Full tiles and bundles that are committed, and whose files are not written yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unwritten {
+    pub(crate) tiles: BTreeMap<(u8, u64), Arc<Tile>>,
+    pub(crate) bundles: BTreeMap<u64, Arc<[u8]>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) files: Arc<dyn Disk>,
+    /// Written by the sequencer only, after a commit.
+    snapshot: RwLock<Arc<Snapshot>>,
+    /// The sequencer adds before it publishes the snapshot, the writer removes after the rename.
+    unwritten: Mutex<Unwritten>,
+    /// Set once, when a write failed whose effect nobody knows.
+    failure: OnceLock<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(files: Arc<dyn Disk>, snapshot: Snapshot) -> Self {
+        Self {
+            files,
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            unwritten: Mutex::default(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows a committed state, with its full tiles and bundles readable from memory until they are in files.
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>, filled: &Filled) {
+        {
+            let mut unwritten = self.unwritten();
+            unwritten.tiles.extend(filled.tiles.iter().map(|(id, tile)| ((id.level, id.index), tile.clone())));
+            unwritten.bundles.extend(filled.bundles.iter().cloned());
+        }
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+
+    pub(crate) fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Stops the log for good: the first failure stays.
+    pub(crate) fn fail(&self, what: &str, error: &dyn std::error::Error) {
+        let failure = format!("{what}: {error}");
+        tracing::error!(failure, "the log has stopped; restart it to recover from the write-ahead log");
+        let _ = self.failure.set(failure);
+    }
+}
