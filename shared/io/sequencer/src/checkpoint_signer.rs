@@ -42,7 +42,10 @@ pub struct NoteSigner {
 impl NoteSigner {
     /// A log named `origin`, whose key id follows from the kind of key (see [`VerifierKey::new`]).
     pub fn new(origin: &str, signer: Signer) -> Result<Self, note::KeyError> {
-        Ok(Self { verifier: VerifierKey::new(origin, signer.public_key().clone())?, signer })
+        Ok(Self {
+            verifier: VerifierKey::new(origin, signer.public_key().clone())?,
+            signer,
+        })
     }
 }
 
@@ -54,7 +57,11 @@ impl CheckpointSigner for NoteSigner {
     fn sign(&self, head: TreeHead, _timestamp_ms: u64) -> SignFuture<'_> {
         Box::pin(async move {
             let prepared = note::prepare(&self.verifier, head);
-            let signature = self.signer.sign(prepared.to_be_signed()).await.map_err(SignError::Signer)?;
+            let signature = self
+                .signer
+                .sign(prepared.to_be_signed())
+                .await
+                .map_err(SignError::Signer)?;
             prepared.seal(signature).map_err(SignError::Seal)
         })
     }
@@ -70,7 +77,10 @@ pub struct TreeHeadSigner {
 impl TreeHeadSigner {
     /// A CT log named `origin`.
     pub fn new(origin: &str, signer: Signer) -> Result<Self, note::KeyError> {
-        Ok(Self { verifier: VerifierKey::rfc6962(origin, signer.public_key().clone())?, signer })
+        Ok(Self {
+            verifier: VerifierKey::rfc6962(origin, signer.public_key().clone())?,
+            signer,
+        })
     }
 }
 
@@ -85,7 +95,8 @@ impl CheckpointSigner for TreeHeadSigner {
             let signed = note::tree_head::to_be_signed(&head, timestamp_ms);
             let signature = self.signer.sign(&signed).await.map_err(SignError::Signer)?;
             // An ECDSA signature has at most 72 bytes here; an empty one would fail in `seal`.
-            let line = note::tree_head::ecdsa_signature(timestamp_ms, &signature).unwrap_or_default();
+            let line =
+                note::tree_head::ecdsa_signature(timestamp_ms, &signature).unwrap_or_default();
             prepared.seal(line).map_err(SignError::Seal)
         })
     }

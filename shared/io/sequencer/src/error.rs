@@ -22,13 +22,17 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A file is missing or does not contain what the rest of the log says it must.
-    #[error("the log folder is damaged: {0}; restore it, do not start an empty log under the same key")]
+    #[error(
+        "the log folder is damaged: {0}; restore it, do not start an empty log under the same key"
+    )]
     Damaged(String),
     /// The last checkpoint was signed by another key or for another origin.
     #[error("the log's last checkpoint does not open with the configured key and origin")]
     OtherKey(#[source] note::OpenError),
     /// The second copy of the checkpoint is ahead of the folder: this folder is older than what the log has published.
-    #[error("the log has published {copy} entries, and this folder ends at {folder}: it was rolled back")]
+    #[error(
+        "the log has published {copy} entries, and this folder ends at {folder}: it was rolled back"
+    )]
     RolledBack {
         /// Tree size in the second copy.
         copy: TreeSize,

@@ -30,9 +30,14 @@ pub struct FsckReport {
 /// Checks the log in a folder and its checkpoint copy. Takes the folder's lock, and changes nothing. Blocks.
 pub fn fsck<L: Leaf>(config: &Config, verifier: &VerifierKey) -> Result<FsckReport, FsckError> {
     let (files, copy) = log::folders(config)?;
-    let _lock = files.lock().map_err(disk("lock the log folder"))?.ok_or(OpenError::Locked)?;
+    let _lock = files
+        .lock()
+        .map_err(disk("lock the log folder"))?
+        .ok_or(OpenError::Locked)?;
     let copy = match copy {
-        Some((files, path)) => recover::read_copy(&*files, &path).map_err(disk("read the checkpoint copy"))?,
+        Some((files, path)) => {
+            recover::read_copy(&*files, &path).map_err(disk("read the checkpoint copy"))?
+        }
         None => None,
     };
     fsck_on::<L>(&*files, copy.as_deref(), verifier)
@@ -47,8 +52,13 @@ pub fn fsck_on<L: Leaf>(
     let recovered = recover::recover::<L>(files, verifier)?;
     recover::check_copy(files, recovered.as_ref(), copy, verifier)?;
     let Some(recovered) = recovered else {
-        let report =
-            FsckReport { head: TreeHead::EMPTY, bundled: 0, tiles: 0, in_write_ahead_log: 0, notes: Vec::new() };
+        let report = FsckReport {
+            head: TreeHead::EMPTY,
+            bundled: 0,
+            tiles: 0,
+            in_write_ahead_log: 0,
+            notes: Vec::new(),
+        };
         return Ok(report);
     };
     let mut check = Check::new(files, &recovered);
@@ -72,35 +82,69 @@ impl<'a> Check<'a> {
     fn new(files: &'a dyn Disk, recovered: &'a Recovered) -> Self {
         let head = recovered.head;
         let mut notes = Vec::new();
-        notes.extend(recovered.leftovers.iter().map(|path| format!("{path} is not needed")));
+        notes.extend(
+            recovered
+                .leftovers
+                .iter()
+                .map(|path| format!("{path} is not needed")),
+        );
         for segment in recovered.segments.iter().filter(|segment| segment.torn) {
-            notes.push(format!("{} has a torn record at byte {}", segment.path, segment.good));
+            notes.push(format!(
+                "{} has a torn record at byte {}",
+                segment.path, segment.good
+            ));
         }
         let in_write_ahead_log = head.size.get().saturating_sub(recovered.base.get());
-        let report = FsckReport { head, bundled: 0, tiles: 0, in_write_ahead_log, notes };
-        Self { files, recovered, edge: Edge::empty(), tiles: Vec::new(), keys: Vec::new(), report }
+        let report = FsckReport {
+            head,
+            bundled: 0,
+            tiles: 0,
+            in_write_ahead_log,
+            notes,
+        };
+        Self {
+            files,
+            recovered,
+            edge: Edge::empty(),
+            tiles: Vec::new(),
+            keys: Vec::new(),
+            report,
+        }
     }
 
     fn bundles<L: Leaf>(&mut self) -> Result<(), FsckError> {
         for index in 0..self.recovered.head.size.get() / u64::from(FULL_WIDTH) {
             let path = layout::bundle(L::BUNDLE, index);
-            let on_disk = self.files.read(&path, MAX_BUNDLE).map_err(disk(format!("read {path}")))?;
-            let in_log = self.recovered.filled.bundles.iter().find(|(filled, _)| *filled == index);
+            let on_disk = self
+                .files
+                .read(&path, MAX_BUNDLE)
+                .map_err(disk(format!("read {path}")))?;
+            let in_log = self
+                .recovered
+                .filled
+                .bundles
+                .iter()
+                .find(|(filled, _)| *filled == index);
             let bytes = match (on_disk, in_log) {
                 (Some(on_disk), Some((_, in_log))) if *on_disk != **in_log => {
-                    self.report.notes.push(format!("{path} differs from the write-ahead log, which makes it again"));
+                    self.report.notes.push(format!(
+                        "{path} differs from the write-ahead log, which makes it again"
+                    ));
                     in_log.to_vec()
                 }
                 (Some(on_disk), _) => on_disk,
                 (None, Some((_, in_log))) => {
-                    self.report.notes.push(format!("{path} is still to be written from the write-ahead log"));
+                    self.report.notes.push(format!(
+                        "{path} is still to be written from the write-ahead log"
+                    ));
                     in_log.to_vec()
                 }
                 (None, None) => return Err(FsckError::Damaged(format!("{path} is missing"))),
             };
             let entries = recover::split_bundle::<L>(&bytes);
             let entries = entries.filter(|entries| entries.len() == usize::from(FULL_WIDTH));
-            let entries = entries.ok_or_else(|| FsckError::Damaged(format!("{path} is not a full bundle")))?;
+            let entries = entries
+                .ok_or_else(|| FsckError::Damaged(format!("{path} is not a full bundle")))?;
             self.entries::<L>(&entries)?;
             self.report.bundled = self.report.bundled.saturating_add(u64::from(FULL_WIDTH));
         }
@@ -108,7 +152,13 @@ impl<'a> Check<'a> {
     }
 
     fn open_entries<L: Leaf>(&mut self) -> Result<(), FsckError> {
-        let open: Vec<&[u8]> = self.recovered.state.open.iter().map(|entry| &**entry).collect();
+        let open: Vec<&[u8]> = self
+            .recovered
+            .state
+            .open
+            .iter()
+            .map(|entry| &**entry)
+            .collect();
         self.entries::<L>(&open)?;
         if self.edge.head() == self.recovered.head {
             return Ok(());
@@ -126,7 +176,8 @@ impl<'a> Check<'a> {
         let mut hashes = Vec::with_capacity(entries.len());
         for (entry, index) in entries.iter().zip(self.edge.size().get()..) {
             let stored = L::open(entry, LeafIndex::new(index));
-            let stored = stored.ok_or_else(|| FsckError::Damaged(format!("entry {index} is malformed")))?;
+            let stored =
+                stored.ok_or_else(|| FsckError::Damaged(format!("entry {index} is malformed")))?;
             hashes.push(stored.hash);
             self.keys.push(stored.dedup_key);
         }
@@ -139,19 +190,35 @@ impl<'a> Check<'a> {
     fn tiles(&mut self) -> Result<(), FsckError> {
         for (id, tile) in std::mem::take(&mut self.tiles) {
             let path = layout::tile(id.level, id.index);
-            let on_disk = self.files.read(&path, MAX_TILE).map_err(disk(format!("read {path}")))?;
+            let on_disk = self
+                .files
+                .read(&path, MAX_TILE)
+                .map_err(disk(format!("read {path}")))?;
             let expected = tile.bytes(Width::FULL);
-            let replayed = self.recovered.filled.tiles.iter().any(|(filled, _)| *filled == id);
+            let replayed = self
+                .recovered
+                .filled
+                .tiles
+                .iter()
+                .any(|(filled, _)| *filled == id);
             match on_disk {
                 on_disk if on_disk.is_some() && on_disk == expected => {}
                 None if replayed => {
-                    self.report.notes.push(format!("{path} is still to be written from the write-ahead log"));
+                    self.report.notes.push(format!(
+                        "{path} is still to be written from the write-ahead log"
+                    ));
                 }
                 Some(_) if replayed => {
-                    self.report.notes.push(format!("{path} differs from the write-ahead log, which makes it again"));
+                    self.report.notes.push(format!(
+                        "{path} differs from the write-ahead log, which makes it again"
+                    ));
                 }
                 None => return Err(FsckError::Damaged(format!("{path} is missing"))),
-                Some(_) => return Err(FsckError::Damaged(format!("{path} is not what its entries hash to"))),
+                Some(_) => {
+                    return Err(FsckError::Damaged(format!(
+                        "{path} is not what its entries hash to"
+                    )));
+                }
             }
             self.report.tiles = self.report.tiles.saturating_add(1);
         }
@@ -161,15 +228,22 @@ impl<'a> Check<'a> {
     /// The index decides what counts as a duplicate, so its keys must be those of the entries.
     fn index(&mut self) -> Result<(), FsckError> {
         if self.recovered.index_is_short {
-            self.report.notes.push("the index is short and will be made again".to_owned());
+            self.report
+                .notes
+                .push("the index is short and will be made again".to_owned());
             return Ok(());
         }
         let base = usize::try_from(self.recovered.base.get()).unwrap_or(usize::MAX);
         for (index, key) in self.keys.iter().take(base).enumerate() {
             let at = u64::try_from(index.saturating_mul(ROW)).unwrap_or(u64::MAX);
-            let row = self.files.read_range(&layout::index(), at, ROW).map_err(disk("read the index"))?;
+            let row = self
+                .files
+                .read_range(&layout::index(), at, ROW)
+                .map_err(disk("read the index"))?;
             if row.as_ref().and_then(|row| row.get(..32)) != Some(key) {
-                return Err(FsckError::Damaged(format!("the index has another key for entry {index}")));
+                return Err(FsckError::Damaged(format!(
+                    "the index has another key for entry {index}"
+                )));
             }
         }
         Ok(())

@@ -31,7 +31,9 @@ pub(crate) fn segment(size: u64) -> Path {
 /// The size in a segment's name; `None` for other files.
 pub(crate) fn segment_size(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".wal")?;
-    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
+    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| digits.parse().ok())
+        .flatten()
 }
 
 pub(crate) fn index() -> Path {
@@ -39,11 +41,24 @@ pub(crate) fn index() -> Path {
 }
 
 pub(crate) fn tile(level: u8, index: u64) -> Path {
-    path(TileId { level, index, width: Width::FULL }.to_string())
+    path(
+        TileId {
+            level,
+            index,
+            width: Width::FULL,
+        }
+        .to_string(),
+    )
 }
 
 pub(crate) fn bundle(name: &str, index: u64) -> Path {
-    path(BundleId { index, width: Width::FULL }.path(name))
+    path(
+        BundleId {
+            index,
+            width: Width::FULL,
+        }
+        .path(name),
+    )
 }
 
 pub(crate) fn row(dedup_key: &[u8; 32], timestamp_ms: u64) -> [u8; ROW] {

@@ -5,7 +5,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use store::{Disk, Path};
-use tlog::{BundleId, Hash, LeafIndex, ProofError, Tile, TileId, TileSet, TreeHead, TreeSize, proof};
+use tlog::{
+    BundleId, Hash, LeafIndex, ProofError, Tile, TileId, TileSet, TreeHead, TreeSize, proof,
+};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -87,7 +89,11 @@ impl Resource {
 impl<L: Leaf> Log<L> {
     /// Opens the log in a folder, or begins one in an empty folder. Must be called within a tokio runtime, which has to
     /// live as long as the log, as it signs checkpoints there.
-    pub async fn open(config: Config, signer: Arc<dyn CheckpointSigner>, clock: Clock) -> Result<Self, OpenError> {
+    pub async fn open(
+        config: Config,
+        signer: Arc<dyn CheckpointSigner>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
         let (files, copy) = folders(&config)?;
         Self::open_on(files, copy, config, signer, clock).await
     }
@@ -103,10 +109,21 @@ impl<L: Leaf> Log<L> {
         let runtime = Handle::current();
         let copy = copy.map(|(files, path)| CopyPlace { files, path });
         let start = move || open::start::<L>(files, copy, config, signer, clock, runtime);
-        let Started { shared, queue, threads } =
-            tokio::task::spawn_blocking(start).await.map_err(|error| OpenError::Thread(error.into()))??;
-        let inner = Inner { shared, queue: RwLock::new(Some(queue)), threads: Mutex::new(threads) };
-        Ok(Self { inner: Arc::new(inner) })
+        let Started {
+            shared,
+            queue,
+            threads,
+        } = tokio::task::spawn_blocking(start)
+            .await
+            .map_err(|error| OpenError::Thread(error.into()))??;
+        let inner = Inner {
+            shared,
+            queue: RwLock::new(Some(queue)),
+            threads: Mutex::new(threads),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Adds a leaf, and returns when it is durable. A leaf that is there already gets its old place.
@@ -118,18 +135,33 @@ impl<L: Leaf> Log<L> {
         }
         let (reply, answer) = oneshot::channel();
         {
-            let queue = self.inner.queue.read().unwrap_or_else(PoisonError::into_inner);
+            let queue = self
+                .inner
+                .queue
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             let queue = queue.as_ref().ok_or(AppendError::Closed)?;
-            queue.try_send(Waiter { leaf, reply }).map_err(|error| match error {
-                TrySendError::Full(_) => AppendError::Overloaded { retry_after: RETRY_AFTER },
-                TrySendError::Closed(_) => self.ended(),
-            })?;
+            queue
+                .try_send(Waiter { leaf, reply })
+                .map_err(|error| match error {
+                    TrySendError::Full(_) => AppendError::Overloaded {
+                        retry_after: RETRY_AFTER,
+                    },
+                    TrySendError::Closed(_) => self.ended(),
+                })?;
         }
-        let Placed { place, duplicate, commit } = answer.await.map_err(|_| self.ended())??;
+        let Placed {
+            place,
+            duplicate,
+            commit,
+        } = answer.await.map_err(|_| self.ended())??;
         let index = LeafIndex::new(place.index);
         let inclusion = match commit {
             Some((leaf, snapshot)) => {
-                let proof = snapshot.update.inclusion(index).map_err(AppendError::Proof)?;
+                let proof = snapshot
+                    .update
+                    .inclusion(index)
+                    .map_err(AppendError::Proof)?;
                 included(index, leaf, proof, &snapshot).map_err(AppendError::Proof)?
             }
             None => self.inclusion(index).await.map_err(|error| match error {
@@ -137,11 +169,19 @@ impl<L: Leaf> Log<L> {
                 other => AppendError::Unreadable(other.to_string()),
             })?,
         };
-        Ok(Appended { inclusion, timestamp_ms: place.timestamp_ms, duplicate })
+        Ok(Appended {
+            inclusion,
+            timestamp_ms: place.timestamp_ms,
+            duplicate,
+        })
     }
 
     fn ended(&self) -> AppendError {
-        let why = self.inner.shared.failure().unwrap_or("the sequencer has ended");
+        let why = self
+            .inner
+            .shared
+            .failure()
+            .unwrap_or("the sequencer has ended");
         AppendError::Stopped(why.to_owned())
     }
 
@@ -152,14 +192,29 @@ impl<L: Leaf> Log<L> {
 
     /// Whether leaves can be added; the reason when not. Reading goes on either way.
     pub fn health(&self) -> Result<(), String> {
-        self.inner.shared.failure().map_or(Ok(()), |failure| Err(failure.to_owned()))
+        self.inner
+            .shared
+            .failure()
+            .map_or(Ok(()), |failure| Err(failure.to_owned()))
     }
 
     /// Takes no more leaves, commits those that wait, writes and syncs everything, and lets go of the folder. Reading
     /// still works.
     pub async fn close(&self) {
-        drop(self.inner.queue.write().unwrap_or_else(PoisonError::into_inner).take());
-        let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(
+            self.inner
+                .queue
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let threads = std::mem::take(
+            &mut *self
+                .inner
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 if thread.join().is_err() {
@@ -203,7 +258,12 @@ impl<L: Leaf> Log<L> {
         if !id.width.is_full() {
             let damaged = || ReadError::Damaged(id.full().path(L::BUNDLE));
             let entries = recover::split_bundle::<L>(&bytes).ok_or_else(damaged)?;
-            let len = entries.get(..width).ok_or_else(damaged)?.iter().map(|entry| entry.len()).sum();
+            let len = entries
+                .get(..width)
+                .ok_or_else(damaged)?
+                .iter()
+                .map(|entry| entry.len())
+                .sum();
             bytes.truncate(len);
         }
         Ok(Some(bytes))
@@ -212,9 +272,14 @@ impl<L: Leaf> Log<L> {
     /// One entry, as it stands in its bundle; `None` when the published tree does not have it.
     pub async fn entry(&self, index: LeafIndex) -> Result<Option<Vec<u8>>, ReadError> {
         let size = self.published().head.size;
-        let Some(id) = BundleId::holding(index, size) else { return Ok(None) };
-        let Some(bytes) = self.bundle(id).await? else { return Ok(None) };
-        let entries = recover::split_bundle::<L>(&bytes).ok_or_else(|| ReadError::Damaged(id.path(L::BUNDLE)))?;
+        let Some(id) = BundleId::holding(index, size) else {
+            return Ok(None);
+        };
+        let Some(bytes) = self.bundle(id).await? else {
+            return Ok(None);
+        };
+        let entries = recover::split_bundle::<L>(&bytes)
+            .ok_or_else(|| ReadError::Damaged(id.path(L::BUNDLE)))?;
         let position = usize::try_from(index.get() % 256).unwrap_or(usize::MAX);
         Ok(entries.get(position).map(|entry| entry.to_vec()))
     }
@@ -224,7 +289,10 @@ impl<L: Leaf> Log<L> {
         let snapshot = self.inner.shared.snapshot();
         let size = snapshot.published.head.size;
         let mut wanted = proof::tiles_for_inclusion(index, size)?;
-        let own = tlog::Node { level: 0, index: index.get() };
+        let own = tlog::Node {
+            level: 0,
+            index: index.get(),
+        };
         wanted.extend(TileId::holding(own, size));
         let tiles = self.load_tiles(&snapshot, &wanted).await?;
         let leaf = tlog::Nodes::node(&tiles, own).ok_or(ProofError::MissingNode(own))?;
@@ -238,10 +306,17 @@ impl<L: Leaf> Log<L> {
         let size = snapshot.published.head.size;
         let wanted = proof::tiles_for_consistency(old, size)?;
         let tiles = self.load_tiles(&snapshot, &wanted).await?;
-        Ok((proof::consistency(old, size, &tiles)?, snapshot.published.clone()))
+        Ok((
+            proof::consistency(old, size, &tiles)?,
+            snapshot.published.clone(),
+        ))
     }
 
-    async fn load_tiles(&self, snapshot: &Snapshot, wanted: &[TileId]) -> Result<TileSet<Arc<Tile>>, ReadError> {
+    async fn load_tiles(
+        &self,
+        snapshot: &Snapshot,
+        wanted: &[TileId],
+    ) -> Result<TileSet<Arc<Tile>>, ReadError> {
         let mut tiles = TileSet::new();
         for id in wanted {
             tiles.insert(id.level, id.index, self.load_tile(snapshot, *id).await?);
@@ -257,13 +332,20 @@ impl<L: Leaf> Log<L> {
         {
             return Ok(Arc::new(tile.clone()));
         }
-        if let Some(tile) = self.inner.shared.unwritten().tiles.get(&(id.level, id.index)) {
+        if let Some(tile) = self
+            .inner
+            .shared
+            .unwritten()
+            .tiles
+            .get(&(id.level, id.index))
+        {
             return Ok(tile.clone());
         }
         let path = layout::tile(id.level, id.index);
         let bytes = self.load(path, recover::MAX_TILE).await?;
         let tile = Tile::parse(&bytes).ok().filter(Tile::is_full);
-        tile.map(Arc::new).ok_or_else(|| ReadError::Damaged(id.full().to_string()))
+        tile.map(Arc::new)
+            .ok_or_else(|| ReadError::Damaged(id.full().to_string()))
     }
 
     /// A full bundle that a published tree has.
@@ -271,7 +353,8 @@ impl<L: Leaf> Log<L> {
         if let Some(bundle) = self.inner.shared.unwritten().bundles.get(&index) {
             return Ok(bundle.to_vec());
         }
-        self.load(layout::bundle(L::BUNDLE, index), MAX_BUNDLE).await
+        self.load(layout::bundle(L::BUNDLE, index), MAX_BUNDLE)
+            .await
     }
 
     async fn load(&self, path: Path, max: u64) -> Result<Vec<u8>, ReadError> {
@@ -288,20 +371,37 @@ impl<L: Leaf> Log<L> {
 
 impl<L> Clone for Log<L> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
+        Self {
+            inner: self.inner.clone(),
+        }
     }
 }
 
 impl<L> std::fmt::Debug for Log<L> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Log").field("head", &self.inner.shared.snapshot().published.head).finish_non_exhaustive()
+        out.debug_struct("Log")
+            .field("head", &self.inner.shared.snapshot().published.head)
+            .finish_non_exhaustive()
     }
 }
 
-fn included(index: LeafIndex, leaf: Hash, proof: Vec<Hash>, snapshot: &Snapshot) -> Result<Inclusion, ProofError> {
-    let Published { head, checkpoint, .. } = &snapshot.published;
+fn included(
+    index: LeafIndex,
+    leaf: Hash,
+    proof: Vec<Hash>,
+    snapshot: &Snapshot,
+) -> Result<Inclusion, ProofError> {
+    let Published {
+        head, checkpoint, ..
+    } = &snapshot.published;
     proof::verify_inclusion(&leaf, index, &proof, head)?;
-    Ok(Inclusion { index, leaf, proof, head: *head, checkpoint: checkpoint.clone() })
+    Ok(Inclusion {
+        index,
+        leaf,
+        proof,
+        head: *head,
+        checkpoint: checkpoint.clone(),
+    })
 }
 
 /// The folders that the settings name.
@@ -310,16 +410,26 @@ pub(crate) type Folders = (Arc<dyn Disk>, Option<(Arc<dyn Disk>, Path)>);
 pub(crate) fn folders(config: &Config) -> Result<Folders, OpenError> {
     let open = |folder: &std::path::Path| {
         let opened = store::fs::Folder::open(folder);
-        opened.map_err(|source| OpenError::Disk { action: format!("open the folder {}", folder.display()), source })
+        opened.map_err(|source| OpenError::Disk {
+            action: format!("open the folder {}", folder.display()),
+            source,
+        })
     };
     let files: Arc<dyn Disk> = Arc::new(open(&config.folder)?);
-    let Some(copy) = &config.checkpoint_copy else { return Ok((files, None)) };
-    let name = copy.file_name().and_then(|name| name.to_str()).and_then(Path::new);
+    let Some(copy) = &config.checkpoint_copy else {
+        return Ok((files, None));
+    };
+    let name = copy
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(Path::new);
     let name = name.ok_or_else(|| OpenError::Disk {
         action: format!("use {} as the checkpoint copy", copy.display()),
         source: std::io::Error::from(std::io::ErrorKind::InvalidFilename),
     })?;
-    let parent = copy.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = copy
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     let folder: Arc<dyn Disk> = Arc::new(open(parent.unwrap_or(std::path::Path::new(".")))?);
     Ok((files, Some((folder, name))))
 }

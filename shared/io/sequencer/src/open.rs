@@ -39,24 +39,48 @@ pub(crate) fn start<L: Leaf>(
     clock: Clock,
     runtime: Handle,
 ) -> Result<Started<L>, OpenError> {
-    let lock: Arc<dyn Lock> = files.lock().map_err(disk("lock the log folder"))?.ok_or(OpenError::Locked)?.into();
+    let lock: Arc<dyn Lock> = files
+        .lock()
+        .map_err(disk("lock the log folder"))?
+        .ok_or(OpenError::Locked)?
+        .into();
     let recovered = recover::recover::<L>(&*files, signer.verifier())?;
     let copied = match &copy {
-        Some(place) => recover::read_copy(&*place.files, &place.path).map_err(disk("read the checkpoint copy"))?,
+        Some(place) => recover::read_copy(&*place.files, &place.path)
+            .map_err(disk("read the checkpoint copy"))?,
         None => None,
     };
     // Whoever restores an old backup, or points us at an empty folder, must not get a second history signed.
-    recover::check_copy(&*files, recovered.as_ref(), copied.as_deref(), signer.verifier())?;
+    recover::check_copy(
+        &*files,
+        recovered.as_ref(),
+        copied.as_deref(),
+        signer.verifier(),
+    )?;
     // Nothing was written so far.
-    let Ready { state, published, segment, closed, filled, mut index, base } = match recovered {
+    let Ready {
+        state,
+        published,
+        segment,
+        closed,
+        filled,
+        mut index,
+        base,
+    } = match recovered {
         Some(recovered) => repair::<L>(&*files, recovered)?,
         None => begin(&*files, &*signer, &clock, &runtime)?,
     };
 
     // The index keeps the rows before the write-ahead log, and gets the others again.
-    index.truncate(base.saturating_mul(u64::try_from(ROW).unwrap_or(u64::MAX))).map_err(disk("cut the index"))?;
+    index
+        .truncate(base.saturating_mul(u64::try_from(ROW).unwrap_or(u64::MAX)))
+        .map_err(disk("cut the index"))?;
     let update = state.edge.append(&[]);
-    let snapshot = Snapshot { published: published.clone(), update, open: state.open.clone() };
+    let snapshot = Snapshot {
+        published: published.clone(),
+        update,
+        open: state.open.clone(),
+    };
     let shared = Arc::new(Shared::new(files, snapshot));
     let mut writer = Writer {
         shared: shared.clone(),
@@ -69,14 +93,27 @@ pub(crate) fn start<L: Leaf>(
         closed,
     };
     // Files behind a crash may be torn or may not have reached the disk though they look whole: write all of them again.
-    writer.write(&filled).map_err(disk("write the tiles of the write-ahead log"))?;
+    writer
+        .write(&filled)
+        .map_err(disk("write the tiles of the write-ahead log"))?;
     // Shows on start, and not an hour later, that the other place cannot be written.
-    writer.copy(&published).map_err(disk("write the checkpoint copy"))?;
+    writer
+        .copy(&published)
+        .map_err(disk("write the checkpoint copy"))?;
 
     let (work, worklist) = sync_channel::<Work>(WORK_QUEUE);
     let (queue, waiting) = mpsc::channel(config.queue.max(1));
-    let sequencer =
-        Sequencer { queue: waiting, state, segment, signer, clock, runtime, shared: shared.clone(), work, config };
+    let sequencer = Sequencer {
+        queue: waiting,
+        state,
+        segment,
+        signer,
+        clock,
+        runtime,
+        shared: shared.clone(),
+        work,
+        config,
+    };
     // The folder stays locked as long as one of the two can write.
     let locked = lock.clone();
     let write = move || {
@@ -88,10 +125,20 @@ pub(crate) fn start<L: Leaf>(
         drop(lock);
     };
     let threads = vec![
-        thread::Builder::new().name("log-writer".to_owned()).spawn(write).map_err(OpenError::Thread)?,
-        thread::Builder::new().name("log-sequencer".to_owned()).spawn(sequence).map_err(OpenError::Thread)?,
+        thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(write)
+            .map_err(OpenError::Thread)?,
+        thread::Builder::new()
+            .name("log-sequencer".to_owned())
+            .spawn(sequence)
+            .map_err(OpenError::Thread)?,
     ];
-    Ok(Started { shared, queue, threads })
+    Ok(Started {
+        shared,
+        queue,
+        threads,
+    })
 }
 
 /// A folder that is ready to go on.
@@ -109,23 +156,64 @@ struct Ready {
 /// The first segment of a new log, with a signed checkpoint of the empty tree.
 ///
 /// If we crash here, there is no segment, a torn one, or a whole one without batches; the next start copes with each.
-fn begin(files: &dyn Disk, signer: &dyn CheckpointSigner, clock: &Clock, runtime: &Handle) -> Result<Ready, OpenError> {
+fn begin(
+    files: &dyn Disk,
+    signer: &dyn CheckpointSigner,
+    clock: &Clock,
+    runtime: &Handle,
+) -> Result<Ready, OpenError> {
     let timestamp_ms = u64::try_from(clock().as_millisecond()).unwrap_or(0);
-    let checkpoint = runtime.block_on(signer.sign(TreeHead::EMPTY, timestamp_ms)).map_err(OpenError::Sign)?;
-    let published = Published { head: TreeHead::EMPTY, checkpoint: checkpoint.into(), timestamp_ms };
-    let (segment, chain) =
-        sequence::new_segment(files, &published, Chain::FIRST).map_err(disk("begin the write-ahead log"))?;
-    tracing::info!(origin = signer.verifier().name(), "started a new, empty log");
-    let state = State { edge: Edge::empty(), open: Vec::new(), known: Known::default(), timestamp_ms, chain };
-    let index = files.append(&layout::index()).map_err(disk("open the index"))?;
-    Ok(Ready { state, published, segment, closed: VecDeque::new(), filled: Filled::default(), index, base: 0 })
+    let checkpoint = runtime
+        .block_on(signer.sign(TreeHead::EMPTY, timestamp_ms))
+        .map_err(OpenError::Sign)?;
+    let published = Published {
+        head: TreeHead::EMPTY,
+        checkpoint: checkpoint.into(),
+        timestamp_ms,
+    };
+    let (segment, chain) = sequence::new_segment(files, &published, Chain::FIRST)
+        .map_err(disk("begin the write-ahead log"))?;
+    tracing::info!(
+        origin = signer.verifier().name(),
+        "started a new, empty log"
+    );
+    let state = State {
+        edge: Edge::empty(),
+        open: Vec::new(),
+        known: Known::default(),
+        timestamp_ms,
+        chain,
+    };
+    let index = files
+        .append(&layout::index())
+        .map_err(disk("open the index"))?;
+    Ok(Ready {
+        state,
+        published,
+        segment,
+        closed: VecDeque::new(),
+        filled: Filled::default(),
+        index,
+        base: 0,
+    })
 }
 
 /// Brings the files into the state that was recovered. Each step may be interrupted and done again.
 fn repair<L: Leaf>(files: &dyn Disk, recovered: Recovered) -> Result<Ready, OpenError> {
-    let Recovered { mut state, head, checkpoint, base, filled, segments, leftovers, last_record, index_is_short } =
-        recovered;
-    let mut index = files.append(&layout::index()).map_err(disk("open the index"))?;
+    let Recovered {
+        mut state,
+        head,
+        checkpoint,
+        base,
+        filled,
+        segments,
+        leftovers,
+        last_record,
+        index_is_short,
+    } = recovered;
+    let mut index = files
+        .append(&layout::index())
+        .map_err(disk("open the index"))?;
     if index_is_short {
         tracing::warn!("the index is short, making it again from the bundles");
         let rows = recover::rebuild_rows::<L>(files, base, &mut state.known)?;
@@ -136,24 +224,52 @@ fn repair<L: Leaf>(files: &dyn Disk, recovered: Recovered) -> Result<Ready, Open
             .map_err(disk("write the index again"))?;
     }
     let mut segments = VecDeque::from(segments);
-    let last = segments.pop_back().ok_or_else(|| OpenError::Damaged("the log has no segment".to_owned()))?;
-    let mut file = files.append(&last.path).map_err(disk(format!("open {}", last.path)))?;
+    let last = segments
+        .pop_back()
+        .ok_or_else(|| OpenError::Damaged("the log has no segment".to_owned()))?;
+    let mut file = files
+        .append(&last.path)
+        .map_err(disk(format!("open {}", last.path)))?;
     if last.torn {
         tracing::warn!(segment = %last.path, at = last.good, "cut a record whose writing was interrupted");
-        file.truncate(last.good).map_err(disk(format!("cut {}", last.path)))?;
+        file.truncate(last.good)
+            .map_err(disk(format!("cut {}", last.path)))?;
     }
     // When the last run stopped because a sync failed, the system may show us bytes that it has given up writing. Written
     // again they are dirty again, and this sync tells the truth. At most the last record can be such a one.
     let (at, record) = last_record;
-    file.overwrite(at, &record).and_then(|()| file.sync_data()).map_err(disk(format!("sync {}", last.path)))?;
-    files.sync(std::slice::from_ref(&last.path)).map_err(disk("sync the write-ahead folder"))?;
+    file.overwrite(at, &record)
+        .and_then(|()| file.sync_data())
+        .map_err(disk(format!("sync {}", last.path)))?;
+    files
+        .sync(std::slice::from_ref(&last.path))
+        .map_err(disk("sync the write-ahead folder"))?;
     for path in &leftovers {
         tracing::warn!(segment = %path, "removed a segment that nothing needs");
         files.remove(path).map_err(disk(format!("remove {path}")))?;
     }
     tracing::info!(size = %head.size, root = %head.root, segments = segments.len().saturating_add(1), "recovered the log");
-    let published = Published { head, checkpoint: checkpoint.into(), timestamp_ms: state.timestamp_ms };
-    let closed = segments.into_iter().map(|segment| (segment.path, segment.end)).collect();
-    let segment = Segment { path: last.path, file, bytes: last.good };
-    Ok(Ready { state, published, segment, closed, filled, index, base: base.get() })
+    let published = Published {
+        head,
+        checkpoint: checkpoint.into(),
+        timestamp_ms: state.timestamp_ms,
+    };
+    let closed = segments
+        .into_iter()
+        .map(|segment| (segment.path, segment.end))
+        .collect();
+    let segment = Segment {
+        path: last.path,
+        file,
+        bytes: last.good,
+    };
+    Ok(Ready {
+        state,
+        published,
+        segment,
+        closed,
+        filled,
+        index,
+        base: base.get(),
+    })
 }

@@ -55,7 +55,10 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) const FIRST: Self = Self { number: 0, previous: [0; 32] };
+    pub(crate) const FIRST: Self = Self {
+        number: 0,
+        previous: [0; 32],
+    };
 }
 
 /// A record with its place in the chain.
@@ -86,7 +89,13 @@ pub(crate) fn encode(record: &Record, at: Chain) -> Option<(Vec<u8>, Chain)> {
     bytes.extend(at.previous);
     bytes.extend(chain);
     bytes.extend(payload);
-    Some((bytes, Chain { number: at.number.checked_add(1)?, previous: chain }))
+    Some((
+        bytes,
+        Chain {
+            number: at.number.checked_add(1)?,
+            previous: chain,
+        },
+    ))
 }
 
 /// Reads the record that `bytes` begins with; `None` when there is no whole, undamaged one.
@@ -98,7 +107,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Framed> {
     let [kind] = reader.array()?;
     let number = reader.u64()?;
     let length = reader.u32()?;
-    let at = Chain { number, previous: reader.array()? };
+    let at = Chain {
+        number,
+        previous: reader.array()?,
+    };
     let chain: [u8; 32] = reader.array()?;
     let payload = reader.bytes(usize::try_from(length).ok()?)?;
     if chain_hash(kind, at, length, payload) != chain {
@@ -109,30 +121,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Framed> {
         2 => Record::Batch(decode_batch(payload)?),
         _ => return None,
     };
-    let next = Chain { number: number.checked_add(1)?, previous: chain };
-    Some(Framed { record, at, next, len: HEADER.checked_add(payload.len())? })
+    let next = Chain {
+        number: number.checked_add(1)?,
+        previous: chain,
+    };
+    Some(Framed {
+        record,
+        at,
+        next,
+        len: HEADER.checked_add(payload.len())?,
+    })
 }
 
-/// Whether damaged bytes at the end of a segment can be a record whose writing was interrupted.
-///
-/// Such a record is the last thing in the file. Its header tells where it would have ended; where the header itself was
-/// lost, no whole record may follow. (A visitor could put the bytes of a record into an entry. Only when exactly the
-/// header's block is lost and that entry's is not would the log then refuse to start: it fails closed.)
-pub(crate) fn may_be_torn(bytes: &[u8]) -> bool {
-    let mut reader = Reader(bytes);
-    if reader.array::<8>() == Some(*MAGIC)
-        && reader.array::<9>().is_some()
-        && let Some(length) = reader.u32().and_then(|length| usize::try_from(length).ok())
-        && length > 0
-    {
-        return HEADER.saturating_add(length) >= bytes.len();
-    }
-    !any_record_in(bytes)
-}
-
-/// Whether a whole, undamaged record begins anywhere in `bytes`.
-pub(crate) fn any_record_in(bytes: &[u8]) -> bool {
-    (0..bytes.len()).any(|at| bytes.get(at..).is_some_and(|rest| rest.starts_with(MAGIC) && decode(rest).is_some()))
+/// Every whole, undamaged record that begins anywhere in `bytes`.
+pub(crate) fn records_in(bytes: &[u8]) -> impl Iterator<Item = Record> + use<'_> {
+    (0..bytes.len())
+        .filter_map(move |at| bytes.get(at..))
+        .filter(|rest| rest.starts_with(MAGIC))
+        .filter_map(|rest| decode(rest).map(|framed| framed.record))
 }
 
 fn chain_hash(kind: u8, at: Chain, length: u32, payload: &[u8]) -> [u8; 32] {
@@ -142,7 +148,11 @@ fn chain_hash(kind: u8, at: Chain, length: u32, payload: &[u8]) -> [u8; 32] {
     hasher.update(&length.to_be_bytes());
     hasher.update(&at.previous);
     hasher.update(payload);
-    hasher.finish().bytes().try_into().unwrap_or_else(|_| sha256(payload))
+    hasher
+        .finish()
+        .bytes()
+        .try_into()
+        .unwrap_or_else(|_| sha256(payload))
 }
 
 fn encode_start(start: &Start) -> Option<Vec<u8>> {
@@ -161,12 +171,24 @@ fn decode_start(payload: &[u8]) -> Option<Start> {
     let root = Hash::new(reader.array()?);
     let timestamp_ms = reader.u64()?;
     let checkpoint = reader.counted()?.to_vec();
-    reader.finish(Start { head: TreeHead { size, root }, timestamp_ms, checkpoint })
+    reader.finish(Start {
+        head: TreeHead { size, root },
+        timestamp_ms,
+        checkpoint,
+    })
 }
 
 fn encode_batch(batch: &Batch) -> Option<Vec<u8>> {
-    let entries = batch.leaves.iter().map(|leaf| leaf.entry.len().saturating_add(36)).sum::<usize>();
-    let mut bytes = Vec::with_capacity(entries.saturating_add(batch.checkpoint.len()).saturating_add(64));
+    let entries = batch
+        .leaves
+        .iter()
+        .map(|leaf| leaf.entry.len().saturating_add(36))
+        .sum::<usize>();
+    let mut bytes = Vec::with_capacity(
+        entries
+            .saturating_add(batch.checkpoint.len())
+            .saturating_add(64),
+    );
     bytes.extend(batch.before.get().to_be_bytes());
     bytes.extend(u32::try_from(batch.leaves.len()).ok()?.to_be_bytes());
     bytes.extend(batch.timestamp_ms.to_be_bytes());
@@ -193,13 +215,22 @@ fn decode_batch(payload: &[u8]) -> Option<Batch> {
     let mut leaves = Vec::new();
     for _ in 0..count {
         let dedup_key = reader.array()?;
-        leaves.push(BatchLeaf { dedup_key, entry: reader.counted()?.to_vec() });
+        leaves.push(BatchLeaf {
+            dedup_key,
+            entry: reader.counted()?.to_vec(),
+        });
     }
     let grown = before.get().checked_add(u64::from(count))?;
     if grown != size.get() {
         return None;
     }
-    reader.finish(Batch { before, timestamp_ms, head: TreeHead { size, root }, checkpoint, leaves })
+    reader.finish(Batch {
+        before,
+        timestamp_ms,
+        head: TreeHead { size, root },
+        checkpoint,
+        leaves,
+    })
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -242,32 +273,59 @@ mod tests {
         Record::Batch(Batch {
             before: TreeSize::new(5),
             timestamp_ms: 77,
-            head: TreeHead { size: TreeSize::new(7), root: Hash::new([9; 32]) },
+            head: TreeHead {
+                size: TreeSize::new(7),
+                root: Hash::new([9; 32]),
+            },
             checkpoint: b"note".to_vec(),
             leaves: vec![
-                BatchLeaf { dedup_key: [1; 32], entry: b"one".to_vec() },
-                BatchLeaf { dedup_key: [2; 32], entry: Vec::new() },
+                BatchLeaf {
+                    dedup_key: [1; 32],
+                    entry: b"one".to_vec(),
+                },
+                BatchLeaf {
+                    dedup_key: [2; 32],
+                    entry: Vec::new(),
+                },
             ],
         })
     }
 
     #[test]
     fn reads_what_it_writes() {
-        let start = Record::Start(Start { head: TreeHead::EMPTY, timestamp_ms: 3, checkpoint: b"c".to_vec() });
+        let start = Record::Start(Start {
+            head: TreeHead::EMPTY,
+            timestamp_ms: 3,
+            checkpoint: b"c".to_vec(),
+        });
         let (mut bytes, next) = encode(&start, Chain::FIRST).unwrap();
         let first = bytes.len();
         let (more, end) = encode(&batch(), next).unwrap();
         bytes.extend(more);
         let framed = decode(&bytes).unwrap();
-        assert_eq!((framed.record, framed.len, framed.next), (start, first, next));
+        assert_eq!(
+            (framed.record, framed.len, framed.next),
+            (start, first, next)
+        );
         let framed = decode(&bytes[first..]).unwrap();
-        assert_eq!((framed.record, framed.at, framed.next), (batch(), next, end));
-        assert!(any_record_in(&bytes[1..]) && !any_record_in(&bytes[first + 1..]));
+        assert_eq!(
+            (framed.record, framed.at, framed.next),
+            (batch(), next, end)
+        );
+        assert_eq!(records_in(&bytes[1..]).collect::<Vec<_>>(), [batch()]);
+        assert_eq!(records_in(&bytes[first + 1..]).count(), 0);
     }
 
     #[test]
     fn refuses_each_cut_and_each_flipped_bit() {
-        let (bytes, _) = encode(&batch(), Chain { number: 4, previous: [5; 32] }).unwrap();
+        let (bytes, _) = encode(
+            &batch(),
+            Chain {
+                number: 4,
+                previous: [5; 32],
+            },
+        )
+        .unwrap();
         for cut in 0..bytes.len() {
             assert!(decode(&bytes[..cut]).is_none(), "cut at {cut}");
         }

@@ -54,9 +54,17 @@ pub(crate) struct Segment {
 }
 
 /// Reads a folder; `None` when there is no log in it.
-pub(crate) fn recover<L: Leaf>(files: &dyn Disk, verifier: &VerifierKey) -> Result<Option<Recovered>, OpenError> {
-    let names = files.list(&layout::wal_folder()).map_err(disk("list the write-ahead segments"))?;
-    let mut sizes: Vec<u64> = names.iter().filter_map(|name| layout::segment_size(name)).collect();
+pub(crate) fn recover<L: Leaf>(
+    files: &dyn Disk,
+    verifier: &VerifierKey,
+) -> Result<Option<Recovered>, OpenError> {
+    let names = files
+        .list(&layout::wal_folder())
+        .map_err(disk("list the write-ahead segments"))?;
+    let mut sizes: Vec<u64> = names
+        .iter()
+        .filter_map(|name| layout::segment_size(name))
+        .collect();
     sizes.sort_unstable();
 
     let mut replay: Option<Replay> = None;
@@ -64,16 +72,21 @@ pub(crate) fn recover<L: Leaf>(files: &dyn Disk, verifier: &VerifierKey) -> Resu
     let newest = sizes.last().copied();
     for size in sizes {
         let path = layout::segment(size);
-        let bytes = files.read(&path, MAX_SEGMENT).map_err(disk(format!("read {path}")))?.unwrap_or_default();
+        let bytes = files
+            .read(&path, MAX_SEGMENT)
+            .map_err(disk(format!("read {path}")))?
+            .unwrap_or_default();
         let is_newest = newest == Some(size);
         let Some(first) = record::decode(&bytes) else {
             // A crash while a new segment was made leaves a torn one, which holds no batch: a segment takes batches only
             // after its start is durable. The segment before goes on.
-            if is_newest && !record::any_record_in(&bytes) {
+            if is_newest && !batch_follows(&bytes, TreeSize::new(size), verifier) {
                 leftovers.push(path);
                 continue;
             }
-            return Err(OpenError::Damaged(format!("{path} does not begin with a segment start")));
+            return Err(OpenError::Damaged(format!(
+                "{path} does not begin with a segment start"
+            )));
         };
         let Record::Start(start) = first.record else {
             return Err(OpenError::Damaged(format!("{path} begins with a batch")));
@@ -81,7 +94,9 @@ pub(crate) fn recover<L: Leaf>(files: &dyn Disk, verifier: &VerifierKey) -> Resu
         let continued = match replay.take() {
             Some(replay) if replay.state.edge.size() == start.head.size => {
                 if replay.state.chain != first.at || replay.head != start.head {
-                    return Err(OpenError::Damaged(format!("{path} does not continue the segment before it")));
+                    return Err(OpenError::Damaged(format!(
+                        "{path} does not continue the segment before it"
+                    )));
                 }
                 replay
             }
@@ -91,34 +106,144 @@ pub(crate) fn recover<L: Leaf>(files: &dyn Disk, verifier: &VerifierKey) -> Resu
                 leftovers.extend(stale.segments.into_iter().map(|segment| segment.path));
                 Replay::begin::<L>(files, &start)?
             }
-            Some(_) => return Err(OpenError::Damaged(format!("{path} overlaps the segment before it"))),
+            Some(_) => {
+                return Err(OpenError::Damaged(format!(
+                    "{path} overlaps the segment before it"
+                )));
+            }
             None => Replay::begin::<L>(files, &start)?,
         };
-        replay = Some(continued.read_segment::<L>(&path, &bytes, &first.next, start, first.len, is_newest)?);
+        replay = Some(continued.read_segment::<L>(
+            &path,
+            &bytes,
+            &first.next,
+            start,
+            first.len,
+            verifier,
+            is_newest,
+        )?);
     }
     let Some(replay) = replay else {
         return nothing_there(files, &leftovers).map(|()| None);
     };
 
     // The last checkpoint must be ours, and it must be about the tree that the files hold.
-    let opened = note::open(&replay.checkpoint, std::slice::from_ref(verifier)).map_err(OpenError::OtherKey)?;
+    let opened = note::open(&replay.checkpoint, std::slice::from_ref(verifier))
+        .map_err(OpenError::OtherKey)?;
     if *opened.head() != replay.head {
-        return Err(OpenError::Damaged("the last checkpoint is not about the last batch".to_owned()));
+        return Err(OpenError::Damaged(
+            "the last checkpoint is not about the last batch".to_owned(),
+        ));
     }
-    let Replay { mut state, head, checkpoint, base, filled, segments, last_record } = replay;
+    let Replay {
+        mut state,
+        head,
+        checkpoint,
+        base,
+        mut filled,
+        segments,
+        last_record,
+    } = replay;
+    keep_straddling::<L>(files, base, &mut filled)?;
+    // Tiles are written after their leaves are durable, so the first tile that the tree has not filled has no file.
+    let unfilled = layout::tile(0, head.size.get() / u64::from(FULL_WIDTH));
+    if files
+        .read_range(&unfilled, 0, 1)
+        .map_err(disk(format!("read {unfilled}")))?
+        .is_some()
+    {
+        return Err(OpenError::Damaged(format!(
+            "{unfilled} is there, and the write-ahead log ends at {} entries: it was rolled back",
+            head.size
+        )));
+    }
     let index_is_short = !load_index(files, base, &mut state.known)?;
-    Ok(Some(Recovered { state, head, checkpoint, base, filled, segments, leftovers, last_record, index_is_short }))
+    Ok(Some(Recovered {
+        state,
+        head,
+        checkpoint,
+        base,
+        filled,
+        segments,
+        leftovers,
+        last_record,
+        index_is_short,
+    }))
+}
+
+/// Whether a batch of this log begins somewhere in `bytes`, which begin with a damaged record.
+///
+/// A record whose writing was interrupted is the last of all, so a batch behind it means that the disk lost something in
+/// between. A visitor can put the bytes of a record into an entry, and cannot sign a checkpoint of a size that the log
+/// had not reached: so only a batch with such a checkpoint counts.
+fn batch_follows(bytes: &[u8], size: TreeSize, verifier: &VerifierKey) -> bool {
+    record::records_in(bytes).any(|record| match record {
+        Record::Batch(batch) => {
+            let opened = note::open(&batch.checkpoint, std::slice::from_ref(verifier));
+            batch.head.size > size && opened.is_ok_and(|opened| *opened.head() == batch.head)
+        }
+        Record::Start(_) => false,
+    })
 }
 
 /// No segment is a new log, unless there are files of an old one.
 fn nothing_there(files: &dyn Disk, torn_segments: &[Path]) -> Result<(), OpenError> {
-    let tiles = files.list(&layout::path("tile")).map_err(disk("list the tiles"))?;
-    let index = files.read_range(&layout::index(), 0, 1).map_err(disk("read the index"))?;
+    let tiles = files
+        .list(&layout::path("tile"))
+        .map_err(disk("list the tiles"))?;
+    let index = files
+        .read_range(&layout::index(), 0, 1)
+        .map_err(disk("read the index"))?;
     if !tiles.is_empty() || index.is_some_and(|row| !row.is_empty()) {
-        return Err(OpenError::Damaged("there are tiles, and no write-ahead log".to_owned()));
+        return Err(OpenError::Damaged(
+            "there are tiles, and no write-ahead log".to_owned(),
+        ));
     }
     // Only a log's first segment can be torn here; its making was interrupted before the log took anything.
-    debug_assert!(torn_segments.len() <= 1, "a segment is made after the one before it is whole");
+    debug_assert!(
+        torn_segments.len() <= 1,
+        "a segment is made after the one before it is whole"
+    );
+    Ok(())
+}
+
+/// The tile and the bundle in which the write-ahead log begins are durable, and the only place of their first leaves. So
+/// they are compared and not written again: a crash between the writing and its sync could lose them.
+fn keep_straddling<L: Leaf>(
+    files: &dyn Disk,
+    base: TreeSize,
+    filled: &mut Filled,
+) -> Result<(), OpenError> {
+    if base.get().is_multiple_of(u64::from(FULL_WIDTH)) {
+        return Ok(());
+    }
+    let straddling = base.get() / u64::from(FULL_WIDTH);
+    let compare = |path: Path, expected: &[u8]| {
+        let bytes = files
+            .read(&path, MAX_BUNDLE)
+            .map_err(disk(format!("read {path}")))?;
+        if bytes.as_deref() == Some(expected) {
+            return Ok(());
+        }
+        Err(OpenError::Damaged(format!(
+            "{path} is not what the write-ahead log makes of it"
+        )))
+    };
+    for (_, bundle) in filled
+        .bundles
+        .extract_if(.., |(index, _)| *index == straddling)
+    {
+        compare(layout::bundle(L::BUNDLE, straddling), &bundle)?;
+    }
+    for (_, tile) in filled
+        .tiles
+        .extract_if(.., |(id, _)| (id.level, id.index) == (0, straddling))
+    {
+        compare(
+            layout::tile(0, straddling),
+            &tile.bytes(tlog::Width::FULL).unwrap_or_default(),
+        )?;
+    }
     Ok(())
 }
 
@@ -169,6 +294,7 @@ impl Replay {
         next: &Chain,
         start: Start,
         start_len: usize,
+        verifier: &VerifierKey,
         is_newest: bool,
     ) -> Result<Self, OpenError> {
         self.state.chain = *next;
@@ -180,28 +306,45 @@ impl Replay {
             let Some(framed) = record::decode(rest) else {
                 // One record at a time is written, and the next only after the sync of the one before: so at most the
                 // last one can be torn, nobody was told of it, and it may go. Anything else is damage.
-                if !is_newest || !record::may_be_torn(rest) {
-                    return Err(OpenError::Damaged(format!("{path} has a damaged record at byte {at}")));
+                if !is_newest || batch_follows(rest, self.head.size, verifier) {
+                    return Err(OpenError::Damaged(format!(
+                        "{path} has a damaged record at byte {at}"
+                    )));
                 }
                 torn = true;
                 break;
             };
             let Record::Batch(batch) = framed.record else {
-                return Err(OpenError::Damaged(format!("{path} has a segment start at byte {at}")));
+                return Err(OpenError::Damaged(format!(
+                    "{path} has a segment start at byte {at}"
+                )));
             };
             if framed.at != self.state.chain {
-                return Err(OpenError::Damaged(format!("{path} has a record of another log at byte {at}")));
+                return Err(OpenError::Damaged(format!(
+                    "{path} has a record of another log at byte {at}"
+                )));
             }
             self.batch::<L>(batch, framed.next).ok_or_else(|| {
-                OpenError::Damaged(format!("{path} has a batch at byte {at} that does not fit the tree"))
+                OpenError::Damaged(format!(
+                    "{path} has a batch at byte {at} that does not fit the tree"
+                ))
             })?;
             last = (at, framed.len);
             at = at.saturating_add(framed.len);
         }
-        let record = bytes.get(last.0..).and_then(|rest| rest.get(..last.1)).unwrap_or_default().to_vec();
+        let record = bytes
+            .get(last.0..)
+            .and_then(|rest| rest.get(..last.1))
+            .unwrap_or_default()
+            .to_vec();
         self.last_record = (u64::try_from(last.0).unwrap_or(u64::MAX), record);
         let good = u64::try_from(at).unwrap_or(u64::MAX);
-        self.segments.push(Segment { path: path.clone(), end: self.head.size.get(), good, torn });
+        self.segments.push(Segment {
+            path: path.clone(),
+            end: self.head.size.get(),
+            good,
+            torn,
+        });
         Ok(self)
     }
 
@@ -246,8 +389,11 @@ pub(crate) fn edge_at(files: &dyn Disk, size: TreeSize) -> Result<Edge, OpenErro
         };
         tiles.insert(id.level, id.index, tile);
     }
-    Edge::from_tiles(size, |id| tiles.get(id.level, id.index))
-        .map_err(|error| OpenError::Damaged(format!("the edge of {size} entries cannot be rebuilt: {error}")))
+    Edge::from_tiles(size, |id| tiles.get(id.level, id.index)).map_err(|error| {
+        OpenError::Damaged(format!(
+            "the edge of {size} entries cannot be rebuilt: {error}"
+        ))
+    })
 }
 
 fn roots_below(files: &dyn Disk, id: TileId) -> Result<Tile, OpenError> {
@@ -255,7 +401,11 @@ fn roots_below(files: &dyn Disk, id: TileId) -> Result<Tile, OpenError> {
     let first = id.index.saturating_mul(u64::from(FULL_WIDTH));
     let mut bytes = Vec::new();
     for index in (first..).take(usize::from(id.width.get())) {
-        let lower = TileId { level: below, index, width: tlog::Width::FULL };
+        let lower = TileId {
+            level: below,
+            index,
+            width: tlog::Width::FULL,
+        };
         let tile = read_tile(files, below, index)?.ok_or_else(|| missing_tile(lower))?;
         bytes.extend(tile.root().ok_or_else(|| missing_tile(lower))?.into_bytes());
     }
@@ -263,9 +413,18 @@ fn roots_below(files: &dyn Disk, id: TileId) -> Result<Tile, OpenError> {
 }
 
 /// A full tile from its file; `None` when there is no such file.
-pub(crate) fn read_tile(files: &dyn Disk, level: u8, index: u64) -> Result<Option<Tile>, OpenError> {
+pub(crate) fn read_tile(
+    files: &dyn Disk,
+    level: u8,
+    index: u64,
+) -> Result<Option<Tile>, OpenError> {
     let path = layout::tile(level, index);
-    let Some(bytes) = files.read(&path, MAX_TILE).map_err(disk(format!("read {path}")))? else { return Ok(None) };
+    let Some(bytes) = files
+        .read(&path, MAX_TILE)
+        .map_err(disk(format!("read {path}")))?
+    else {
+        return Ok(None);
+    };
     match Tile::parse(&bytes) {
         Ok(tile) if tile.is_full() => Ok(Some(tile)),
         _ => Err(OpenError::Damaged(format!("{path} is not a full tile"))),
@@ -277,17 +436,24 @@ fn missing_tile(id: TileId) -> OpenError {
 }
 
 /// Entries of the bundle that `size` cuts, from the full bundle in its file.
-fn open_entries<L: Leaf>(files: &dyn Disk, size: TreeSize) -> Result<Vec<std::sync::Arc<[u8]>>, OpenError> {
+fn open_entries<L: Leaf>(
+    files: &dyn Disk,
+    size: TreeSize,
+) -> Result<Vec<std::sync::Arc<[u8]>>, OpenError> {
     let count = usize::try_from(size.get() % u64::from(FULL_WIDTH)).unwrap_or(usize::MAX);
     if count == 0 {
         return Ok(Vec::new());
     }
     let index = size.get() / u64::from(FULL_WIDTH);
     let path = layout::bundle(L::BUNDLE, index);
-    let bytes = files.read(&path, MAX_BUNDLE).map_err(disk(format!("read {path}")))?;
+    let bytes = files
+        .read(&path, MAX_BUNDLE)
+        .map_err(disk(format!("read {path}")))?;
     let bytes = bytes.ok_or_else(|| OpenError::Damaged(format!("{path} is missing")))?;
-    let entries = split_bundle::<L>(&bytes).filter(|entries| entries.len() == usize::from(FULL_WIDTH));
-    let entries = entries.ok_or_else(|| OpenError::Damaged(format!("{path} is not a full bundle")))?;
+    let entries =
+        split_bundle::<L>(&bytes).filter(|entries| entries.len() == usize::from(FULL_WIDTH));
+    let entries =
+        entries.ok_or_else(|| OpenError::Damaged(format!("{path} is not a full bundle")))?;
     Ok(entries.into_iter().take(count).map(Into::into).collect())
 }
 
@@ -310,7 +476,9 @@ pub(crate) fn split_bundle<L: Leaf>(bundle: &[u8]) -> Option<Vec<&[u8]>> {
 fn load_index(files: &dyn Disk, base: TreeSize, known: &mut Known) -> Result<bool, OpenError> {
     let mut index = 0_u64;
     while index < base.get() {
-        let left = usize::try_from(base.get().saturating_sub(index)).unwrap_or(usize::MAX).min(ROWS_AT_A_TIME);
+        let left = usize::try_from(base.get().saturating_sub(index))
+            .unwrap_or(usize::MAX)
+            .min(ROWS_AT_A_TIME);
         let at = index.saturating_mul(u64::try_from(ROW).unwrap_or(u64::MAX));
         let bytes = files
             .read_range(&layout::index(), at, left.saturating_mul(ROW))
@@ -322,7 +490,13 @@ fn load_index(files: &dyn Disk, base: TreeSize, known: &mut Known) -> Result<boo
         }
         for row in rows {
             if let Some((dedup_key, timestamp_ms)) = layout::parse_row(row) {
-                known.insert(dedup_key, Place { index, timestamp_ms });
+                known.insert(
+                    dedup_key,
+                    Place {
+                        index,
+                        timestamp_ms,
+                    },
+                );
             }
             index = index.saturating_add(1);
         }
@@ -343,15 +517,26 @@ pub(crate) fn rebuild_rows<L: Leaf>(
     while index < base.get() {
         let path = layout::bundle(L::BUNDLE, index / u64::from(FULL_WIDTH));
         let damaged = || OpenError::Damaged(format!("{path} is missing or no bundle of this log"));
-        let bytes = files.read(&path, MAX_BUNDLE).map_err(disk(format!("read {path}")))?.ok_or_else(damaged)?;
-        let entries = split_bundle::<L>(&bytes).filter(|entries| !entries.is_empty()).ok_or_else(damaged)?;
+        let bytes = files
+            .read(&path, MAX_BUNDLE)
+            .map_err(disk(format!("read {path}")))?
+            .ok_or_else(damaged)?;
+        let entries = split_bundle::<L>(&bytes)
+            .filter(|entries| !entries.is_empty())
+            .ok_or_else(damaged)?;
         for entry in entries {
             if index >= base.get() {
                 break;
             }
             let stored = L::open(entry, LeafIndex::new(index)).ok_or_else(damaged)?;
             let timestamp_ms = stored.timestamp_ms.unwrap_or(0);
-            known.insert(stored.dedup_key, Place { index, timestamp_ms });
+            known.insert(
+                stored.dedup_key,
+                Place {
+                    index,
+                    timestamp_ms,
+                },
+            );
             rows.extend(layout::row(&stored.dedup_key, timestamp_ms));
             index = index.saturating_add(1);
         }
@@ -371,19 +556,34 @@ pub(crate) fn check_copy(
     let copy = *opened.head();
     let folder = recovered.map_or(TreeHead::EMPTY, |recovered| recovered.head);
     if copy.size > folder.size {
-        return Err(OpenError::RolledBack { copy: copy.size, folder: folder.size });
+        return Err(OpenError::RolledBack {
+            copy: copy.size,
+            folder: folder.size,
+        });
     }
-    let Some(recovered) = recovered else { return Ok(()) };
-    if root_at(files, recovered, copy.size)? == copy.root { Ok(()) } else { Err(OpenError::Forked { copy }) }
+    let Some(recovered) = recovered else {
+        return Ok(());
+    };
+    if root_at(files, recovered, copy.size)? == copy.root {
+        Ok(())
+    } else {
+        Err(OpenError::Forked { copy })
+    }
 }
 
 /// Root of an earlier tree, from tiles in memory and on disk.
 fn root_at(files: &dyn Disk, recovered: &Recovered, size: TreeSize) -> Result<Hash, OpenError> {
-    let fail = |error: tlog::ProofError| OpenError::Damaged(format!("the root of {size} entries is not known: {error}"));
+    let fail = |error: tlog::ProofError| {
+        OpenError::Damaged(format!("the root of {size} entries is not known: {error}"))
+    };
     let edge = &recovered.state.edge;
     let mut tiles: TileSet<std::sync::Arc<Tile>> = TileSet::new();
     for id in proof::tiles_for_root(size, edge.size()).map_err(fail)? {
-        let filled = recovered.filled.tiles.iter().find(|(filled, _)| *filled == id.full());
+        let filled = recovered
+            .filled
+            .tiles
+            .iter()
+            .find(|(filled, _)| *filled == id.full());
         if let Some((_, tile)) = filled {
             tiles.insert(id.level, id.index, tile.clone());
         } else if let Some(tile) = edge.tile(id.level).filter(|_| !id.width.is_full()) {

@@ -102,20 +102,34 @@ impl<L: Leaf> Sequencer<L> {
 
         // 1. Give each new leaf its place. Known leaves are answered, or wait for the batch that has them.
         //    If we crash here, nothing was written and nobody was told anything.
-        let Some(Draft { mut batch, hashes, waiters }) = self.draft(backlog) else { return };
+        let Some(Draft {
+            mut batch,
+            hashes,
+            waiters,
+        }) = self.draft(backlog)
+        else {
+            return;
+        };
         let update = self.state.plan(&hashes);
 
         // 2. Sign the new head. If we crash here, a signature existed that nobody has seen and nothing refers to.
         batch.head = update.head;
-        match self.runtime.block_on(self.signer.sign(update.head, batch.timestamp_ms)) {
+        match self
+            .runtime
+            .block_on(self.signer.sign(update.head, batch.timestamp_ms))
+        {
             Ok(checkpoint) => batch.checkpoint = checkpoint,
             Err(error) => {
                 tracing::error!(%error, cause = ?error, "the checkpoint could not be signed");
                 return answer_all(waiters, &AppendError::NotSigned(error.to_string()));
             }
         }
-        let Some((bytes, chain)) = record::encode(&Record::Batch(batch.clone()), self.state.chain) else {
-            return answer_all(waiters, &AppendError::NotSigned("the batch is too long for one record".to_owned()));
+        let Some((bytes, chain)) = record::encode(&Record::Batch(batch.clone()), self.state.chain)
+        else {
+            return answer_all(
+                waiters,
+                &AppendError::NotSigned("the batch is too long for one record".to_owned()),
+            );
         };
 
         // 3. Append leaves, head and checkpoint as one record. If we crash here, the record is absent, torn or whole.
@@ -124,12 +138,22 @@ impl<L: Leaf> Sequencer<L> {
         // 4. Sync. When it has returned, the batch is committed: from here on it survives everything but the disk.
         //    If either fails, nobody knows what the disk has. We stop: no further batch may build on this one or
         //    replace it before a restart has read what is there.
-        let written = self.segment.file.append(&bytes).and_then(|()| self.segment.file.sync_data());
+        let written = self
+            .segment
+            .file
+            .append(&bytes)
+            .and_then(|()| self.segment.file.sync_data());
         if let Err(error) = written {
             self.shared.fail("writing the write-ahead log", &error);
-            return answer_all(waiters, &AppendError::Stopped("writing the write-ahead log failed".to_owned()));
+            return answer_all(
+                waiters,
+                &AppendError::Stopped("writing the write-ahead log failed".to_owned()),
+            );
         }
-        self.segment.bytes = self.segment.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.segment.bytes = self
+            .segment
+            .bytes
+            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
 
         // 5. Take it over and show it. If we crash here or later, the next start does the same from the record.
         let published = Published {
@@ -139,21 +163,43 @@ impl<L: Leaf> Sequencer<L> {
         };
         let (first, timestamp_ms) = (batch.before.get(), batch.timestamp_ms);
         let filled = self.state.absorb(batch, &update, chain);
-        let snapshot = Arc::new(Snapshot { published: published.clone(), update, open: self.state.open.clone() });
+        let snapshot = Arc::new(Snapshot {
+            published: published.clone(),
+            update,
+            open: self.state.open.clone(),
+        });
         self.shared.publish(snapshot.clone(), &filled);
 
         // 6. Only now anybody hears of it.
-        for DraftWaiter { position, duplicate, reply } in waiters {
+        for DraftWaiter {
+            position,
+            duplicate,
+            reply,
+        } in waiters
+        {
             let index = first.saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
             let hash = hashes.get(position).copied().unwrap_or(tlog::hash::EMPTY);
             let commit = Some((hash, snapshot.clone()));
-            answer(reply, Ok(Placed { place: Place { index, timestamp_ms }, duplicate, commit }));
+            answer(
+                reply,
+                Ok(Placed {
+                    place: Place {
+                        index,
+                        timestamp_ms,
+                    },
+                    duplicate,
+                    commit,
+                }),
+            );
         }
 
         // 7. The files behind. When the writer is gone it has said why, and the next batch will not be taken.
-        let _ = self.work.send(Work::Committed { filled, published: published.clone() });
+        let _ = self.work.send(Work::Committed {
+            filled,
+            published: published.clone(),
+        });
         if self.segment.bytes >= self.config.segment_bytes
-            && let Err(error) = self.next_segment(published)
+            && let Err(error) = self.next_segment(&published)
         {
             self.shared.fail("starting a write-ahead segment", &error);
         }
@@ -174,36 +220,69 @@ impl<L: Leaf> Sequencer<L> {
         {
             let dedup_key = leaf.dedup_key();
             if let Some(place) = self.state.known.find(&dedup_key) {
-                answer(reply, Ok(Placed { place, duplicate: true, commit: None }));
+                answer(
+                    reply,
+                    Ok(Placed {
+                        place,
+                        duplicate: true,
+                        commit: None,
+                    }),
+                );
                 continue;
             }
             if let Some(position) = positions.get(&dedup_key) {
-                waiters.push(DraftWaiter { position: *position, duplicate: true, reply });
+                waiters.push(DraftWaiter {
+                    position: *position,
+                    duplicate: true,
+                    reply,
+                });
                 continue;
             }
             let position = leaves.len();
-            let index = before.get().saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
+            let index = before
+                .get()
+                .saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
             let sealed = leaf.seal(LeafIndex::new(index), timestamp_ms);
             bytes = bytes.saturating_add(sealed.entry.len());
             hashes.push(sealed.hash);
-            leaves.push(BatchLeaf { dedup_key, entry: sealed.entry });
+            leaves.push(BatchLeaf {
+                dedup_key,
+                entry: sealed.entry,
+            });
             positions.insert(dedup_key, position);
-            waiters.push(DraftWaiter { position, duplicate: false, reply });
+            waiters.push(DraftWaiter {
+                position,
+                duplicate: false,
+                reply,
+            });
         }
         if leaves.is_empty() {
             return None;
         }
         let head = self.state.head();
-        Some(Draft { batch: Batch { before, timestamp_ms, head, checkpoint: Vec::new(), leaves }, hashes, waiters })
+        Some(Draft {
+            batch: Batch {
+                before,
+                timestamp_ms,
+                head,
+                checkpoint: Vec::new(),
+                leaves,
+            },
+            hashes,
+            waiters,
+        })
     }
 
     /// Starts the next segment. If we crash before it is durable, the next start finds the old one as the last, or a
     /// torn new one that holds no batch.
-    fn next_segment(&mut self, published: Published) -> std::io::Result<()> {
-        let (segment, chain) = new_segment(&*self.shared.files, &published, self.state.chain)?;
+    fn next_segment(&mut self, published: &Published) -> std::io::Result<()> {
+        let (segment, chain) = new_segment(&*self.shared.files, published, self.state.chain)?;
         self.state.chain = chain;
         let old = std::mem::replace(&mut self.segment, segment);
-        let _ = self.work.send(Work::SegmentClosed { path: old.path, end: published.head.size.get() });
+        let _ = self.work.send(Work::SegmentClosed {
+            path: old.path,
+            end: published.head.size.get(),
+        });
         Ok(())
     }
 }
@@ -225,10 +304,20 @@ pub(crate) fn new_segment(
     files.replace(&path, &bytes)?;
     files.sync(std::slice::from_ref(&path))?;
     let file = files.append(&path)?;
-    Ok((Segment { path, file, bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX) }, chain))
+    Ok((
+        Segment {
+            path,
+            file,
+            bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        },
+        chain,
+    ))
 }
 
-fn answer(reply: oneshot::Sender<Result<Placed, AppendError>>, answer: Result<Placed, AppendError>) {
+fn answer(
+    reply: oneshot::Sender<Result<Placed, AppendError>>,
+    answer: Result<Placed, AppendError>,
+) {
     // A waiter that has gone away is no reason to stop.
     let _ = reply.send(answer);
 }

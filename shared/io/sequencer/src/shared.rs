@@ -58,21 +58,34 @@ impl Shared {
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.snapshot
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Shows a committed state, with its full tiles and bundles readable from memory until they are in files.
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>, filled: &Filled) {
         {
             let mut unwritten = self.unwritten();
-            unwritten.tiles.extend(filled.tiles.iter().map(|(id, tile)| ((id.level, id.index), tile.clone())));
+            unwritten.tiles.extend(
+                filled
+                    .tiles
+                    .iter()
+                    .map(|(id, tile)| ((id.level, id.index), tile.clone())),
+            );
             unwritten.bundles.extend(filled.bundles.iter().cloned());
         }
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        *self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
     pub(crate) fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn failure(&self) -> Option<&str> {
@@ -82,7 +95,10 @@ impl Shared {
     /// Stops the log for good: the first failure stays.
     pub(crate) fn fail(&self, what: &str, error: &dyn std::error::Error) {
         let failure = format!("{what}: {error}");
-        tracing::error!(failure, "the log has stopped; restart it to recover from the write-ahead log");
+        tracing::error!(
+            failure,
+            "the log has stopped; restart it to recover from the write-ahead log"
+        );
         let _ = self.failure.set(failure);
     }
 }

@@ -73,14 +73,27 @@ impl State {
 
     /// Takes over a batch that is durable. `update` is the plan for exactly these leaves.
     pub(crate) fn absorb(&mut self, batch: Batch, update: &Update, chain: Chain) -> Filled {
-        let mut filled = Filled { tiles: update.full.clone(), ..Filled::default() };
+        let mut filled = Filled {
+            tiles: update.full.clone(),
+            ..Filled::default()
+        };
         let mut index = batch.before.get();
         for leaf in batch.leaves {
-            self.known.insert(leaf.dedup_key, Place { index, timestamp_ms: batch.timestamp_ms });
-            filled.rows.extend(layout::row(&leaf.dedup_key, batch.timestamp_ms));
+            self.known.insert(
+                leaf.dedup_key,
+                Place {
+                    index,
+                    timestamp_ms: batch.timestamp_ms,
+                },
+            );
+            filled
+                .rows
+                .extend(layout::row(&leaf.dedup_key, batch.timestamp_ms));
             self.open.push(leaf.entry.into());
             if self.open.len() >= usize::from(FULL_WIDTH) {
-                filled.bundles.push((index / u64::from(FULL_WIDTH), self.open.concat().into()));
+                filled
+                    .bundles
+                    .push((index / u64::from(FULL_WIDTH), self.open.concat().into()));
                 self.open.clear();
             }
             index = index.saturating_add(1);

@@ -23,7 +23,10 @@ pub(crate) const WORK_QUEUE: usize = 64;
 
 pub(crate) enum Work {
     /// A batch was committed.
-    Committed { filled: Filled, published: Published },
+    Committed {
+        filled: Filled,
+        published: Published,
+    },
     /// The sequencer has started a new segment; this one ends at the given tree size.
     SegmentClosed { path: Path, end: u64 },
 }
@@ -91,7 +94,9 @@ impl Writer {
                 return;
             }
         }
-        let last = uncopied.map_or(Ok(()), |published| self.copy(&published)).and_then(|()| self.sync());
+        let last = uncopied
+            .map_or(Ok(()), |published| self.copy(&published))
+            .and_then(|()| self.sync());
         if let Err(error) = last {
             self.shared.fail("writing the last tiles", &error);
         }
@@ -113,7 +118,10 @@ impl Writer {
             self.unsynced.push(path);
             self.shared.unwritten().tiles.remove(&(id.level, id.index));
             if id.level == 0 {
-                self.full = id.index.saturating_add(1).saturating_mul(u64::from(FULL_WIDTH));
+                self.full = id
+                    .index
+                    .saturating_add(1)
+                    .saturating_mul(u64::from(FULL_WIDTH));
             }
         }
         self.index.append(&filled.rows)
@@ -140,7 +148,9 @@ impl Writer {
 
     /// If we crash here the copy is older than the log, or missing: it only has to be behind, never ahead.
     pub(crate) fn copy(&self, published: &Published) -> io::Result<()> {
-        let Some(CopyPlace { files, path }) = &self.copy else { return Ok(()) };
+        let Some(CopyPlace { files, path }) = &self.copy else {
+            return Ok(());
+        };
         if published.head.size == TreeSize::EMPTY {
             return Ok(());
         }

@@ -27,10 +27,16 @@ impl Folder {
         let root = root.into();
         fs::create_dir_all(&root)?;
         sync_folder(&root)?;
-        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = root
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
             sync_folder(parent)?;
         }
-        Ok(Self { root, temporaries: AtomicU64::new(0) })
+        Ok(Self {
+            root,
+            temporaries: AtomicU64::new(0),
+        })
     }
 
     fn at(&self, path: &Path) -> PathBuf {
@@ -41,7 +47,14 @@ impl Folder {
         match File::open(self.at(path)) {
             Ok(file) => Ok((!file.metadata()?.is_dir()).then_some(file)),
             // The second: `a` is a file and `a/b` was asked for.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -56,20 +69,28 @@ impl Folder {
 
 impl Disk for Folder {
     fn read(&self, path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.open_file(path)? else { return Ok(None) };
+        let Some(file) = self.open_file(path)? else {
+            return Ok(None);
+        };
         let mut bytes = Vec::new();
         file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{path} is longer than {max} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("{path} is longer than {max} bytes"),
+            ));
         }
         Ok(Some(bytes))
     }
 
     fn read_range(&self, path: &Path, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
-        let Some(mut file) = self.open_file(path)? else { return Ok(None) };
+        let Some(mut file) = self.open_file(path)? else {
+            return Ok(None);
+        };
         file.seek(SeekFrom::Start(at))?;
         let mut bytes = Vec::new();
-        file.take(u64::try_from(len).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+        file.take(u64::try_from(len).unwrap_or(u64::MAX))
+            .read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
 
@@ -95,11 +116,20 @@ impl Disk for Folder {
         self.make_parent(path)?;
         let target = self.at(path);
         // A crash may leave the temporary file; the number is only unique within a process, so it is truncated.
-        let name = format!("{TEMPORARY}{}", self.temporaries.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "{TEMPORARY}{}",
+            self.temporaries.fetch_add(1, Ordering::Relaxed)
+        );
         let temporary = target.with_file_name(name);
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
-        let written = file.write_all(bytes).and_then(|()| fs::rename(&temporary, &target));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(&temporary)?;
+        let written = file
+            .write_all(bytes)
+            .and_then(|()| fs::rename(&temporary, &target));
         if written.is_err() {
             // Nothing depends on the removal; the first error is the one to tell.
             let _ = fs::remove_file(&temporary);
@@ -132,15 +162,25 @@ impl Disk for Folder {
 
     fn append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
         self.make_parent(path)?;
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(self.at(path))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(self.at(path))?;
         let len = file.metadata()?.len();
         Ok(Box::new(FolderFile { file, len }))
     }
 
     fn lock(&self) -> io::Result<Option<Box<dyn Lock>>> {
         let path = self.root.join(LOCK);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(FolderLock { _file: file }))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -163,7 +203,9 @@ impl AppendFile for FolderFile {
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.len)?;
-        self.len = self.len.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.len = self
+            .len
+            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 
@@ -192,11 +234,16 @@ struct FolderLock {
 impl Lock for FolderLock {}
 
 pub(crate) fn within(at: u64, count: usize, len: u64) -> io::Result<()> {
-    let end = u64::try_from(count).ok().and_then(|count| at.checked_add(count));
+    let end = u64::try_from(count)
+        .ok()
+        .and_then(|count| at.checked_add(count));
     if end.is_some_and(|end| end <= len) {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to overwrite is not within the file"))
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the range to overwrite is not within the file",
+    ))
 }
 
 fn sync_folder(folder: &std::path::Path) -> io::Result<()> {
@@ -229,7 +276,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = Folder::open(folder.path()).unwrap();
         disk.replace(&Path::new("a/b").unwrap(), b"1").unwrap();
-        let names: Vec<_> = fs::read_dir(folder.path().join("a")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> = fs::read_dir(folder.path().join("a"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         assert_eq!(names, ["b"]);
     }
 }

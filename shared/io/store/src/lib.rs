@@ -89,7 +89,9 @@ impl Path {
             !name.is_empty()
                 && name != "."
                 && name != ".."
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
         };
         path.split('/').all(plain).then_some(Self(path))
     }
@@ -101,7 +103,9 @@ impl Path {
 
     /// The folder that holds it; `None` for the top.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
+        self.0
+            .rsplit_once('/')
+            .map(|(parent, _)| Self(parent.to_owned()))
     }
 }
 
@@ -123,10 +127,17 @@ mod tests {
 
     #[test]
     fn paths_stay_inside() {
-        for path in ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a\\b", "a b", "ä", "a\0"] {
+        for path in [
+            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a\\b", "a b", "ä", "a\0",
+        ] {
             assert!(Path::new(path).is_none(), "{path:?}");
         }
-        for path in ["a", "tile/0/x001/234.p/5", "wal/00000000000000000000.wal", "a/..b"] {
+        for path in [
+            "a",
+            "tile/0/x001/234.p/5",
+            "wal/00000000000000000000.wal",
+            "a/..b",
+        ] {
             assert_eq!(Path::new(path).unwrap().as_str(), path);
         }
         assert_eq!(Path::new("a/b/c").unwrap().parent(), Path::new("a/b"));

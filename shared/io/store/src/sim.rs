@@ -118,9 +118,18 @@ impl SimDisk {
         };
         let mut names = old.names.clone();
         if let Loss::Unsynced { .. } = loss {
-            let all: BTreeSet<_> = old.names.keys().chain(old.durable_names.keys()).cloned().collect();
+            let all: BTreeSet<_> = old
+                .names
+                .keys()
+                .chain(old.durable_names.keys())
+                .cloned()
+                .collect();
             for name in all {
-                let survivor = if chance.coin() { old.names.get(&name) } else { old.durable_names.get(&name) };
+                let survivor = if chance.coin() {
+                    old.names.get(&name)
+                } else {
+                    old.durable_names.get(&name)
+                };
                 match survivor {
                     Some(file) => names.insert(name, *file),
                     None => names.remove(&name),
@@ -136,7 +145,11 @@ impl SimDisk {
             // After a kill the unsynced part is still unsynced; after a loss of power what is there is on the disk.
             let contents = match loss {
                 Loss::Nothing => contents,
-                Loss::Unsynced { .. } => Contents { durable: seen.clone(), seen, ..Contents::default() },
+                Loss::Unsynced { .. } => Contents {
+                    durable: seen.clone(),
+                    seen,
+                    ..Contents::default()
+                },
             };
             if loss != Loss::Nothing || old.durable_names.get(&name) == Some(&file) {
                 new.durable_names.insert(name.clone(), new.files.len());
@@ -144,7 +157,9 @@ impl SimDisk {
             new.names.insert(name, new.files.len());
             new.files.push(contents);
         }
-        Self { state: Arc::new(Mutex::new(new)) }
+        Self {
+            state: Arc::new(Mutex::new(new)),
+        }
     }
 
     /// Broken promises of the layer above: immutable files that were rewritten with other bytes.
@@ -155,7 +170,12 @@ impl SimDisk {
     /// Cuts or changes a file behind everybody's back, and makes that durable.
     pub fn tamper(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
-        if let Some(contents) = state.names.get(path).copied().and_then(|file| state.files.get_mut(file)) {
+        if let Some(contents) = state
+            .names
+            .get(path)
+            .copied()
+            .and_then(|file| state.files.get_mut(file))
+        {
             change(&mut contents.seen);
             contents.durable.clone_from(&contents.seen);
             contents.dirty.clear();
@@ -165,8 +185,18 @@ impl SimDisk {
     /// All files and their bytes, as programs see them.
     pub fn files(&self) -> BTreeMap<Path, Vec<u8>> {
         let state = self.state();
-        let bytes = |file: &usize| state.files.get(*file).map(|contents| contents.seen.clone()).unwrap_or_default();
-        state.names.iter().map(|(name, file)| (name.clone(), bytes(file))).collect()
+        let bytes = |file: &usize| {
+            state
+                .files
+                .get(*file)
+                .map(|contents| contents.seen.clone())
+                .unwrap_or_default()
+        };
+        state
+            .names
+            .iter()
+            .map(|(name, file)| (name.clone(), bytes(file)))
+            .collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,11 +220,17 @@ impl State {
     }
 
     fn alive(&self) -> io::Result<()> {
-        if self.stop_after.is_some_and(|stop| self.operations > stop) { Err(stopped()) } else { Ok(()) }
+        if self.stop_after.is_some_and(|stop| self.operations > stop) {
+            Err(stopped())
+        } else {
+            Ok(())
+        }
     }
 
     fn file(&mut self, file: usize) -> io::Result<&mut Contents> {
-        self.files.get_mut(file).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        self.files
+            .get_mut(file)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
     fn create(&mut self, contents: Contents) -> usize {
@@ -207,7 +243,9 @@ impl State {
             return;
         }
         match self.history.get(path) {
-            Some(before) if before != bytes => self.violations.push(format!("{path} was rewritten with other bytes")),
+            Some(before) if before != bytes => self
+                .violations
+                .push(format!("{path} was rewritten with other bytes")),
             Some(_) => {}
             None => {
                 self.history.insert(path.clone(), bytes.to_vec());
@@ -234,7 +272,9 @@ impl Contents {
         }
         for range in std::mem::take(&mut self.dirty) {
             let end = range.end.min(self.seen.len());
-            let Some(source) = self.seen.get(range.start..end) else { continue };
+            let Some(source) = self.seen.get(range.start..end) else {
+                continue;
+            };
             if self.durable.len() < end {
                 self.durable.resize(end, 0);
             }
@@ -258,16 +298,24 @@ impl Contents {
             let end = range.end.min(self.seen.len());
             // The length may be on the disk without the blocks, so lost blocks read as zeros or as what was there.
             let count = end.saturating_sub(at);
-            let kept = if chance.coin() { count } else { chance.below(count) };
+            let kept = if chance.coin() {
+                count
+            } else {
+                chance.below(count)
+            };
             let kept_length = at.saturating_add(kept);
             let all = chance.coin();
             while at < kept_length {
-                let stop = (at / BLOCK).saturating_add(1).saturating_mul(BLOCK).min(kept_length);
+                let stop = (at / BLOCK)
+                    .saturating_add(1)
+                    .saturating_mul(BLOCK)
+                    .min(kept_length);
                 if bytes.len() < stop {
                     bytes.resize(stop, 0);
                 }
                 if (all || chance.coin())
-                    && let (Some(target), Some(source)) = (bytes.get_mut(at..stop), self.seen.get(at..stop))
+                    && let (Some(target), Some(source)) =
+                        (bytes.get_mut(at..stop), self.seen.get(at..stop))
                 {
                     target.copy_from_slice(source);
                 }
@@ -282,9 +330,18 @@ impl Disk for SimDisk {
     fn read(&self, path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
         let state = self.state();
         state.alive()?;
-        let Some(contents) = state.names.get(path).and_then(|file| state.files.get(*file)) else { return Ok(None) };
+        let Some(contents) = state
+            .names
+            .get(path)
+            .and_then(|file| state.files.get(*file))
+        else {
+            return Ok(None);
+        };
         if u64::try_from(contents.seen.len()).unwrap_or(u64::MAX) > max {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{path} is longer than {max} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("{path} is longer than {max} bytes"),
+            ));
         }
         Ok(Some(contents.seen.clone()))
     }
@@ -292,8 +349,17 @@ impl Disk for SimDisk {
     fn read_range(&self, path: &Path, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
         let state = self.state();
         state.alive()?;
-        let Some(contents) = state.names.get(path).and_then(|file| state.files.get(*file)) else { return Ok(None) };
-        let rest = usize::try_from(at).ok().and_then(|at| contents.seen.get(at..)).unwrap_or_default();
+        let Some(contents) = state
+            .names
+            .get(path)
+            .and_then(|file| state.files.get(*file))
+        else {
+            return Ok(None);
+        };
+        let rest = usize::try_from(at)
+            .ok()
+            .and_then(|at| contents.seen.get(at..))
+            .unwrap_or_default();
         Ok(Some(rest.get(..len).unwrap_or(rest).to_vec()))
     }
 
@@ -303,7 +369,11 @@ impl Disk for SimDisk {
         let names: BTreeSet<_> = state
             .names
             .keys()
-            .filter_map(|path| path.as_str().strip_prefix(folder.as_str())?.strip_prefix('/'))
+            .filter_map(|path| {
+                path.as_str()
+                    .strip_prefix(folder.as_str())?
+                    .strip_prefix('/')
+            })
             .filter_map(|rest| rest.split('/').next())
             .map(str::to_owned)
             .collect();
@@ -328,7 +398,10 @@ impl Disk for SimDisk {
         let mut state = self.state();
         let form = state.begin()?;
         for path in paths {
-            let file = *state.names.get(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            let file = *state
+                .names
+                .get(path)
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
             let contents = state.file(file)?;
             if form == Some(Form::NotDone) {
                 contents.dirty.clear();
@@ -336,8 +409,13 @@ impl Disk for SimDisk {
             }
             contents.sync();
             state.durable_names.insert(path.clone(), file);
-            let State { names, durable_names, .. } = &mut *state;
-            durable_names.retain(|name, _| name.parent() != path.parent() || names.contains_key(name));
+            let State {
+                names,
+                durable_names,
+                ..
+            } = &mut *state;
+            durable_names
+                .retain(|name, _| name.parent() != path.parent() || names.contains_key(name));
         }
         form.map_or(Ok(()), |_| Err(injected("sync")))
     }
@@ -361,12 +439,19 @@ impl Disk for SimDisk {
             state.names.insert(path.clone(), file);
             file
         };
-        Ok(Box::new(SimFile { disk: self.clone(), file }))
+        Ok(Box::new(SimFile {
+            disk: self.clone(),
+            file,
+        }))
     }
 
     fn lock(&self) -> io::Result<Option<Box<dyn Lock>>> {
         let mut state = self.state();
-        if state.locked.as_ref().is_some_and(|held| Arc::strong_count(held) > 1) {
+        if state
+            .locked
+            .as_ref()
+            .is_some_and(|held| Arc::strong_count(held) > 1)
+        {
             return Ok(None);
         }
         let held = Arc::new(());
@@ -394,7 +479,14 @@ impl AppendFile for SimFile {
         let contents = state.file(self.file)?;
         let end = contents.seen.len();
         let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
-        contents.write(end, if form == Some(Form::NotDone) { half } else { bytes });
+        contents.write(
+            end,
+            if form == Some(Form::NotDone) {
+                half
+            } else {
+                bytes
+            },
+        );
         form.map_or(Ok(()), |_| Err(injected("append")))
     }
 
@@ -402,7 +494,11 @@ impl AppendFile for SimFile {
         let mut state = self.disk.state();
         let form = state.begin()?;
         let contents = state.file(self.file)?;
-        within(at, bytes.len(), u64::try_from(contents.seen.len()).unwrap_or(u64::MAX))?;
+        within(
+            at,
+            bytes.len(),
+            u64::try_from(contents.seen.len()).unwrap_or(u64::MAX),
+        )?;
         if form != Some(Form::NotDone) {
             contents.write(usize::try_from(at).unwrap_or(usize::MAX), bytes);
         }
@@ -414,7 +510,9 @@ impl AppendFile for SimFile {
         let form = state.begin()?;
         let contents = state.file(self.file)?;
         if form != Some(Form::NotDone) {
-            contents.seen.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+            contents
+                .seen
+                .resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
             contents.cut = true;
         }
         form.map_or(Ok(()), |_| Err(injected("truncate")))
@@ -497,15 +595,24 @@ mod tests {
         disk.sync(&[path("wal")]).unwrap();
         file.append(&[2; 2000]).unwrap();
         disk.replace(&path("tile"), &[3; 1000]).unwrap();
-        assert_eq!(disk.restart(Loss::Nothing).files()[&path("wal")].len(), 4000);
+        assert_eq!(
+            disk.restart(Loss::Nothing).files()[&path("wal")].len(),
+            4000
+        );
         let mut torn = BTreeSet::new();
         for seed in 1..200 {
             let files = disk.restart(Loss::Unsynced { seed }).files();
             assert_eq!(files[&path("wal")][..2000], [1; 2000]);
-            torn.insert((files[&path("wal")].len(), files.get(&path("tile")).map(Vec::len)));
+            torn.insert((
+                files[&path("wal")].len(),
+                files.get(&path("tile")).map(Vec::len),
+            ));
         }
         assert!(torn.len() > 50, "the losses differ: {}", torn.len());
-        assert!(torn.iter().any(|(_, tile)| tile.is_none()) && torn.iter().any(|(_, tile)| *tile == Some(1000)));
+        assert!(
+            torn.iter().any(|(_, tile)| tile.is_none())
+                && torn.iter().any(|(_, tile)| *tile == Some(1000))
+        );
     }
 
     #[test]
@@ -518,7 +625,11 @@ mod tests {
             disk.fail(disk.operations(), form);
             assert!(file.sync_data().is_err());
             file.sync_data().unwrap();
-            assert_eq!(disk.files()[&path("wal")], b"abc", "the program still sees it");
+            assert_eq!(
+                disk.files()[&path("wal")],
+                b"abc",
+                "the program still sees it"
+            );
             let after = disk.restart(Loss::Unsynced { seed: 7 }).files();
             assert_eq!(after[&path("wal")].is_empty(), form == Form::NotDone);
         }

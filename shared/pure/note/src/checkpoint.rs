@@ -92,10 +92,17 @@ pub fn open(envelope: &[u8], trusted: &[VerifierKey]) -> Result<OpenedCheckpoint
             continue;
         }
         // The same key may be listed twice (two validity periods), and two keys may share a hint: one must fit.
-        let Some((key, timestamp_ms)) =
-            candidates.find_map(|key| Some((key, key.verify(note.text(), &checkpoint.head, line.signature()).ok()?)))
-        else {
-            return Err(OpenError::WrongSignature { origin: checkpoint.origin, signer: describe(line) });
+        let Some((key, timestamp_ms)) = candidates.find_map(|key| {
+            Some((
+                key,
+                key.verify(note.text(), &checkpoint.head, line.signature())
+                    .ok()?,
+            ))
+        }) else {
+            return Err(OpenError::WrongSignature {
+                origin: checkpoint.origin,
+                signer: describe(line),
+            });
         };
         if opened.is_none() {
             opened = Some((key.clone(), timestamp_ms));
@@ -103,20 +110,37 @@ pub fn open(envelope: &[u8], trusted: &[VerifierKey]) -> Result<OpenedCheckpoint
     }
     let Some((key, timestamp_ms)) = opened else {
         let signers = note.signatures().iter().map(describe).collect();
-        return Err(OpenError::NoTrustedSignature { origin: checkpoint.origin, signers });
+        return Err(OpenError::NoTrustedSignature {
+            origin: checkpoint.origin,
+            signers,
+        });
     };
     if !is_origin_of(&checkpoint.origin, key.name()) {
-        return Err(OpenError::OtherOrigin { origin: checkpoint.origin, key_name: key.name().to_owned() });
+        return Err(OpenError::OtherOrigin {
+            origin: checkpoint.origin,
+            key_name: key.name().to_owned(),
+        });
     }
-    Ok(OpenedCheckpoint { checkpoint, key, timestamp_ms })
+    Ok(OpenedCheckpoint {
+        checkpoint,
+        key,
+        timestamp_ms,
+    })
 }
 
 /// Makes the text of a checkpoint that waits for its signature.
 ///
 /// The key's name is the origin, as in every log but Rekor v1.
 pub fn prepare(key: &VerifierKey, head: TreeHead) -> Prepared {
-    let checkpoint = Checkpoint { origin: key.name().to_owned(), head, extensions: Vec::new() };
-    Prepared { text: checkpoint.to_text(), key: key.clone() }
+    let checkpoint = Checkpoint {
+        origin: key.name().to_owned(),
+        head,
+        extensions: Vec::new(),
+    };
+    Prepared {
+        text: checkpoint.to_text(),
+        key: key.clone(),
+    }
 }
 
 /// A checkpoint without its signature; [`Prepared::seal`] consumes it.
@@ -147,20 +171,41 @@ impl Checkpoint {
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         let text = text.strip_suffix('\n').ok_or(CheckpointError::Extension)?;
         let mut lines = text.split('\n');
-        let origin = lines.next().filter(|line| !line.is_empty()).ok_or(CheckpointError::Origin)?;
-        let size = lines.next().and_then(decimal).ok_or(CheckpointError::Size)?;
-        let root = lines.next().and_then(|line| STANDARD.decode(line).ok()).and_then(|root| Hash::from_slice(&root));
+        let origin = lines
+            .next()
+            .filter(|line| !line.is_empty())
+            .ok_or(CheckpointError::Origin)?;
+        let size = lines
+            .next()
+            .and_then(decimal)
+            .ok_or(CheckpointError::Size)?;
+        let root = lines
+            .next()
+            .and_then(|line| STANDARD.decode(line).ok())
+            .and_then(|root| Hash::from_slice(&root));
         let root = root.ok_or(CheckpointError::Root)?;
         let extensions: Vec<_> = lines.map(str::to_owned).collect();
         if extensions.iter().any(String::is_empty) {
             return Err(CheckpointError::Extension);
         }
-        Ok(Self { origin: origin.to_owned(), head: TreeHead { size: TreeSize::new(size), root }, extensions })
+        Ok(Self {
+            origin: origin.to_owned(),
+            head: TreeHead {
+                size: TreeSize::new(size),
+                root,
+            },
+            extensions,
+        })
     }
 
     /// Writes the text of the note.
     pub fn to_text(&self) -> String {
-        let mut text = format!("{}\n{}\n{}\n", self.origin, self.head.size, STANDARD.encode(self.head.root.as_bytes()));
+        let mut text = format!(
+            "{}\n{}\n{}\n",
+            self.origin,
+            self.head.size,
+            STANDARD.encode(self.head.root.as_bytes())
+        );
         for extension in &self.extensions {
             text.push_str(extension);
             text.push('\n');
@@ -213,5 +258,7 @@ fn describe(line: &SignatureLine) -> String {
 
 fn decimal(line: &str) -> Option<u64> {
     let plain = !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit());
-    (plain && (line.len() == 1 || !line.starts_with('0'))).then(|| line.parse().ok()).flatten()
+    (plain && (line.len() == 1 || !line.starts_with('0')))
+        .then(|| line.parse().ok())
+        .flatten()
 }

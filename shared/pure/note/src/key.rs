@@ -141,7 +141,13 @@ impl VerifierKey {
             return Err(KeyError::Name);
         }
         let hint = KeyHint::of(&id).ok_or(KeyError::ShortId)?;
-        Ok(Self { name: name.to_owned(), id, hint, key, covers: Covers::Text })
+        Ok(Self {
+            name: name.to_owned(),
+            id,
+            hint,
+            key,
+            covers: Covers::Text,
+        })
     }
 
     /// Name of the key; the origin of the log, or for Rekor v1 its host name.
@@ -174,7 +180,12 @@ impl VerifierKey {
             }
             (Covers::Text, KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096) => return None,
         };
-        Some(format!("{}+{}+{}", self.name, self.hint, STANDARD.encode(encoded)))
+        Some(format!(
+            "{}+{}+{}",
+            self.name,
+            self.hint,
+            STANDARD.encode(encoded)
+        ))
     }
 
     /// Whether a line claims to be by this key.
@@ -183,16 +194,26 @@ impl VerifierKey {
     }
 
     /// Checks a signature, and returns the time that it covers, if its type has one.
-    pub(crate) fn verify(&self, text: &str, head: &TreeHead, signature: &[u8]) -> Result<Option<u64>, WrongSignature> {
+    pub(crate) fn verify(
+        &self,
+        text: &str,
+        head: &TreeHead,
+        signature: &[u8],
+    ) -> Result<Option<u64>, WrongSignature> {
         match self.covers {
             Covers::Text => {
-                self.key.verify(self.key.default_algorithm(), text.as_bytes(), signature).map_err(|_| WrongSignature)?;
+                self.key
+                    .verify(self.key.default_algorithm(), text.as_bytes(), signature)
+                    .map_err(|_| WrongSignature)?;
                 Ok(None)
             }
             Covers::TreeHead(algorithm) => {
-                let (timestamp_ms, signature) = tree_head::decode(algorithm, signature).ok_or(WrongSignature)?;
+                let (timestamp_ms, signature) =
+                    tree_head::decode(algorithm, signature).ok_or(WrongSignature)?;
                 let signed = tree_head::to_be_signed(head, timestamp_ms);
-                self.key.verify(self.key.default_algorithm(), &signed, signature).map_err(|_| WrongSignature)?;
+                self.key
+                    .verify(self.key.default_algorithm(), &signed, signature)
+                    .map_err(|_| WrongSignature)?;
                 Ok(Some(timestamp_ms))
             }
         }
@@ -208,22 +229,38 @@ impl FromStr for VerifierKey {
             return Err(KeyError::Text);
         }
         let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(hint), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(name), Some(hint), Some(encoded)) = (parts.next(), parts.next(), parts.next())
+        else {
             return Err(KeyError::Text);
         };
-        let is_hex = hint.len() == 8 && hint.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let hint = u32::from_str_radix(hint, 16).ok().filter(|_| is_hex).ok_or(KeyError::Text)?;
+        let is_hex = hint.len() == 8
+            && hint
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let hint = u32::from_str_radix(hint, 16)
+            .ok()
+            .filter(|_| is_hex)
+            .ok_or(KeyError::Text)?;
         let stated = KeyHint::new(hint.to_be_bytes());
         let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Text)?;
         let verifier = match bytes.split_first() {
-            Some((&TYPE_ED25519, key)) => PublicKey::from_raw(KeyType::Ed25519, key).map(|key| Self::new(name, key)),
-            Some((&TYPE_ECDSA, key)) => PublicKey::from_spki_der(key).map(|key| Self::new(name, key)),
-            Some((&TYPE_RFC6962, key)) => PublicKey::from_spki_der(key).map(|key| Self::rfc6962(name, key)),
+            Some((&TYPE_ED25519, key)) => {
+                PublicKey::from_raw(KeyType::Ed25519, key).map(|key| Self::new(name, key))
+            }
+            Some((&TYPE_ECDSA, key)) => {
+                PublicKey::from_spki_der(key).map(|key| Self::new(name, key))
+            }
+            Some((&TYPE_RFC6962, key)) => {
+                PublicKey::from_spki_der(key).map(|key| Self::rfc6962(name, key))
+            }
             _ => return Err(KeyError::Text),
         };
         let verifier = verifier.map_err(|_| KeyError::Text)??;
         if verifier.hint != stated {
-            return Err(KeyError::Hint { stated, calculated: verifier.hint });
+            return Err(KeyError::Hint {
+                stated,
+                calculated: verifier.hint,
+            });
         }
         Ok(verifier)
     }
@@ -231,7 +268,10 @@ impl FromStr for VerifierKey {
 
 /// C2SP signed-note: non-empty, without Unicode spaces and plus signs. Control characters do not get this far.
 pub(crate) fn is_key_name(name: &str) -> bool {
-    !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
+    !name.is_empty()
+        && !name
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c == '+')
 }
 
 /// The id that C2SP signed-note and rekor-tiles (pkg/note/note.go) give to a key of this kind.

@@ -25,6 +25,8 @@ mod key;
 mod signed;
 pub mod tree_head;
 
-pub use checkpoint::{Checkpoint, CheckpointError, OpenError, OpenedCheckpoint, Prepared, open, prepare};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, OpenError, OpenedCheckpoint, Prepared, open, prepare,
+};
 pub use key::{KeyError, KeyHint, VerifierKey};
 pub use signed::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, SignatureLine};

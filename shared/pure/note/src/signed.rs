@@ -63,7 +63,9 @@ impl Note {
         }
         // The last empty line separates: signature lines are never empty, the text may have empty lines.
         let end_of_text = whole.rfind("\n\n").ok_or(NoteError::NoSignaturePart)?;
-        let (text, rest) = whole.split_at_checked(end_of_text.saturating_add(1)).ok_or(NoteError::NoSignaturePart)?;
+        let (text, rest) = whole
+            .split_at_checked(end_of_text.saturating_add(1))
+            .ok_or(NoteError::NoSignaturePart)?;
         let block = rest.strip_prefix('\n').ok_or(NoteError::NoSignaturePart)?;
         if block.is_empty() {
             return Err(NoteError::NoSignature);
@@ -74,10 +76,14 @@ impl Note {
             if signatures.len() >= MAX_SIGNATURES {
                 return Err(NoteError::TooManySignatures);
             }
-            let line = SignatureLine::parse(line).ok_or(NoteError::MalformedSignature(place.saturating_add(1)))?;
+            let line = SignatureLine::parse(line)
+                .ok_or(NoteError::MalformedSignature(place.saturating_add(1)))?;
             signatures.push(line);
         }
-        Ok(Self { text: text.to_owned(), signatures })
+        Ok(Self {
+            text: text.to_owned(),
+            signatures,
+        })
     }
 
     /// The signed text, with its final newline.
@@ -107,7 +113,11 @@ impl Note {
 
 impl SignatureLine {
     pub(crate) const fn new(name: String, hint: KeyHint, signature: Vec<u8>) -> Self {
-        Self { name, hint, signature }
+        Self {
+            name,
+            hint,
+            signature,
+        }
     }
 
     /// Key name.
@@ -135,7 +145,11 @@ impl SignatureLine {
         if signature.is_empty() {
             return None;
         }
-        Some(Self { name: name.to_owned(), hint: KeyHint::new(*hint), signature: signature.to_vec() })
+        Some(Self {
+            name: name.to_owned(),
+            hint: KeyHint::new(*hint),
+            signature: signature.to_vec(),
+        })
     }
 
     fn write(&self, note: &mut String) {
@@ -160,8 +174,13 @@ mod tests {
     fn reads_text_and_signatures() {
         let note = Note::parse(GOOD.as_bytes()).unwrap();
         assert_eq!(note.text(), "text\n");
-        let [line] = note.signatures() else { panic!("one line") };
-        assert_eq!((line.name(), line.hint(), line.signature()), ("log.example", KeyHint::new([0, 0, 0, 1]), &[2_u8][..]));
+        let [line] = note.signatures() else {
+            panic!("one line")
+        };
+        assert_eq!(
+            (line.name(), line.hint(), line.signature()),
+            ("log.example", KeyHint::new([0, 0, 0, 1]), &[2_u8][..])
+        );
         assert_eq!(note.to_bytes(), GOOD.as_bytes());
         let inner = "a\n\nb\n\n\u{2014} log.example AAAAAQI=\n";
         assert_eq!(Note::parse(inner.as_bytes()).unwrap().text(), "a\n\nb\n");
@@ -176,20 +195,55 @@ mod tests {
             (b"text\n", NoteError::NoSignaturePart),
             (b"text\n\n", NoteError::NoSignature),
             (b"text\n\n\n", NoteError::NoSignature),
-            ("text\n\n\u{2014} log.example AAAAAQI=".as_bytes(), NoteError::NoSignaturePart),
-            ("te\rxt\n\n\u{2014} log.example AAAAAQI=\n".as_bytes(), NoteError::NotText),
+            (
+                "text\n\n\u{2014} log.example AAAAAQI=".as_bytes(),
+                NoteError::NoSignaturePart,
+            ),
+            (
+                "te\rxt\n\n\u{2014} log.example AAAAAQI=\n".as_bytes(),
+                NoteError::NotText,
+            ),
             (b"text\xff\n\n", NoteError::NotText),
-            (b"text\n\n- log.example AAAAAQI=\n", NoteError::MalformedSignature(1)),
-            ("text\n\n\u{2014} log.example AAAAAQI\n".as_bytes(), NoteError::MalformedSignature(1)),
-            ("text\n\n\u{2014} log.example AAAAAQ==\n".as_bytes(), NoteError::MalformedSignature(1)),
-            ("text\n\n\u{2014} log.example  AAAAAQI=\n".as_bytes(), NoteError::MalformedSignature(1)),
-            ("text\n\n\u{2014}  AAAAAQI=\n".as_bytes(), NoteError::MalformedSignature(1)),
-            ("text\n\n\u{2014} log+example AAAAAQI=\n".as_bytes(), NoteError::MalformedSignature(1)),
-            ("text\n\n\u{2014} log.example AAAAAQI=\nmore\n".as_bytes(), NoteError::MalformedSignature(2)),
+            (
+                b"text\n\n- log.example AAAAAQI=\n",
+                NoteError::MalformedSignature(1),
+            ),
+            (
+                "text\n\n\u{2014} log.example AAAAAQI\n".as_bytes(),
+                NoteError::MalformedSignature(1),
+            ),
+            (
+                "text\n\n\u{2014} log.example AAAAAQ==\n".as_bytes(),
+                NoteError::MalformedSignature(1),
+            ),
+            (
+                "text\n\n\u{2014} log.example  AAAAAQI=\n".as_bytes(),
+                NoteError::MalformedSignature(1),
+            ),
+            (
+                "text\n\n\u{2014}  AAAAAQI=\n".as_bytes(),
+                NoteError::MalformedSignature(1),
+            ),
+            (
+                "text\n\n\u{2014} log+example AAAAAQI=\n".as_bytes(),
+                NoteError::MalformedSignature(1),
+            ),
+            (
+                "text\n\n\u{2014} log.example AAAAAQI=\nmore\n".as_bytes(),
+                NoteError::MalformedSignature(2),
+            ),
             (many.as_bytes(), NoteError::TooManySignatures),
-            (&[b'a'; MAX_NOTE_BYTES + 1], NoteError::TooLong(MAX_NOTE_BYTES + 1)),
+            (
+                &[b'a'; MAX_NOTE_BYTES + 1],
+                NoteError::TooLong(MAX_NOTE_BYTES + 1),
+            ),
         ] {
-            assert_eq!(Note::parse(bytes), Err(expected), "{:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                Note::parse(bytes),
+                Err(expected),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 

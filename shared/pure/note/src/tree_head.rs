@@ -47,7 +47,8 @@ pub(crate) fn decode(algorithm: Algorithm, bytes: &[u8]) -> Option<(u64, &[u8])>
     let (algorithms, rest) = rest.split_first_chunk::<2>()?;
     let (length, signature) = rest.split_first_chunk::<2>()?;
     let fits = usize::from(u16::from_be_bytes(*length)) == signature.len();
-    (fits && *algorithms == [SHA256, algorithm.number()]).then(|| (u64::from_be_bytes(*timestamp), signature))
+    (fits && *algorithms == [SHA256, algorithm.number()])
+        .then(|| (u64::from_be_bytes(*timestamp), signature))
 }
 
 impl Algorithm {

@@ -42,9 +42,15 @@ impl Edge {
         let mut wanted = Vec::new();
         let mut complete = size.get();
         for level in 0..HEIGHT {
-            let width = u16::try_from(complete % u64::from(FULL_WIDTH)).ok().and_then(Width::new);
+            let width = u16::try_from(complete % u64::from(FULL_WIDTH))
+                .ok()
+                .and_then(Width::new);
             if let Some(width) = width {
-                wanted.push(TileId { level, index: complete / u64::from(FULL_WIDTH), width });
+                wanted.push(TileId {
+                    level,
+                    index: complete / u64::from(FULL_WIDTH),
+                    width,
+                });
             }
             complete /= u64::from(FULL_WIDTH);
         }
@@ -58,11 +64,21 @@ impl Edge {
         size: TreeSize,
         tile: impl Fn(TileId) -> Option<&'a Tile>,
     ) -> Result<Self, ProofError> {
-        let mut edge = Self { size: size.get(), levels: Vec::new() };
+        let mut edge = Self {
+            size: size.get(),
+            levels: Vec::new(),
+        };
         for id in Self::tiles_for(size) {
-            let missing = || ProofError::MissingNode(Node { level: id.level.saturating_mul(HEIGHT), index: id.index });
+            let missing = || {
+                ProofError::MissingNode(Node {
+                    level: id.level.saturating_mul(HEIGHT),
+                    index: id.index,
+                })
+            };
             let hashes = tile(id).ok_or_else(missing)?.hashes();
-            let hashes = hashes.get(..usize::from(id.width.get())).ok_or_else(missing)?;
+            let hashes = hashes
+                .get(..usize::from(id.width.get()))
+                .ok_or_else(missing)?;
             let target = edge.level(usize::from(id.level));
             for hash in hashes {
                 target.push(*hash);
@@ -81,12 +97,17 @@ impl Edge {
         // By the invariant each piece of the range 0..size is in the edge, so this cannot be missing; a wrong root would
         // not be signed either, as the sequencer checks each proof it hands out.
         let root = proof::root(self.size(), self).unwrap_or(hash::EMPTY);
-        TreeHead { size: self.size(), root }
+        TreeHead {
+            size: self.size(),
+            root,
+        }
     }
 
     /// The unfinished tile of a level; `None` when that level has no hash on the edge.
     pub fn tile(&self, level: u8) -> Option<&Tile> {
-        self.levels.get(usize::from(level)).filter(|tile| tile.width() > 0)
+        self.levels
+            .get(usize::from(level))
+            .filter(|tile| tile.width() > 0)
     }
 
     /// Plans the addition of `leaves`. The edge itself stays: the caller takes the update's edge when it is durable.
@@ -97,7 +118,12 @@ impl Edge {
             edge.push(*leaf, &mut full);
         }
         full.sort_by_key(|(id, _)| *id);
-        Update { leaves: self.size..edge.size, head: edge.head(), edge, full }
+        Update {
+            leaves: self.size..edge.size,
+            head: edge.head(),
+            edge,
+            full,
+        }
     }
 
     fn push(&mut self, leaf: Hash, full: &mut Vec<(TileId, Arc<Tile>)>) {
@@ -109,7 +135,11 @@ impl Edge {
             let tile = self.level(usize::from(level));
             tile.push(hash);
             if let Some(root) = tile.root() {
-                let id = TileId { level, index: (complete / u64::from(FULL_WIDTH)).saturating_sub(1), width: Width::FULL };
+                let id = TileId {
+                    level,
+                    index: (complete / u64::from(FULL_WIDTH)).saturating_sub(1),
+                    width: Width::FULL,
+                };
                 full.push((id, Arc::new(std::mem::take(tile))));
                 carry = Some(root);
             }
@@ -122,7 +152,10 @@ impl Edge {
         }
         // The resize above made the place; the fallback is never taken.
         let last = self.levels.len().saturating_sub(1);
-        #[expect(clippy::indexing_slicing, reason = "resized just above to more than `level` tiles")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "resized just above to more than `level` tiles"
+        )]
         &mut self.levels[level.min(last)]
     }
 }
@@ -131,12 +164,16 @@ impl Nodes for Edge {
     fn node(&self, at: Node) -> Option<Hash> {
         let level = at.level / HEIGHT;
         let row = at.level % HEIGHT;
-        let complete = self.size.checked_shr(u32::from(level) * u32::from(HEIGHT)).unwrap_or(0);
+        let complete = self
+            .size
+            .checked_shr(u32::from(level) * u32::from(HEIGHT))
+            .unwrap_or(0);
         let index = at.index >> (HEIGHT - row);
         if index != complete / u64::from(FULL_WIDTH) {
             return None;
         }
-        self.tile(level)?.subtree(row, at.index.checked_sub(index << (HEIGHT - row))?)
+        self.tile(level)?
+            .subtree(row, at.index.checked_sub(index << (HEIGHT - row))?)
     }
 }
 
@@ -154,8 +191,14 @@ impl Nodes for Update {
         let row = at.level % HEIGHT;
         let (level, index) = (at.level / HEIGHT, at.index >> (HEIGHT - row));
         self.edge.node(at).or_else(|| {
-            let place = self.full.binary_search_by_key(&(level, index), |(id, _)| (id.level, id.index)).ok()?;
-            self.full.get(place)?.1.subtree(row, at.index.checked_sub(index << (HEIGHT - row))?)
+            let place = self
+                .full
+                .binary_search_by_key(&(level, index), |(id, _)| (id.level, id.index))
+                .ok()?;
+            self.full
+                .get(place)?
+                .1
+                .subtree(row, at.index.checked_sub(index << (HEIGHT - row))?)
         })
     }
 }

@@ -54,7 +54,12 @@ pub enum ProofError {
 }
 
 /// Checks that the leaf hash stands at `index` of the tree with this head.
-pub fn verify_inclusion(leaf: &Hash, index: LeafIndex, proof: &[Hash], head: &TreeHead) -> Result<(), ProofError> {
+pub fn verify_inclusion(
+    leaf: &Hash,
+    index: LeafIndex,
+    proof: &[Hash],
+    head: &TreeHead,
+) -> Result<(), ProofError> {
     let calculated = root_from_inclusion(leaf, index, proof, head.size)?;
     same_root(calculated, head.root)
 }
@@ -71,7 +76,10 @@ pub fn root_from_inclusion(
     }
     let expected = inclusion_ranges(index, size).len();
     if proof.len() != expected {
-        return Err(ProofError::WrongLength { expected, got: proof.len() });
+        return Err(ProofError::WrongLength {
+            expected,
+            got: proof.len(),
+        });
     }
     // RFC 9162 2.1.3.2: fn and sn walk up from the leaf and from the last leaf.
     let mut position = index.get();
@@ -95,13 +103,23 @@ pub fn root_from_inclusion(
 }
 
 /// Checks that the earlier tree is a prefix of the later one.
-pub fn verify_consistency(old: &TreeHead, new: &TreeHead, proof: &[Hash]) -> Result<(), ProofError> {
+pub fn verify_consistency(
+    old: &TreeHead,
+    new: &TreeHead,
+    proof: &[Hash],
+) -> Result<(), ProofError> {
     if old.size > new.size {
-        return Err(ProofError::SizesReversed { old: old.size, new: new.size });
+        return Err(ProofError::SizesReversed {
+            old: old.size,
+            new: new.size,
+        });
     }
     let expected = consistency_ranges(old.size, new.size).len();
     if proof.len() != expected {
-        return Err(ProofError::WrongLength { expected, got: proof.len() });
+        return Err(ProofError::WrongLength {
+            expected,
+            got: proof.len(),
+        });
     }
     if old.size == TreeSize::EMPTY {
         return same_root(hash::EMPTY, old.root);
@@ -115,7 +133,12 @@ pub fn verify_consistency(old: &TreeHead, new: &TreeHead, proof: &[Hash]) -> Res
     } else {
         match proof.split_first() {
             Some((first, rest)) => (*first, rest),
-            None => return Err(ProofError::WrongLength { expected: 1, got: 0 }),
+            None => {
+                return Err(ProofError::WrongLength {
+                    expected: 1,
+                    got: 0,
+                });
+            }
         }
     };
     let mut position = old.size.get().saturating_sub(1);
@@ -146,7 +169,11 @@ pub fn verify_consistency(old: &TreeHead, new: &TreeHead, proof: &[Hash]) -> Res
 /// Makes the inclusion proof of a leaf, from the leaf upwards.
 ///
 /// `nodes` must have the subtrees of the tiles that [`tiles_for_inclusion`] names.
-pub fn inclusion(index: LeafIndex, size: TreeSize, nodes: &impl Nodes) -> Result<Vec<Hash>, ProofError> {
+pub fn inclusion(
+    index: LeafIndex,
+    size: TreeSize,
+    nodes: &impl Nodes,
+) -> Result<Vec<Hash>, ProofError> {
     if !size.holds(index) {
         return Err(ProofError::IndexOutsideTree { index, size });
     }
@@ -154,7 +181,11 @@ pub fn inclusion(index: LeafIndex, size: TreeSize, nodes: &impl Nodes) -> Result
 }
 
 /// Makes the proof that the tree of `old` leaves is a prefix of the tree of `new` leaves.
-pub fn consistency(old: TreeSize, new: TreeSize, nodes: &impl Nodes) -> Result<Vec<Hash>, ProofError> {
+pub fn consistency(
+    old: TreeSize,
+    new: TreeSize,
+    nodes: &impl Nodes,
+) -> Result<Vec<Hash>, ProofError> {
     if old > new {
         return Err(ProofError::SizesReversed { old, new });
     }
@@ -194,7 +225,14 @@ pub fn tiles_for_root(old: TreeSize, size: TreeSize) -> Result<Vec<TileId>, Proo
 }
 
 fn same_root(calculated: Hash, expected: Hash) -> Result<(), ProofError> {
-    if calculated == expected { Ok(()) } else { Err(ProofError::RootMismatch { calculated, expected }) }
+    if calculated == expected {
+        Ok(())
+    } else {
+        Err(ProofError::RootMismatch {
+            calculated,
+            expected,
+        })
+    }
 }
 
 /// RFC 6962 2.1.1 PATH: the siblings on the way, as ranges of leaves, from the leaf upwards.
@@ -242,18 +280,27 @@ fn consistency_ranges(old: TreeSize, new: TreeSize) -> Vec<Range<u64>> {
 }
 
 fn hashes(ranges: &[Range<u64>], nodes: &impl Nodes) -> Result<Vec<Hash>, ProofError> {
-    ranges.iter().map(|range| range_hash(range, nodes)).collect()
+    ranges
+        .iter()
+        .map(|range| range_hash(range, nodes))
+        .collect()
 }
 
 fn range_hash(range: &Range<u64>, nodes: &impl Nodes) -> Result<Hash, ProofError> {
     tree::range_hash(range, nodes).ok_or_else(|| {
         let missing = tree::pieces(range).find(|at| nodes.node(*at).is_none());
-        ProofError::MissingNode(missing.unwrap_or(Node { level: 0, index: range.start }))
+        ProofError::MissingNode(missing.unwrap_or(Node {
+            level: 0,
+            index: range.start,
+        }))
     })
 }
 
 fn tiles(ranges: &[Range<u64>], size: TreeSize) -> Vec<TileId> {
-    let ids: BTreeSet<_> =
-        ranges.iter().flat_map(tree::pieces).filter_map(|node| TileId::holding(node, size)).collect();
+    let ids: BTreeSet<_> = ranges
+        .iter()
+        .flat_map(tree::pieces)
+        .filter_map(|node| TileId::holding(node, size))
+        .collect();
     ids.into_iter().collect()
 }

@@ -72,13 +72,22 @@ impl TileId {
         let row = node.level % HEIGHT;
         let index = node.index >> (HEIGHT - row);
         let width = Self::width_in(level, index, size)?;
-        let last = (node.index.checked_add(1)?).checked_shl(u32::from(row))?.checked_sub(index.checked_mul(256)?)?;
-        (last <= u64::from(width.get())).then_some(Self { level, index, width })
+        let last = (node.index.checked_add(1)?)
+            .checked_shl(u32::from(row))?
+            .checked_sub(index.checked_mul(256)?)?;
+        (last <= u64::from(width.get())).then_some(Self {
+            level,
+            index,
+            width,
+        })
     }
 
     /// Width that tile `index` of `level` has in a tree of `size` leaves; `None` when it is not there.
     pub fn width_in(level: u8, index: u64, size: TreeSize) -> Option<Width> {
-        let complete = size.get().checked_shr(u32::from(level).checked_mul(u32::from(HEIGHT))?).unwrap_or(0);
+        let complete = size
+            .get()
+            .checked_shr(u32::from(level).checked_mul(u32::from(HEIGHT))?)
+            .unwrap_or(0);
         Width::of_block(index, complete)
     }
 
@@ -90,14 +99,25 @@ impl TileId {
     /// The same tile with all its hashes.
     #[must_use]
     pub const fn full(self) -> Self {
-        Self { width: Width::FULL, ..self }
+        Self {
+            width: Width::FULL,
+            ..self
+        }
     }
 }
 
 /// `tile/<L>/<N>[.p/<W>]`
 impl fmt::Display for TileId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "tile/{}/{}", self.level, Block { index: self.index, width: self.width })
+        write!(
+            out,
+            "tile/{}/{}",
+            self.level,
+            Block {
+                index: self.index,
+                width: self.width
+            }
+        )
     }
 }
 
@@ -108,12 +128,18 @@ impl FromStr for TileId {
     fn from_str(path: &str) -> Result<Self, PathError> {
         let rest = path.strip_prefix("tile/").ok_or(PathError)?;
         let (level, block) = rest.split_once('/').ok_or(PathError)?;
-        let level = decimal(level).and_then(|level| u8::try_from(level).ok()).ok_or(PathError)?;
+        let level = decimal(level)
+            .and_then(|level| u8::try_from(level).ok())
+            .ok_or(PathError)?;
         if level > MAX_LEVEL {
             return Err(PathError);
         }
         let Block { index, width } = block.parse()?;
-        Ok(Self { level, index, width })
+        Ok(Self {
+            level,
+            index,
+            width,
+        })
     }
 }
 
@@ -133,7 +159,10 @@ impl BundleId {
             return None;
         }
         let index = entry.get() / u64::from(FULL_WIDTH);
-        Some(Self { index, width: Width::of_block(index, size.get())? })
+        Some(Self {
+            index,
+            width: Width::of_block(index, size.get())?,
+        })
     }
 
     /// Whether a tree of `size` leaves has this bundle at this width (or wider).
@@ -144,17 +173,28 @@ impl BundleId {
     /// The same bundle with all its entries.
     #[must_use]
     pub const fn full(self) -> Self {
-        Self { width: Width::FULL, ..self }
+        Self {
+            width: Width::FULL,
+            ..self
+        }
     }
 
     /// `tile/<name>/<N>[.p/<W>]`, where `name` is `entries` (tlog-tiles) or `data` (static-ct-api).
     pub fn path(&self, name: &str) -> String {
-        format!("tile/{name}/{}", Block { index: self.index, width: self.width })
+        format!(
+            "tile/{name}/{}",
+            Block {
+                index: self.index,
+                width: self.width
+            }
+        )
     }
 
     /// Reads what [`BundleId::path`] writes.
     pub fn parse(path: &str, name: &str) -> Result<Self, PathError> {
-        let block = path.strip_prefix("tile/").and_then(|rest| rest.strip_prefix(name)?.strip_prefix('/'));
+        let block = path
+            .strip_prefix("tile/")
+            .and_then(|rest| rest.strip_prefix(name)?.strip_prefix('/'));
         let Block { index, width } = block.ok_or(PathError)?.parse()?;
         Ok(Self { index, width })
     }
@@ -206,30 +246,48 @@ impl FromStr for Block {
         let (number, width) = match path.split_once(".p/") {
             None => (path, Width::FULL),
             Some((number, width)) => {
-                let width = decimal(width).and_then(|width| u16::try_from(width).ok()).and_then(Width::new);
-                (number, width.filter(|width| !width.is_full()).ok_or(PathError)?)
+                let width = decimal(width)
+                    .and_then(|width| u16::try_from(width).ok())
+                    .and_then(Width::new);
+                (
+                    number,
+                    width.filter(|width| !width.is_full()).ok_or(PathError)?,
+                )
             }
         };
         let mut index = 0_u64;
         let mut groups = number.split('/').peekable();
         while let Some(group) = groups.next() {
-            let digits = if groups.peek().is_some() { group.strip_prefix('x').ok_or(PathError)? } else { group };
+            let digits = if groups.peek().is_some() {
+                group.strip_prefix('x').ok_or(PathError)?
+            } else {
+                group
+            };
             if digits.len() != 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(PathError);
             }
             let value: u64 = digits.parse().map_err(|_| PathError)?;
-            index = index.checked_mul(1000).and_then(|index| index.checked_add(value)).ok_or(PathError)?;
+            index = index
+                .checked_mul(1000)
+                .and_then(|index| index.checked_add(value))
+                .ok_or(PathError)?;
         }
         let block = Self { index, width };
         // One name per tile: leading groups of zeros would be a second one.
-        if block.to_string() == path { Ok(block) } else { Err(PathError) }
+        if block.to_string() == path {
+            Ok(block)
+        } else {
+            Err(PathError)
+        }
     }
 }
 
 /// A decimal number without sign or leading zeros.
 fn decimal(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (plain && (text.len() == 1 || !text.starts_with('0'))).then(|| text.parse().ok()).flatten()
+    (plain && (text.len() == 1 || !text.starts_with('0')))
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// A tile with every perfect subtree inside it: row 0 are its own hashes, row r has `width >> r` of them.
@@ -280,7 +338,10 @@ impl Tile {
 
     /// The hash of the perfect subtree of height `row` at position `index` within this tile.
     pub fn subtree(&self, row: u8, index: u64) -> Option<Hash> {
-        self.rows.get(usize::from(row))?.get(usize::try_from(index).ok()?).copied()
+        self.rows
+            .get(usize::from(row))?
+            .get(usize::try_from(index).ok()?)
+            .copied()
     }
 
     /// The bytes of the tile as served: its first `width` hashes. `None` when it has fewer.
@@ -297,7 +358,11 @@ impl Tile {
         let mut carry = Some(hash);
         for row in &mut self.rows {
             let Some(hash) = carry.take() else { break };
-            let left = if row.len() % 2 == 1 { row.last().copied() } else { None };
+            let left = if row.len() % 2 == 1 {
+                row.last().copied()
+            } else {
+                None
+            };
             row.push(hash);
             carry = left.map(|left| hash::node(&left, &hash));
         }
@@ -321,7 +386,9 @@ pub struct TileSet<T = Tile> {
 impl<T: AsRef<Tile>> TileSet<T> {
     /// No tile yet.
     pub const fn new() -> Self {
-        Self { tiles: BTreeMap::new() }
+        Self {
+            tiles: BTreeMap::new(),
+        }
     }
 
     /// Adds a tile of any width.
@@ -356,41 +423,86 @@ mod tests {
 
     #[test]
     fn paths_follow_the_specification() {
-        let tile = |level, index, width| TileId { level, index, width: Width::new(width).unwrap() };
+        let tile = |level, index, width| TileId {
+            level,
+            index,
+            width: Width::new(width).unwrap(),
+        };
         for (id, path) in [
             (tile(0, 0, 256), "tile/0/000"),
             (tile(3, 999, 1), "tile/3/999.p/1"),
             (tile(0, 1000, 256), "tile/0/x001/000"),
             (tile(0, 1_234_067, 256), "tile/0/x001/x234/067"),
             (tile(63, 273, 112), "tile/63/273.p/112"),
-            (tile(0, u64::MAX, 255), "tile/0/x018/x446/x744/x073/x709/x551/615.p/255"),
+            (
+                tile(0, u64::MAX, 255),
+                "tile/0/x018/x446/x744/x073/x709/x551/615.p/255",
+            ),
         ] {
             assert_eq!(id.to_string(), path);
             assert_eq!(path.parse(), Ok(id));
         }
-        let bundle = BundleId { index: 1234, width: Width::new(17).unwrap() };
+        let bundle = BundleId {
+            index: 1234,
+            width: Width::new(17).unwrap(),
+        };
         assert_eq!(bundle.path("entries"), "tile/entries/x001/234.p/17");
-        assert_eq!(BundleId::parse("tile/data/x001/234.p/17", "data"), Ok(bundle));
-        assert_eq!(BundleId::parse("tile/data/x001/234.p/17", "entries"), Err(PathError));
+        assert_eq!(
+            BundleId::parse("tile/data/x001/234.p/17", "data"),
+            Ok(bundle)
+        );
+        assert_eq!(
+            BundleId::parse("tile/data/x001/234.p/17", "entries"),
+            Err(PathError)
+        );
     }
 
     #[test]
     fn other_spellings_are_refused() {
         for path in [
-            "", "tile", "tile/", "tile/0", "tile/0/", "tile/0/1", "tile/0/01", "tile/0/0000", "tile/00/000",
-            "tile/64/000", "tile/+1/000", "tile/-1/000", "tile/0/x000/001", "tile/0/001/000", "tile/0/x001", "tile/0/x001/",
-            "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/01", "tile/0/000.p/", "tile/0/000.p", "tile/0/000/p/1",
-            "tile/0/000.p/1.p/1", "tile/0/x018/x446/x744/x073/x709/x551/616", "tile/0/é00", "/tile/0/000", "tile/0/000?",
-            "tile/0/x1/000", "tile/0/../000",
+            "",
+            "tile",
+            "tile/",
+            "tile/0",
+            "tile/0/",
+            "tile/0/1",
+            "tile/0/01",
+            "tile/0/0000",
+            "tile/00/000",
+            "tile/64/000",
+            "tile/+1/000",
+            "tile/-1/000",
+            "tile/0/x000/001",
+            "tile/0/001/000",
+            "tile/0/x001",
+            "tile/0/x001/",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/01",
+            "tile/0/000.p/",
+            "tile/0/000.p",
+            "tile/0/000/p/1",
+            "tile/0/000.p/1.p/1",
+            "tile/0/x018/x446/x744/x073/x709/x551/616",
+            "tile/0/é00",
+            "/tile/0/000",
+            "tile/0/000?",
+            "tile/0/x1/000",
+            "tile/0/../000",
         ] {
             assert_eq!(path.parse::<TileId>(), Err(PathError), "{path}");
         }
-        assert_eq!(format!("tile/0/{}", "x000/".repeat(1_000_000)).parse::<TileId>(), Err(PathError));
+        assert_eq!(
+            format!("tile/0/{}", "x000/".repeat(1_000_000)).parse::<TileId>(),
+            Err(PathError)
+        );
     }
 
     #[test]
     fn widths_follow_the_size() {
-        let width = |level, index, size| TileId::width_in(level, index, TreeSize::new(size)).map(Width::get);
+        let width = |level, index, size| {
+            TileId::width_in(level, index, TreeSize::new(size)).map(Width::get)
+        };
         assert_eq!(width(0, 0, 0), None);
         assert_eq!(width(0, 0, 1), Some(1));
         assert_eq!(width(0, 0, 70_000), Some(256));
@@ -400,7 +512,11 @@ mod tests {
         assert_eq!(width(3, 0, 70_000), None);
         assert_eq!(width(8, 0, u64::MAX), None);
         assert_eq!(width(255, u64::MAX, u64::MAX), None);
-        let id = TileId { level: 0, index: 273, width: Width::new(113).unwrap() };
+        let id = TileId {
+            level: 0,
+            index: 273,
+            width: Width::new(113).unwrap(),
+        };
         assert!(!id.is_in(TreeSize::new(70_000)) && id.is_in(TreeSize::new(70_001)));
     }
 

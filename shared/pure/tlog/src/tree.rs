@@ -76,7 +76,10 @@ pub struct TreeHead {
 
 impl TreeHead {
     /// Head of the tree without leaves.
-    pub const EMPTY: Self = Self { size: TreeSize::EMPTY, root: hash::EMPTY };
+    pub const EMPTY: Self = Self {
+        size: TreeSize::EMPTY,
+        root: hash::EMPTY,
+    };
 }
 
 /// Root of the perfect subtree over the leaves `index << level .. (index + 1) << level`.
@@ -116,7 +119,10 @@ pub(crate) fn pieces(range: &Range<u64>) -> impl Iterator<Item = Node> + use<> {
     std::iter::from_fn(move || {
         let left = end.checked_sub(start).filter(|left| *left > 0)?;
         let level = left.ilog2();
-        let node = Node { level: u8::try_from(level).ok()?, index: start >> level };
+        let node = Node {
+            level: u8::try_from(level).ok()?,
+            index: start >> level,
+        };
         start = start.checked_add(1 << level)?;
         Some(node)
     })
@@ -124,7 +130,9 @@ pub(crate) fn pieces(range: &Range<u64>) -> impl Iterator<Item = Node> + use<> {
 
 /// Merkle tree hash of such a range: the pieces folded from the right. `None` when `nodes` lacks one.
 pub(crate) fn range_hash(range: &Range<u64>, nodes: &impl Nodes) -> Option<Hash> {
-    let mut hashes = pieces(range).map(|at| nodes.node(at)).collect::<Option<Vec<_>>>()?;
+    let mut hashes = pieces(range)
+        .map(|at| nodes.node(at))
+        .collect::<Option<Vec<_>>>()?;
     let mut root = hashes.pop()?;
     while let Some(left) = hashes.pop() {
         root = hash::node(&left, &root);
@@ -147,14 +155,25 @@ mod tests {
         let at = |level, index| Node { level, index };
         assert_eq!(pieces(&(0..0)).collect::<Vec<_>>(), []);
         assert_eq!(pieces(&(0..1)).collect::<Vec<_>>(), [at(0, 0)]);
-        assert_eq!(pieces(&(0..7)).collect::<Vec<_>>(), [at(2, 0), at(1, 2), at(0, 6)]);
+        assert_eq!(
+            pieces(&(0..7)).collect::<Vec<_>>(),
+            [at(2, 0), at(1, 2), at(0, 6)]
+        );
         assert_eq!(pieces(&(8..11)).collect::<Vec<_>>(), [at(1, 4), at(0, 10)]);
         assert_eq!(pieces(&(0..u64::MAX)).count(), 64);
     }
 
     #[test]
     fn split_is_below_the_size() {
-        for (size, expected) in [(2, 1), (3, 2), (4, 2), (5, 4), (8, 4), (9, 8), (u64::MAX, 1 << 63)] {
+        for (size, expected) in [
+            (2, 1),
+            (3, 2),
+            (4, 2),
+            (5, 4),
+            (8, 4),
+            (9, 8),
+            (u64::MAX, 1 << 63),
+        ] {
             assert_eq!(split(size), expected, "size {size}");
         }
     }

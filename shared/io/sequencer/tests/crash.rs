@@ -1,0 +1,293 @@
+//! What the engine promises when everything breaks: no acknowledged entry missing, no second history signed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a panic is a test's report"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{
+    Named, check, config, naive_root, name_of, named, open_sim, open_with_copy, read_all, verifier,
+};
+use sequencer::{AppendError, Appended, Config, Leaf as _, Log, OpenError, fsck_on};
+use store::Path;
+use store::sim::{Form, Loss, SimDisk};
+use tlog::{Hash, LeafIndex};
+
+/// A record that is cut anywhere is cut away; whatever was whole before stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_write_ahead_log_may_end_at_each_byte() {
+    let segment = Path::new(format!("wal/{:020}.wal", 0)).unwrap();
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, config()).await.unwrap();
+    let mut ends = vec![disk.files()[&segment].len()];
+    for number in 0..6 {
+        log.append(named(number)).await.unwrap();
+        ends.push(disk.files()[&segment].len());
+    }
+    log.close().await;
+    for cut in 0..=*ends.last().unwrap() {
+        let torn = disk.restart(Loss::Nothing);
+        torn.tamper(&segment, |bytes| bytes.truncate(cut));
+        let found = fsck_on::<Named>(&torn, None, &verifier());
+        let Some(whole) = ends.iter().rposition(|end| *end <= cut) else {
+            // The start was synced long ago, so this is no crash; the index tells that there was a log.
+            assert!(found.is_err(), "cut at {cut}");
+            continue;
+        };
+        let report = found.unwrap();
+        assert_eq!(
+            report.head.size.get(),
+            u64::try_from(whole).unwrap(),
+            "cut at {cut}"
+        );
+        assert_eq!(report.notes.is_empty(), ends.contains(&cut), "cut at {cut}");
+        if cut % 41 == 0 || ends.contains(&cut) {
+            let log = open_sim(&torn, config()).await.unwrap();
+            assert_eq!(read_all(&log).await.len(), whole);
+            check(&log.append(named(100)).await.unwrap());
+            log.close().await;
+            assert!(
+                fsck_on::<Named>(&torn, None, &verifier())
+                    .unwrap()
+                    .notes
+                    .is_empty()
+            );
+        }
+    }
+}
+
+/// Only the last record can be torn. A hole before it is damage, and nobody may cut acknowledged entries away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_in_the_write_ahead_log_is_refused() {
+    let segment = Path::new(format!("wal/{:020}.wal", 0)).unwrap();
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, config()).await.unwrap();
+    let start = disk.files()[&segment].len();
+    log.append(named(0)).await.unwrap();
+    let hole = start..disk.files()[&segment].len();
+    log.append(named(1)).await.unwrap();
+    log.close().await;
+    for at in hole.clone() {
+        let damaged = disk.restart(Loss::Nothing);
+        damaged.tamper(&segment, |bytes| bytes[at] ^= 0xff);
+        let refused = open_sim(&damaged, config()).await;
+        assert!(matches!(refused, Err(OpenError::Damaged(_))), "byte {at}");
+    }
+    let damaged = disk.restart(Loss::Nothing);
+    damaged.tamper(&segment, |bytes| bytes[hole].fill(0));
+    assert!(matches!(
+        open_sim(&damaged, config()).await,
+        Err(OpenError::Damaged(_))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_stops_the_log() {
+    for form in [Form::NotDone, Form::YetDone] {
+        let disk = SimDisk::new();
+        let log = open_sim(&disk, config()).await.unwrap();
+        log.append(named(0)).await.unwrap();
+        log.close().await;
+        let log = open_sim(&disk, config()).await.unwrap();
+        // The next two operations are the append and the sync of the batch.
+        disk.fail(disk.operations() + 1, form);
+        assert!(matches!(
+            log.append(named(1)).await,
+            Err(AppendError::Stopped(_))
+        ));
+        assert!(
+            matches!(log.append(named(2)).await, Err(AppendError::Stopped(_))),
+            "though the disk works again"
+        );
+        assert!(log.health().unwrap_err().contains("write-ahead log"));
+        assert_eq!(
+            read_all(&log).await,
+            ["entry 0"],
+            "and what was not acknowledged is not shown"
+        );
+        log.close().await;
+
+        // The dropped pages look whole to the next process. It must write them again before it builds on them.
+        let disk = disk.restart(Loss::Nothing);
+        let log = open_sim(&disk, config()).await.unwrap();
+        log.append(named(3)).await.unwrap();
+        let names = read_all(&log).await;
+        for seed in 0..20 {
+            let disk = disk.restart(Loss::Unsynced { seed });
+            let log = open_sim(&disk, config()).await.unwrap();
+            assert_eq!(read_all(&log).await, names, "{form:?}, seed {seed}");
+        }
+    }
+}
+
+/// One operation fails in either form, at each place that a run touches; then a kill or a loss of power.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_operation_may_fail() {
+    let mut faults = 0;
+    for operation in (0_u64..).step_by(2) {
+        let form = if operation % 4 == 0 {
+            Form::NotDone
+        } else {
+            Form::YetDone
+        };
+        let Some(()) = run(operation, |disk| disk.fail(operation, form)).await else {
+            break;
+        };
+        faults += 1;
+    }
+    assert!(faults > 15, "{faults} faults");
+}
+
+/// The machine stops at each place that a run touches; then a kill or a loss of power.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machine_may_stop_at_each_operation() {
+    let mut stops = 0;
+    for operation in 0_u64.. {
+        let Some(()) = run(operation, |disk| disk.stop_after(operation)).await else {
+            break;
+        };
+        stops += 1;
+    }
+    assert!(stops > 30, "{stops} stops");
+}
+
+/// Several crashes in a row on the same log. `SEQUENCER_CRASH_SEEDS=1000` makes it a longer search.
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_may_follow_each_other() {
+    let seeds = std::env::var("SEQUENCER_CRASH_SEEDS").map_or(6, |seeds| seeds.parse().unwrap());
+    for seed in 0..seeds {
+        let mut disk = strict();
+        let copy = SimDisk::new();
+        let mut seen = Seen::default();
+        for round in 0..8_u64 {
+            disk.stop_after(disk.operations() + 3 + (seed * 31 + round * 17) % 40);
+            seen.load(&disk, &copy, round * 1000).await;
+            disk = disk.restart(loss(seed * 8 + round));
+        }
+        seen.check_after(&disk, &copy).await;
+    }
+}
+
+/// Loads a log on a disk that breaks, restarts, and checks. `None` when the load was over before the fault.
+async fn run(number: u64, fault: impl FnOnce(&SimDisk)) -> Option<()> {
+    let (disk, copy) = (strict(), SimDisk::new());
+    fault(&disk);
+    let mut seen = Seen::default();
+    let broken = seen.load(&disk, &copy, 0).await;
+    let disk = disk.restart(loss(number));
+    seen.check_after(&disk, &copy).await;
+    broken.then_some(())
+}
+
+fn strict() -> SimDisk {
+    SimDisk::strict(|path| path.as_str().starts_with("tile/"))
+}
+
+fn loss(number: u64) -> Loss {
+    if number.is_multiple_of(3) {
+        Loss::Nothing
+    } else {
+        Loss::Unsynced { seed: number }
+    }
+}
+
+fn small_segments() -> Config {
+    Config {
+        segment_bytes: 9_000,
+        batch_leaves: 40,
+        ..config()
+    }
+}
+
+/// What clients were told.
+#[derive(Default)]
+struct Seen {
+    acknowledged: BTreeMap<u64, (String, Appended)>,
+}
+
+impl Seen {
+    /// Three rounds of leaves at once; true when something broke.
+    async fn load(&mut self, disk: &SimDisk, copy: &SimDisk, first: u64) -> bool {
+        let Ok(log) = open_with_copy(disk, copy, small_segments()).await else {
+            return true;
+        };
+        let mut broken = false;
+        for round in 0..3 {
+            let tasks: Vec<_> = (0..100)
+                .map(|number| {
+                    let (log, leaf) = (log.clone(), named(first + round * 100 + number));
+                    tokio::spawn(async move { (leaf.0.clone(), log.append(leaf).await) })
+                })
+                .collect();
+            for task in tasks {
+                match task.await.unwrap() {
+                    (name, Ok(appended)) => {
+                        check(&appended);
+                        self.acknowledged
+                            .insert(appended.inclusion.index.get(), (name, appended));
+                    }
+                    (_, Err(AppendError::Stopped(_))) => broken = true,
+                    (_, Err(other)) => panic!("{other}"),
+                }
+            }
+        }
+        log.close().await;
+        broken || log.health().is_err()
+    }
+
+    /// After a restart everything that was acknowledged is there, under the same roots, and the log goes on.
+    async fn check_after(&self, disk: &SimDisk, copy: &SimDisk) {
+        let found = fsck_on::<Named>(disk, None, &verifier());
+        let report = found.unwrap_or_else(|error| panic!("{error}: {:?}", disk.files().keys()));
+        let log = open_with_copy(disk, copy, small_segments()).await.unwrap();
+        assert_eq!(log.published().head, report.head);
+        self.check(&log).await;
+        let appended = log.append(named(77_777)).await.unwrap();
+        check(&appended);
+        // Whoever was not answered asks again, and gets a place.
+        check(&log.append(named(0)).await.unwrap());
+        self.check(&log).await;
+        log.close().await;
+        assert_eq!(
+            fsck_on::<Named>(disk, None, &verifier()).unwrap().notes,
+            Vec::<String>::new()
+        );
+        assert_eq!(disk.violations(), Vec::<String>::new());
+    }
+
+    async fn check(&self, log: &Log<Named>) {
+        let mut hashes: Vec<Hash> = Vec::new();
+        for index in 0..log.published().head.size.get() {
+            let entry = log.entry(LeafIndex::new(index)).await.unwrap().unwrap();
+            hashes.push(Named::open(&entry, LeafIndex::new(index)).unwrap().hash);
+            if let Some((name, _)) = self.acknowledged.get(&index) {
+                assert_eq!(name_of(&entry), *name, "entry {index} is another one now");
+            }
+        }
+        let mut heads = BTreeMap::new();
+        for (index, (name, appended)) in &self.acknowledged {
+            assert!(
+                usize::try_from(*index).unwrap() < hashes.len(),
+                "{name} was acknowledged and is gone"
+            );
+            heads.insert(
+                appended.inclusion.head.size.get(),
+                appended.inclusion.head.root,
+            );
+        }
+        for (size, root) in heads {
+            assert_eq!(
+                naive_root(&hashes[..usize::try_from(size).unwrap()]),
+                root,
+                "a fork at size {size}"
+            );
+        }
+    }
+}

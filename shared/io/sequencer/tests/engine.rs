@@ -1,0 +1,562 @@
+//! What the engine promises while nothing breaks.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a panic is a test's report"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{
+    Named, check, clock, config, naive_root, name_of, named, open_sim, open_with_copy, read_all,
+    signer, verifier,
+};
+use sequencer::{
+    AppendError, CheckpointSigner, Config, Leaf as _, Log, OpenError, Resource, SignError,
+    SignFuture, TreeHeadSigner, fsck, fsck_on,
+};
+use store::Path;
+use store::sim::SimDisk;
+use tlog::{BundleId, Hash, LeafIndex, TileId, TreeHead, TreeSize, Width, proof};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_are_given_in_order_and_proven() {
+    let log = open_sim(&SimDisk::new(), config()).await.unwrap();
+    assert_eq!(log.published().head, TreeHead::EMPTY);
+    for number in 0..20 {
+        let appended = log.append(named(number)).await.unwrap();
+        check(&appended);
+        assert_eq!(appended.inclusion.index, LeafIndex::new(number));
+        assert!(!appended.duplicate);
+        assert_eq!(log.published().head, appended.inclusion.head);
+    }
+    assert_eq!(read_all(&log).await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_share_batches_and_all_are_there() {
+    let disk = SimDisk::new();
+    let log = open_sim(
+        &disk,
+        Config {
+            batch_leaves: 100,
+            segment_bytes: 20_000,
+            ..config()
+        },
+    )
+    .await
+    .unwrap();
+    let tasks: Vec<_> = (0..1500_u64)
+        .map(|number| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(named(number)).await.unwrap() })
+        })
+        .collect();
+    let mut taken = vec![false; 1500];
+    for (number, task) in tasks.into_iter().enumerate() {
+        let appended = task.await.unwrap();
+        check(&appended);
+        let index = appended.inclusion.index;
+        assert_eq!(
+            name_of(&log.entry(index).await.unwrap().unwrap()),
+            format!("entry {number}")
+        );
+        assert!(
+            !std::mem::replace(&mut taken[usize::try_from(index.get()).unwrap()], true),
+            "given twice"
+        );
+    }
+    assert!(taken.iter().all(|taken| *taken));
+    read_all(&log).await;
+    log.close().await;
+    // Segments whose leaves are all in durable tiles are gone.
+    let segments = disk
+        .files()
+        .keys()
+        .filter(|path| path.as_str().starts_with("wal/"))
+        .count();
+    assert!(segments < 5, "{segments} segments are left");
+    let report = fsck_on::<Named>(&disk, None, &verifier()).unwrap();
+    assert_eq!(
+        (report.head.size.get(), report.bundled, report.tiles),
+        (1500, 1280, 5)
+    );
+    assert_eq!(report.notes, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_is_added_once() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, config()).await.unwrap();
+    let first = log.append(named(1)).await.unwrap();
+    for number in 2..400 {
+        log.append(named(number)).await.unwrap();
+    }
+    let again = log.append(named(1)).await.unwrap();
+    check(&again);
+    assert!(again.duplicate);
+    assert_eq!(
+        (again.inclusion.index, again.timestamp_ms),
+        (first.inclusion.index, first.timestamp_ms)
+    );
+    assert_eq!(again.inclusion.head.size.get(), 399, "with a fresh proof");
+    log.close().await;
+    let log = open_sim(&disk, config()).await.unwrap();
+    let again = log.append(named(1)).await.unwrap();
+    assert_eq!(
+        (again.duplicate, again.timestamp_ms),
+        (true, first.timestamp_ms)
+    );
+    // Two of the same in one batch.
+    let (one, other) = tokio::join!(log.append(named(1000)), log.append(named(1000)));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(one.inclusion.index, other.inclusion.index);
+    assert!(one.duplicate != other.duplicate);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_and_bundles_follow_the_published_tree() {
+    let log = open_sim(&SimDisk::new(), config()).await.unwrap();
+    let mut hashes: Vec<Hash> = Vec::new();
+    let read = |path: String| {
+        let log = log.clone();
+        async move { log.read(&Resource::parse(&path, "data")?).await.unwrap() }
+    };
+    for number in 0..600 {
+        let appended = log.append(named(number)).await.unwrap();
+        hashes.push(appended.inclusion.leaf);
+        if ![1, 2, 255, 256, 257, 511, 512, 513, 600].contains(&hashes.len()) {
+            continue;
+        }
+        for (place, chunk) in hashes.chunks(256).enumerate() {
+            for width in [1, chunk.len() / 2, chunk.len()]
+                .into_iter()
+                .filter(|width| *width > 0)
+            {
+                let suffix = if width == 256 {
+                    String::new()
+                } else {
+                    format!(".p/{width}")
+                };
+                let tile = read(format!("tile/0/{place:03}{suffix}"))
+                    .await
+                    .unwrap_or_else(|| panic!("{place}{suffix} of {}", hashes.len()));
+                assert_eq!(
+                    tile,
+                    chunk[..width]
+                        .iter()
+                        .flat_map(|hash| *hash.as_bytes())
+                        .collect::<Vec<_>>()
+                );
+                let bundle = read(format!("tile/data/{place:03}{suffix}")).await.unwrap();
+                let mut rest = &bundle[..];
+                for number in (place * 256..).take(width) {
+                    let (entry, after) = rest.split_at(Named::entry_len(rest).unwrap());
+                    assert_eq!(name_of(entry), format!("entry {number}"));
+                    rest = after;
+                }
+                assert!(rest.is_empty());
+            }
+            if chunk.len() < 256 {
+                assert_eq!(
+                    read(format!("tile/0/{place:03}.p/{}", chunk.len() + 1)).await,
+                    None
+                );
+                assert_eq!(read(format!("tile/0/{place:03}")).await, None);
+                assert_eq!(
+                    read(format!("tile/data/{place:03}.p/{}", chunk.len() + 1)).await,
+                    None
+                );
+            }
+        }
+        assert_eq!(read("tile/0/003.p/1".to_owned()).await, None);
+        assert_eq!(read("tile/1/000.p/3".to_owned()).await, None);
+        assert_eq!(read("tile/63/000".to_owned()).await, None);
+        assert_eq!(
+            read("checkpoint".to_owned()).await.unwrap(),
+            log.published().checkpoint.to_vec()
+        );
+    }
+    let full = TileId {
+        level: 1,
+        index: 0,
+        width: Width::new(2).unwrap(),
+    };
+    let expected = [naive_root(&hashes[..256]), naive_root(&hashes[256..512])];
+    assert_eq!(
+        log.tile(full).await.unwrap().unwrap(),
+        expected.map(Hash::into_bytes).concat()
+    );
+    assert_eq!(log.entry(LeafIndex::new(600)).await.unwrap(), None);
+    for index in [0, 255, 256, 511, 512, 599] {
+        let inclusion = log.inclusion(LeafIndex::new(index)).await.unwrap();
+        assert_eq!(inclusion.leaf, hashes[usize::try_from(index).unwrap()]);
+    }
+    assert!(log.inclusion(LeafIndex::new(600)).await.is_err());
+    for old in [0_usize, 1, 255, 256, 300, 512, 599, 600] {
+        let (proof, published) = log
+            .consistency(TreeSize::new(u64::try_from(old).unwrap()))
+            .await
+            .unwrap();
+        let old = TreeHead {
+            size: TreeSize::new(u64::try_from(old).unwrap()),
+            root: naive_root(&hashes[..old]),
+        };
+        proof::verify_consistency(&old, &published.head, &proof).unwrap();
+    }
+    assert!(log.consistency(TreeSize::new(601)).await.is_err());
+    let wide = BundleId {
+        index: 0,
+        width: Width::FULL,
+    };
+    assert!(log.bundle(wide).await.unwrap().is_some());
+}
+
+#[test]
+fn resources_have_one_name() {
+    assert_eq!(
+        Resource::parse("checkpoint", "entries"),
+        Some(Resource::Checkpoint)
+    );
+    assert!(matches!(
+        Resource::parse("tile/0/000", "entries"),
+        Some(Resource::Tile(_))
+    ));
+    assert!(matches!(
+        Resource::parse("tile/entries/000.p/3", "entries"),
+        Some(Resource::Bundle(_))
+    ));
+    for path in [
+        "",
+        "tile/data/000",
+        "tile/entries/0",
+        "checkpoint/",
+        "/checkpoint",
+        "wal/0",
+        "index",
+        "tile/../index",
+    ] {
+        assert_eq!(Resource::parse(path, "entries"), None, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_log_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let config = Config {
+        checkpoint_copy: Some(copy.path().join("last.checkpoint")),
+        segment_bytes: 4_000,
+        ..Config::new(folder.path().join("log"))
+    };
+    let open = || Log::<Named>::open(config.clone(), signer(), clock());
+    for run in 0..6_u64 {
+        let log = open().await.unwrap();
+        assert_eq!(log.published().head.size.get(), run * 150);
+        assert!(matches!(open().await, Err(OpenError::Locked)));
+        for number in 0..150 {
+            check(&log.append(named(run * 150 + number)).await.unwrap());
+        }
+        assert_eq!(
+            u64::try_from(read_all(&log).await.len()).unwrap(),
+            (run + 1) * 150
+        );
+        log.close().await;
+        assert_eq!(
+            log.append(named(9999)).await.unwrap_err(),
+            AppendError::Closed
+        );
+        assert!(
+            log.entry(LeafIndex::new(0)).await.unwrap().is_some(),
+            "reading goes on"
+        );
+        let report = fsck::<Named>(&config, &verifier()).unwrap();
+        assert_eq!(report.head, log.published().head);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_and_loses_nothing() {
+    let gate = Arc::new(Gate::default());
+    let disk = Arc::new(SimDisk::new());
+    let config = Config {
+        queue: 4,
+        batch_leaves: 1,
+        ..config()
+    };
+    let log = Log::<Named>::open_on(disk, None, config, gate.clone(), clock())
+        .await
+        .unwrap();
+    gate.shut();
+    let tasks: Vec<_> = (0..50)
+        .map(|number| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(named(number)).await })
+        })
+        .collect();
+    while tasks.iter().filter(|task| task.is_finished()).count() < 40 {
+        tokio::task::yield_now().await;
+    }
+    gate.open();
+    let (mut added, mut refused) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(appended) => {
+                check(&appended);
+                added += 1;
+            }
+            Err(AppendError::Overloaded { retry_after }) => {
+                assert!(!retry_after.is_zero());
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(
+        refused >= 40 && added >= 4,
+        "{added} added, {refused} refused"
+    );
+    assert_eq!(log.published().head.size.get(), added);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_that_fails_costs_one_batch() {
+    let gate = Arc::new(Gate::default());
+    let log = Log::<Named>::open_on(
+        Arc::new(SimDisk::new()),
+        None,
+        config(),
+        gate.clone(),
+        clock(),
+    )
+    .await
+    .unwrap();
+    gate.fail.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(
+        log.append(named(0)).await,
+        Err(AppendError::NotSigned(_))
+    ));
+    gate.fail.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(
+        log.append(named(0)).await.unwrap().inclusion.index,
+        LeafIndex::new(0)
+    );
+    assert_eq!(log.health(), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolled_back_and_forked_folders_are_refused() {
+    let (disk, copy) = (SimDisk::new(), SimDisk::new());
+    let log = open_with_copy(&disk, &copy, config()).await.unwrap();
+    for number in 0..300 {
+        log.append(named(number)).await.unwrap();
+    }
+    log.close().await;
+    let backup = disk.restart(store::sim::Loss::Nothing);
+    let log = open_with_copy(&disk, &copy, config()).await.unwrap();
+    log.append(named(300)).await.unwrap();
+    log.close().await;
+
+    let refused = open_with_copy(&backup, &copy, config()).await.unwrap_err();
+    assert!(
+        matches!(refused, OpenError::RolledBack { copy, folder } if (copy.get(), folder.get()) == (301, 300))
+    );
+    let refused = open_with_copy(&SimDisk::new(), &copy, config())
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        OpenError::RolledBack {
+            folder: TreeSize::EMPTY,
+            ..
+        }
+    ));
+    // The backup goes its own way where nobody compares, and comes back.
+    let log = open_sim(&backup, config()).await.unwrap();
+    for number in 400..500 {
+        log.append(named(number)).await.unwrap();
+    }
+    log.close().await;
+    let refused = open_with_copy(&backup, &copy, config()).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Forked { copy } if copy.size.get() == 301));
+    // The folder that the copy is of opens.
+    open_with_copy(&disk, &copy, config()).await.unwrap();
+}
+
+/// Without the second copy, tiles of a longer tree still give a roll-back away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ahead_log_behind_its_tiles_is_refused() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, config()).await.unwrap();
+    for number in 0..100 {
+        log.append(named(number)).await.unwrap();
+    }
+    log.close().await;
+    let early = disk.files();
+    let log = open_sim(&disk, config()).await.unwrap();
+    for number in 100..300 {
+        log.append(named(number)).await.unwrap();
+    }
+    log.close().await;
+    let segment = Path::new(format!("wal/{:020}.wal", 0)).unwrap();
+    disk.tamper(&segment, |bytes| bytes.clone_from(&early[&segment]));
+    let refused = open_sim(&disk, config()).await.unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::Damaged(what) if what.contains("rolled back")),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_is_refused() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, config()).await.unwrap();
+    log.append(named(0)).await.unwrap();
+    log.close().await;
+    let other = signer::Signer::generate(keys::Algorithm::EcdsaP256Sha256).unwrap();
+    let other = Arc::new(TreeHeadSigner::new("log.example", other).unwrap());
+    let refused = Log::<Named>::open_on(Arc::new(disk), None, config(), other, clock())
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        OpenError::OtherKey(note::OpenError::NoTrustedSignature { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ct_log_signs_tree_heads() {
+    let disk = SimDisk::new();
+    let key = signer::Signer::generate(keys::Algorithm::EcdsaP256Sha256).unwrap();
+    let signer = Arc::new(TreeHeadSigner::new("ct.example/2026", key).unwrap());
+    let open = || {
+        Log::<Named>::open_on(
+            Arc::new(disk.clone()),
+            None,
+            config(),
+            signer.clone(),
+            clock(),
+        )
+    };
+    let log = open().await.unwrap();
+    let appended = log.append(named(0)).await.unwrap();
+    let opened = note::open(&appended.inclusion.checkpoint, &[signer.verifier().clone()]).unwrap();
+    assert_eq!(opened.timestamp_ms(), Some(appended.timestamp_ms));
+    log.close().await;
+    assert_eq!(open().await.unwrap().published().head.size.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_index_is_made_again() {
+    let disk = SimDisk::new();
+    let log = open_sim(
+        &disk,
+        Config {
+            segment_bytes: 4_000,
+            ..config()
+        },
+    )
+    .await
+    .unwrap();
+    let first = log.append(named(0)).await.unwrap();
+    for number in 1..600 {
+        log.append(named(number)).await.unwrap();
+    }
+    log.close().await;
+    disk.tamper(&Path::new("index").unwrap(), |bytes| bytes.truncate(1000));
+    let log = open_sim(&disk, config()).await.unwrap();
+    let again = log.append(named(0)).await.unwrap();
+    assert_eq!(
+        (again.duplicate, again.timestamp_ms),
+        (true, first.timestamp_ms)
+    );
+    log.close().await;
+    assert_eq!(
+        fsck_on::<Named>(&disk, None, &verifier()).unwrap().notes,
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_found() {
+    let disk = SimDisk::new();
+    let log = open_sim(
+        &disk,
+        Config {
+            segment_bytes: 4_000,
+            ..config()
+        },
+    )
+    .await
+    .unwrap();
+    for number in 0..600 {
+        log.append(named(number)).await.unwrap();
+    }
+    log.close().await;
+    fsck_on::<Named>(&disk, None, &verifier()).unwrap();
+    let paths: Vec<_> = disk
+        .files()
+        .into_iter()
+        .filter(|(_, bytes)| !bytes.is_empty())
+        .map(|(path, _)| path)
+        .collect();
+    assert!(paths.len() > 5, "{paths:?}");
+    for path in paths {
+        for position in [0, 2, 3] {
+            let damaged = disk.restart(store::sim::Loss::Nothing);
+            let mut gone = false;
+            damaged.tamper(&path, |bytes| {
+                let at = bytes.len() * position / 4;
+                bytes[at] ^= 1;
+                // The rows of the index past the write-ahead log's start are made again, so changing them is nothing.
+                gone = path.as_str() == "index" && position > 0;
+            });
+            let found = fsck_on::<Named>(&damaged, None, &verifier());
+            let noted = found.as_ref().is_ok_and(|report| !report.notes.is_empty());
+            assert!(
+                found.is_err() || noted || gone,
+                "{path} at {position}/4 was changed unnoticed"
+            );
+        }
+    }
+}
+
+/// A signer that waits, or fails, on request.
+#[derive(Default)]
+struct Gate {
+    held: std::sync::Mutex<Option<tokio::sync::OwnedMutexGuard<()>>>,
+    passage: Arc<tokio::sync::Mutex<()>>,
+    fail: std::sync::atomic::AtomicBool,
+    verifier: std::sync::OnceLock<note::VerifierKey>,
+}
+
+impl Gate {
+    fn shut(&self) {
+        *self.held.lock().unwrap() = Some(self.passage.clone().try_lock_owned().unwrap());
+    }
+
+    fn open(&self) {
+        drop(self.held.lock().unwrap().take());
+    }
+}
+
+impl CheckpointSigner for Gate {
+    fn verifier(&self) -> &note::VerifierKey {
+        self.verifier.get_or_init(verifier)
+    }
+
+    fn sign(&self, head: TreeHead, timestamp_ms: u64) -> SignFuture<'_> {
+        Box::pin(async move {
+            drop(self.passage.lock().await);
+            if self.fail.load(std::sync::atomic::Ordering::SeqCst) {
+                return Err(SignError::Signer(signer::SignerError::Failed));
+            }
+            signer().sign(head, timestamp_ms).await
+        })
+    }
+}
