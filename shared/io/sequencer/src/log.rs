@@ -131,7 +131,7 @@ impl<L: Leaf> Log<L> {
     /// Dropping the future does not take the leaf back.
     pub async fn append(&self, leaf: L) -> Result<Appended, AppendError> {
         if let Some(failure) = self.inner.shared.failure() {
-            return Err(AppendError::Stopped(failure.to_owned()));
+            return Err(AppendError::Stopped(failure));
         }
         let (reply, answer) = oneshot::channel();
         {
@@ -177,12 +177,8 @@ impl<L: Leaf> Log<L> {
     }
 
     fn ended(&self) -> AppendError {
-        let why = self
-            .inner
-            .shared
-            .failure()
-            .unwrap_or("the sequencer has ended");
-        AppendError::Stopped(why.to_owned())
+        let why = self.inner.shared.failure();
+        AppendError::Stopped(why.unwrap_or_else(|| "the sequencer has ended".to_owned()))
     }
 
     /// The newest head, with its signed checkpoint. It is durable.
@@ -192,38 +188,25 @@ impl<L: Leaf> Log<L> {
 
     /// Whether leaves can be added; the reason when not. Reading goes on either way.
     pub fn health(&self) -> Result<(), String> {
-        self.inner
-            .shared
-            .failure()
-            .map_or(Ok(()), |failure| Err(failure.to_owned()))
+        self.inner.shared.failure().map_or(Ok(()), Err)
+    }
+
+    /// Waits until the log stops because a write failed, and says why; `None` when it ends without that. Does not keep
+    /// the log open.
+    pub fn stopped(&self) -> impl Future<Output = Option<String>> + Send + use<L> {
+        let mut failures = self.inner.shared.failures();
+        async move {
+            let failure = failures.wait_for(Option::is_some).await.ok()?;
+            failure.clone()
+        }
     }
 
     /// Takes no more leaves, commits those that wait, writes and syncs everything, and lets go of the folder. Reading
-    /// still works.
+    /// still works. Dropping the last handle does the same, and blocks its thread for that time.
     pub async fn close(&self) {
-        drop(
-            self.inner
-                .queue
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        let threads = std::mem::take(
-            &mut *self
-                .inner
-                .threads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a thread of the log panicked");
-                }
-            }
-        });
+        let threads = self.inner.end_queue();
         // It fails only when the runtime is going away, and then nobody can wait.
-        let _ = joined.await;
+        let _ = tokio::task::spawn_blocking(move || join(threads)).await;
     }
 
     /// The bytes of a thing of the C2SP interface; `None` when the published tree does not have it.
@@ -365,6 +348,34 @@ impl<L: Leaf> Log<L> {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(ReadError::Damaged(what)),
             Err(source) => Err(ReadError::Disk { what, source }),
+        }
+    }
+}
+
+impl<L> Inner<L> {
+    /// Without senders the sequencer ends when its queue is empty, and the writer when the sequencer is gone.
+    fn end_queue(&self) -> Vec<JoinHandle<()>> {
+        drop(
+            self.queue
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A log that is dropped is closed: whoever opens it again right afterwards finds the folder free and the copy current.
+impl<L> Drop for Inner<L> {
+    fn drop(&mut self) {
+        join(self.end_queue());
+    }
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the log panicked");
         }
     }
 }

@@ -117,8 +117,7 @@ pub(crate) fn recover<L: Leaf>(
             &path,
             &bytes,
             &first.next,
-            start,
-            first.len,
+            (start, first.len),
             verifier,
             is_newest,
         )?);
@@ -292,8 +291,7 @@ impl Replay {
         path: &Path,
         bytes: &[u8],
         next: &Chain,
-        start: Start,
-        start_len: usize,
+        (start, start_len): (Start, usize),
         verifier: &VerifierKey,
         is_newest: bool,
     ) -> Result<Self, OpenError> {

@@ -95,7 +95,7 @@ impl<L: Leaf> Sequencer<L> {
     fn commit(&mut self, backlog: &mut VecDeque<Waiter<L>>) {
         if let Some(failure) = self.shared.failure() {
             for waiter in backlog.drain(..) {
-                answer(waiter.reply, Err(AppendError::Stopped(failure.to_owned())));
+                answer(waiter.reply, Err(AppendError::Stopped(failure.clone())));
             }
             return;
         }

@@ -1,10 +1,11 @@
 //! What the sequencer, the writer of tiles and the readers share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use store::Disk;
 use tlog::{Tile, TreeHead, Update};
+use tokio::sync::watch;
 
 use crate::state::Filled;
 
@@ -44,7 +45,7 @@ pub(crate) struct Shared {
     /// The sequencer adds before it publishes the snapshot, the writer removes after the rename.
     unwritten: Mutex<Unwritten>,
     /// Set once, when a write failed whose effect nobody knows.
-    failure: OnceLock<String>,
+    failure: watch::Sender<Option<String>>,
 }
 
 impl Shared {
@@ -53,7 +54,7 @@ impl Shared {
             files,
             snapshot: RwLock::new(Arc::new(snapshot)),
             unwritten: Mutex::default(),
-            failure: OnceLock::new(),
+            failure: watch::Sender::new(None),
         }
     }
 
@@ -88,8 +89,12 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn failure(&self) -> Option<&str> {
-        self.failure.get().map(String::as_str)
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    pub(crate) fn failures(&self) -> watch::Receiver<Option<String>> {
+        self.failure.subscribe()
     }
 
     /// Stops the log for good: the first failure stays.
@@ -99,6 +104,12 @@ impl Shared {
             failure,
             "the log has stopped; restart it to recover from the write-ahead log"
         );
-        let _ = self.failure.set(failure);
+        self.failure.send_if_modified(|first| {
+            let is_first = first.is_none();
+            if is_first {
+                *first = Some(failure);
+            }
+            is_first
+        });
     }
 }

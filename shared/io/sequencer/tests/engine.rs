@@ -255,6 +255,7 @@ async fn a_restarted_log_goes_on() {
         ..Config::new(folder.path().join("log"))
     };
     let open = || Log::<Named>::open(config.clone(), signer(), clock());
+    drop(open().await.unwrap());
     for run in 0..6_u64 {
         let log = open().await.unwrap();
         assert_eq!(log.published().head.size.get(), run * 150);

@@ -234,7 +234,7 @@ mod tests {
             ),
             (many.as_bytes(), NoteError::TooManySignatures),
             (
-                &[b'a'; MAX_NOTE_BYTES + 1],
+                &vec![b'a'; MAX_NOTE_BYTES + 1],
                 NoteError::TooLong(MAX_NOTE_BYTES + 1),
             ),
         ] {
