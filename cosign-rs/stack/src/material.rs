@@ -16,6 +16,7 @@ use rcgen::{
 };
 use signer::Signer;
 
+use crate::layout::Name;
 use crate::state::State;
 
 /// How long the authorities live: beyond any development machine.
@@ -48,32 +49,35 @@ pub struct Material {
     pub tuf: crate::repository::Signers,
 }
 
-/// The files of the folder `keys`.
+/// The files, in the state folder.
 pub mod file {
     /// Private key of the certificate authority.
-    pub const FULCIO: &str = "keys/fulcio.pem";
+    pub const FULCIO: &str = "fulcio/key.pem";
     /// Its intermediate and root.
-    pub const FULCIO_CHAIN: &str = "keys/fulcio-chain.pem";
+    pub const FULCIO_CHAIN: &str = "fulcio/chain.pem";
     /// Private key of the CT log.
-    pub const CTLOG: &str = "keys/ctlog.pem";
+    pub const CTLOG: &str = "ctlog/key.pem";
     /// Private key of the transparency log.
-    pub const REKOR: &str = "keys/rekor.pem";
+    pub const REKOR: &str = "rekor/key.pem";
     /// Private key of the timestamp authority.
-    pub const TSA: &str = "keys/tsa.pem";
+    pub const TSA: &str = "tsa/key.pem";
     /// Its certificate and root.
-    pub const TSA_CHAIN: &str = "keys/tsa-chain.pem";
+    pub const TSA_CHAIN: &str = "tsa/chain.pem";
     /// Private key of the identity provider.
-    pub const ISSUER: &str = "keys/issuer.pem";
+    pub const ISSUER: &str = "issuer/key.pem";
     /// Private key of TUF root and targets.
-    pub const TUF_OFFLINE: &str = "keys/tuf-offline.pem";
+    pub const TUF_OFFLINE: &str = "tuf/offline.pem";
     /// Private key of TUF snapshot and timestamp.
-    pub const TUF_ONLINE: &str = "keys/tuf-online.pem";
+    pub const TUF_ONLINE: &str = "tuf/online.pem";
 }
 
 impl Material {
     /// Reads what is there and makes what is missing. Each file is there as a whole or not at all, and a certificate is made after
     /// its key, so a first start that was cut short is simply continued by the next one.
     pub fn load_or_make(state: &State, now: Timestamp) -> Result<Self> {
+        for name in Name::ALL {
+            state.make_folder(name.as_str())?;
+        }
         let key = |file: &str, algorithm: Algorithm| {
             let path: PathBuf = state.path(file);
             let signer = Signer::load_or_create(&path, algorithm)?;
@@ -132,13 +136,12 @@ fn chain(
     authority: Authority,
     now: Timestamp,
 ) -> Result<Vec<Certificate>> {
-    let text = match state.read(file)? {
-        Some(text) => String::from_utf8(text).with_context(|| format!("{file} is not PEM"))?,
-        None => {
-            let text = make_chain(signer, authority, now).context("making certificates")?;
-            state.write(file, text.as_bytes())?;
-            text
-        }
+    let text = if let Some(text) = state.read(file)? {
+        String::from_utf8(text).with_context(|| format!("{file} is not PEM"))?
+    } else {
+        let text = make_chain(signer, authority, now).context("making certificates")?;
+        state.write(file, text.as_bytes())?;
+        text
     };
     let chain = Certificate::chain_from_pem(&text).with_context(|| file.to_owned())?;
     let first = chain.first().with_context(|| format!("{file} is empty"))?;
@@ -289,7 +292,7 @@ mod tests {
         Material::load_or_make(&state, now()).unwrap();
         state.remove(file::FULCIO).unwrap();
         let error = Material::load_or_make(&state, now()).unwrap_err();
-        assert!(error.to_string().contains("fulcio-chain.pem"), "{error}");
+        assert!(error.to_string().contains("fulcio/chain.pem"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Router;
 use axum::extract::{Path as UrlPath, State as Shared};
@@ -23,8 +23,8 @@ use tuf::{
 
 use crate::state::{State, StateError};
 
-/// The folder in the state folder.
-const FOLDER: &str = "tuf";
+/// What is served; beside it in the repository's own state folder are the keys.
+pub const FOLDER: &str = "published";
 
 /// Root, targets and snapshot: long, since a development stack has nobody to renew them by hand, and renewed by a start when half
 /// of it is over.
@@ -33,8 +33,8 @@ const LONG: SignedDuration = SignedDuration::from_hours(24 * 365);
 /// The timestamp, as in production (root-signing: timestamp expiry period).
 const SHORT: SignedDuration = SignedDuration::from_hours(24 * 7);
 
-/// How often a running stack looks whether the timestamp is due; it is when a day old.
-pub const CHECK_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
+/// How often a running repository looks whether the timestamp is due; it is when a day old.
+const CHECK_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
 const RESIGN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// The repository cannot be made or continued.
@@ -48,7 +48,7 @@ pub enum RepositoryError {
     Key(#[from] KeyError),
     /// A file of ours that we would not accept as a client.
     #[error(
-        "tuf/{file} is not acceptable: move the folder tuf away to start a new repository, which clients have to be told about"
+        "published/{file} of the TUF repository is not acceptable: move the folder away to start a new repository, which clients have to be told about"
     )]
     Published {
         /// The file.
@@ -59,7 +59,7 @@ pub enum RepositoryError {
     },
     /// A file that must be there is not.
     #[error(
-        "tuf/{0} is missing: move the folder tuf away to start a new repository, which clients have to be told about"
+        "published/{0} of the TUF repository is missing: move the folder away to start a new repository, which clients have to be told about"
     )]
     Missing(String),
     /// A version at its end, or a name that is no target.
@@ -101,11 +101,7 @@ pub async fn refresh(
 }
 
 /// Signs a new timestamp if the old one is a day old.
-pub async fn keep_fresh(
-    state: &State,
-    signers: &Signers,
-    now: Time,
-) -> Result<(), RepositoryError> {
+async fn keep_fresh(state: &State, signers: &Signers, now: Time) -> Result<(), RepositoryError> {
     let author = Author {
         state,
         signers,
@@ -333,32 +329,65 @@ impl Author<'_> {
     }
 }
 
-/// Serves the repository in `folder`. What is not there is 404, never 403: clients ask for the next root until it is missing.
-pub fn serve_files(folder: PathBuf) -> Router {
+/// The repository as a service: it serves the files and signs a new timestamp whenever one is due. It holds the folder's lock until the
+/// router is dropped. What is not there is 404, never 403: clients ask for the next root until it is missing.
+pub fn build(state: State, signers: Signers, clock: serve::Clock) -> Router {
+    let state = Arc::new(state);
+    // The keeper must not keep the folder locked after the service has gone.
+    let keeper = tokio::spawn(keep(Arc::downgrade(&state), signers, clock));
+    let served = Arc::new(Served {
+        folder: state.path(FOLDER),
+        _state: state,
+        keeper,
+    });
     Router::new()
         .route("/{file}", get(metadata))
         .route("/targets/{file}", get(target))
-        .with_state(Arc::new(folder))
+        .with_state(served)
         .merge(serve::Health::serving().routes())
         .layer(serve::cors::public())
 }
 
-async fn metadata(
-    Shared(folder): Shared<Arc<PathBuf>>,
-    UrlPath(file): UrlPath<String>,
-) -> Response {
+struct Served {
+    folder: PathBuf,
+    _state: Arc<State>,
+    keeper: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// A failure is logged and tried again: the old timestamp holds for six days more.
+async fn keep(state: Weak<State>, signers: Signers, clock: serve::Clock) {
+    let mut turn = tokio::time::interval(CHECK_EVERY);
+    loop {
+        turn.tick().await;
+        let Some(state) = state.upgrade() else { return };
+        if let Err(error) = keep_fresh(&state, &signers, clock.now()).await {
+            tracing::error!(
+                error = format!("{:#}", anyhow::Error::from(error)),
+                "TUF timestamp not renewed"
+            );
+        }
+    }
+}
+
+async fn metadata(Shared(served): Shared<Arc<Served>>, UrlPath(file): UrlPath<String>) -> Response {
     // Root and timestamp decide what is current; a cache in between would hold everybody back.
     let cache = if file.contains("timestamp") || file.contains("root") {
         "no-store"
     } else {
         "max-age=3600"
     };
-    respond(folder.join(plain(&file)), "application/json", cache).await
+    respond(served.folder.join(plain(&file)), "application/json", cache).await
 }
 
-async fn target(Shared(folder): Shared<Arc<PathBuf>>, UrlPath(file): UrlPath<String>) -> Response {
+async fn target(Shared(served): Shared<Arc<Served>>, UrlPath(file): UrlPath<String>) -> Response {
     respond(
-        folder.join("targets").join(plain(&file)),
+        served.folder.join("targets").join(plain(&file)),
         "application/octet-stream",
         "max-age=3600",
     )
@@ -454,7 +483,7 @@ mod tests {
         assert_eq!(TargetFile::of(&bytes), snapshot.targets.file);
         let (name, file) = targets.targets.first_key_value().unwrap();
         let content = state
-            .read(&format!("tuf/targets/{}", file.file_name(name)))
+            .read(&format!("published/targets/{}", file.file_name(name)))
             .unwrap()
             .unwrap();
         assert_eq!(TargetFile::of(&content), *file);
@@ -534,8 +563,8 @@ mod tests {
             assert!(names(&state).contains(&file.to_owned()), "{file}");
         }
         assert_eq!(
-            state.read("tuf/root.json").unwrap(),
-            state.read("tuf/2.root.json").unwrap()
+            state.read("published/root.json").unwrap(),
+            state.read("published/2.root.json").unwrap()
         );
     }
 

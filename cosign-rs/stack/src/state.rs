@@ -2,15 +2,20 @@
 //!
 //! ```text
 //! STATE/
-//!   lock                        held while a stack runs
-//!   addresses.json              where each service answers; read by `sigstack token` and by scripts
-//!   keys/                       private keys, 0600, and certificates; made on the first start and kept
-//!   config/                     settings files: each service can be started alone with its own
-//!   logs/ctlog, logs/rekor      the two logs
-//!   registry/                   the development registry
-//!   tuf/                        the TUF repository as it is served
+//!   lock                     held while a stack runs
+//!   addresses.json           where each service answers; read by `sigstack token` and by scripts
 //!   trusted_root.json  signing_config.json  client_trust_config.json
+//!   issuer/   issuer.toml   key.pem
+//!   fulcio/   fulcio.toml   key.pem  chain.pem  issuers.yaml
+//!   ctlog/    ctlog.toml    key.pem  roots.pem  log/
+//!   tsa/      tsa.toml      key.pem  chain.pem
+//!   rekor/    rekor.toml    key.pem  log/
+//!   registry/ registry.toml data/
+//!   tuf/      tuf.toml      offline.pem  online.pem  published/  lock
 //! ```
+//!
+//! Each service has a folder of its own, with settings that name only what is in it: a container gets that folder and sees nobody
+//! else's key.
 
 use std::fs;
 use std::io;
@@ -92,7 +97,7 @@ impl State {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(folder.join("keys"))
+            .create(folder)
             .map_err(failed)?;
         let folder = fs::canonicalize(folder).map_err(failed)?;
         let disk = store::fs::Folder::open(&folder).map_err(failed)?;
@@ -115,6 +120,18 @@ impl State {
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Makes one of our folders, for its owner alone.
+    pub fn make_folder(&self, name: &str) -> Result<(), StateError> {
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.path(name));
+        made.map_err(|source| StateError::Io {
+            folder: self.folder.clone(),
+            source,
+        })
     }
 
     /// Puts a file in place as a whole; it is durable when this returns.
@@ -221,14 +238,6 @@ mod tests {
         assert!(matches!(State::open(&folder), Err(StateError::Locked(_))));
         assert_eq!(
             fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        assert_eq!(
-            fs::metadata(folder.join("keys"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
             0o700
         );
         drop(state);

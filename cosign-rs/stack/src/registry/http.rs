@@ -200,19 +200,19 @@ impl Registry {
                     .storage
                     .mount(&from, repository, &digest)
                     .await
-                    .map_err(upload)?
+                    .map_err(|error| upload(&error))?
             {
                 return Ok(created(&blob_path(repository, &digest), &digest));
             }
         }
-        let id = self.storage.begin().await.map_err(upload)?;
+        let id = self.storage.begin().await.map_err(|error| upload(&error))?;
         if let Some(claimed) = query.get("digest") {
             let digest = digest(claimed)?;
             self.receive(&id, None, body).await?;
             self.storage
                 .finish(&id, repository, &digest)
                 .await
-                .map_err(upload)?;
+                .map_err(|error| upload(&error))?;
             return Ok(created(&blob_path(repository, &digest), &digest));
         }
         Ok(accepted(repository, &id, 0))
@@ -249,13 +249,17 @@ impl Registry {
         self.storage
             .finish(id, repository, &digest)
             .await
-            .map_err(upload)?;
+            .map_err(|error| upload(&error))?;
         Ok(created(&blob_path(repository, &digest), &digest))
     }
 
     /// Writes a body as it comes, so that a layer is never in memory as a whole.
     async fn receive(&self, id: &str, mut at: Option<u64>, mut body: Body) -> Result<u64, Refusal> {
-        let mut length = self.storage.offset(id).await.map_err(upload)?;
+        let mut length = self
+            .storage
+            .offset(id)
+            .await
+            .map_err(|error| upload(&error))?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| {
                 Refusal::new(
@@ -269,14 +273,18 @@ impl Registry {
                     .storage
                     .append(id, at.take(), &chunk)
                     .await
-                    .map_err(upload)?;
+                    .map_err(|error| upload(&error))?;
             }
         }
         Ok(length)
     }
 
     async fn progress(&self, repository: &Repository, id: &str) -> Result<Response, Refusal> {
-        let length = self.storage.offset(id).await.map_err(upload)?;
+        let length = self
+            .storage
+            .offset(id)
+            .await
+            .map_err(|error| upload(&error))?;
         let mut response = accepted(repository, id, length);
         *response.status_mut() = StatusCode::NO_CONTENT;
         Ok(response)
@@ -517,8 +525,8 @@ fn content_range(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     ))
 }
 
-fn upload(error: StorageError) -> Refusal {
-    refuse(&error, "BLOB_UPLOAD_UNKNOWN")
+fn upload(error: &StorageError) -> Refusal {
+    refuse(error, "BLOB_UPLOAD_UNKNOWN")
 }
 
 /// An error answer in the registry's own form.

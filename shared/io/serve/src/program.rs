@@ -106,7 +106,8 @@ where
     })
 }
 
-fn check_health(address: &ListenAddress) -> anyhow::Result<()> {
+/// Asks the service at `address` whether it works; an error if it does not or does not answer in three seconds.
+pub fn check_health(address: &ListenAddress) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address.local(), HEALTH_TIMEOUT)?;
     stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
     stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;

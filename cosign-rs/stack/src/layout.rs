@@ -1,0 +1,157 @@
+//! What a start writes into the state folder besides keys: addresses, trust files, and the settings of each service.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use crate::material::{Material, file};
+use crate::state::{Addresses, State};
+use crate::trust_files::{REKOR_ORIGIN, TrustFiles};
+
+/// A service of the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// The development identity provider.
+    Issuer,
+    /// The certificate authority.
+    Fulcio,
+    /// The CT log.
+    Ctlog,
+    /// The timestamp authority.
+    Tsa,
+    /// The transparency log.
+    Rekor,
+    /// The container registry.
+    Registry,
+    /// The TUF repository.
+    Tuf,
+}
+
+impl Name {
+    /// All, in the order of their ports.
+    pub const ALL: [Self; 7] = [
+        Self::Issuer,
+        Self::Fulcio,
+        Self::Ctlog,
+        Self::Tsa,
+        Self::Rekor,
+        Self::Registry,
+        Self::Tuf,
+    ];
+
+    /// The word for it, in file names and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Fulcio => "fulcio",
+            Self::Ctlog => "ctlog",
+            Self::Tsa => "tsa",
+            Self::Rekor => "rekor",
+            Self::Registry => "registry",
+            Self::Tuf => "tuf",
+        }
+    }
+
+    /// Its settings file in the state folder.
+    pub fn settings_file(self) -> String {
+        format!("{0}/{0}.toml", self.as_str())
+    }
+}
+
+impl Addresses {
+    /// One service's base URL.
+    pub fn of(&self, name: Name) -> &str {
+        match name {
+            Name::Issuer => &self.issuer,
+            Name::Fulcio => &self.fulcio,
+            Name::Ctlog => &self.ctlog,
+            Name::Tsa => &self.tsa,
+            Name::Rekor => &self.rekor,
+            Name::Registry => &self.registry,
+            Name::Tuf => &self.tuf,
+        }
+    }
+
+    /// All on localhost, each at the port that `port` says.
+    pub fn on_localhost(port: impl Fn(Name) -> u16) -> Self {
+        let url = |name| format!("http://localhost:{}", port(name));
+        Self {
+            issuer: url(Name::Issuer),
+            fulcio: url(Name::Fulcio),
+            ctlog: url(Name::Ctlog),
+            tsa: url(Name::Tsa),
+            rekor: url(Name::Rekor),
+            registry: url(Name::Registry),
+            tuf: url(Name::Tuf),
+        }
+    }
+
+    /// The port of one of them.
+    pub fn port(&self, name: Name) -> Option<u16> {
+        self.of(name).rsplit_once(':')?.1.parse().ok()
+    }
+}
+
+/// Writes everything. `host` is what the services listen on; the registry has the referrers API if `referrers`.
+pub fn write(
+    state: &State,
+    material: &Material,
+    addresses: &Addresses,
+    host: &str,
+    referrers: bool,
+) -> Result<TrustFiles> {
+    let files = TrustFiles::describe(material, addresses)?;
+    state.write_if_changed("trusted_root.json", &files.trusted_root)?;
+    state.write_if_changed("signing_config.json", &files.signing_config)?;
+    state.write_if_changed("client_trust_config.json", &files.client_trust_config)?;
+    for name in Name::ALL {
+        let text = settings(name, addresses, host, referrers);
+        state.write_if_changed(&name.settings_file(), text.as_bytes())?;
+    }
+    state.write_if_changed("fulcio/issuers.yaml", issuers(addresses).as_bytes())?;
+    // Last: whoever reads the addresses finds all the rest in place.
+    state.write_if_changed(
+        Addresses::FILE,
+        format!("{:#}\n", serde_json::to_value(addresses)?).as_bytes(),
+    )?;
+    Ok(files)
+}
+
+/// The settings file of one service. Paths are seen from the file's folder, so the folder can be moved as a whole.
+fn settings(name: Name, addresses: &Addresses, host: &str, referrers: bool) -> String {
+    let port = addresses.port(name).unwrap_or_default();
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    let own = match name {
+        Name::Issuer => format!(
+            "[issuer]\nurl = \"{}\"\nkey = \"key.pem\"\nclients = [\"sigstore\"]\n",
+            addresses.issuer
+        ),
+        Name::Registry => format!("[registry]\nfolder = \"data\"\nreferrers = {referrers}\n"),
+        Name::Tuf => {
+            "[tuf]\nfolder = \".\"\noffline_key = \"offline.pem\"\nonline_key = \"online.pem\"\n"
+                .to_owned()
+        }
+        _ => String::new(),
+    };
+    format!("# Written by sigstack at its start.\n[server]\nlisten = \"{host}:{port}\"\n\n{own}")
+}
+
+/// The issuers that the certificate authority believes, in upstream Fulcio's form.
+fn issuers(addresses: &Addresses) -> String {
+    let mut text = "# Written by sigstack at its start.\noidc-issuers:\n".to_owned();
+    for (url, kind) in [
+        (addresses.issuer.clone(), "email"),
+        (format!("{}/github", addresses.issuer), "github-workflow"),
+    ] {
+        // A String takes everything.
+        let _written = write!(
+            text,
+            "  {url}:\n    issuer-url: {url}\n    client-id: sigstore\n    type: {kind}\n"
+        );
+    }
+    text
+}

@@ -1,0 +1,112 @@
+//! The files that tell clients whom to trust and whom to call (protobuf-specs: sigstore_trustroot.proto, as JSON).
+//!
+//! Written here as plain JSON and not with the crate that reads them: a mistake in that crate's names then shows in the tests instead
+//! of being made twice.
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use keys::PublicKey;
+use note::VerifierKey;
+use pki::cert::Certificate;
+use serde_json::{Value, json};
+
+use crate::material::Material;
+use crate::state::Addresses;
+
+/// The only one that sigstore-go and sigstore-python take.
+const TRUSTED_ROOT: &str = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";
+const SIGNING_CONFIG: &str = "application/vnd.dev.sigstore.signingconfig.v0.2+json";
+const CLIENT_TRUST_CONFIG: &str = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json";
+
+/// Who runs these services; clients count operators, not instances.
+const OPERATOR: &str = "sigstack";
+
+/// Rekor's name in its checkpoints: the host of its base URL, without the port, which is what sigstore-go compares.
+pub const REKOR_ORIGIN: &str = "localhost";
+
+/// The three files, in the forms that clients read.
+#[derive(Clone, Debug)]
+pub struct TrustFiles {
+    /// `trusted_root.json`, and a TUF target of that name.
+    pub trusted_root: Vec<u8>,
+    /// `signing_config.json`, and the TUF target `signing_config.v0.2.json`.
+    pub signing_config: Vec<u8>,
+    /// Both in one file, for sigstore-python.
+    pub client_trust_config: Vec<u8>,
+}
+
+impl TrustFiles {
+    /// Describes a stack with these keys at these addresses.
+    pub fn describe(material: &Material, addresses: &Addresses) -> Result<Self> {
+        let trusted_root = trusted_root(material, addresses)?;
+        let signing_config = signing_config(addresses, material.since());
+        let client_trust_config = json!({ "mediaType": CLIENT_TRUST_CONFIG, "trustedRoot": trusted_root, "signingConfig": signing_config });
+        let text = |value: &Value| format!("{value:#}\n").into_bytes();
+        Ok(Self {
+            trusted_root: text(&trusted_root),
+            signing_config: text(&signing_config),
+            client_trust_config: text(&client_trust_config),
+        })
+    }
+}
+
+fn trusted_root(material: &Material, addresses: &Addresses) -> Result<Value> {
+    let since = material.since();
+    // For a Rekor v2 log the id is the whole hash of which a note's key id is the beginning (rekor-tiles: pkg/note).
+    let rekor = material.rekor.public_key();
+    let rekor_id = VerifierKey::new(REKOR_ORIGIN, rekor.clone())
+        .context("Rekor's key cannot sign notes")?
+        .id()
+        .to_vec();
+    let ctlog = material.ctlog.public_key();
+    Ok(json!({
+        "mediaType": TRUSTED_ROOT,
+        "tlogs": [log(&addresses.rekor, rekor, &rekor_id, since)],
+        "certificateAuthorities": [authority(&addresses.fulcio, &material.fulcio_chain, "sigstack intermediate", since)],
+        // RFC 6962 3.2: the SHA-256 of the key.
+        "ctlogs": [log(&addresses.ctlog, ctlog, &ctlog.key_id(), since)],
+        "timestampAuthorities": [authority(&addresses.tsa, &material.tsa_chain, "sigstack timestamp authority", since)],
+    }))
+}
+
+fn log(url: &str, key: &PublicKey, id: &[u8], since: Timestamp) -> Value {
+    json!({
+        "baseUrl": url,
+        "hashAlgorithm": "SHA2_256",
+        "publicKey": {
+            "rawBytes": STANDARD.encode(key.spki_der()),
+            "keyDetails": key.default_algorithm().wire_name(),
+            "validFor": { "start": since.to_string() },
+        },
+        "logId": { "keyId": STANDARD.encode(id) },
+    })
+}
+
+fn authority(url: &str, chain: &[Certificate], name: &str, since: Timestamp) -> Value {
+    let certificates: Vec<Value> = chain
+        .iter()
+        .map(|certificate| json!({ "rawBytes": STANDARD.encode(certificate.der()) }))
+        .collect();
+    json!({
+        "subject": { "organization": "sigstack development", "commonName": name },
+        "uri": url,
+        "certChain": { "certificates": certificates },
+        "validFor": { "start": since.to_string() },
+    })
+}
+
+fn signing_config(addresses: &Addresses, since: Timestamp) -> Value {
+    let service = |url: &str, version: u32| json!([{ "url": url, "majorApiVersion": version, "validFor": { "start": since.to_string() }, "operator": OPERATOR }]);
+    json!({
+        "mediaType": SIGNING_CONFIG,
+        "caUrls": service(&addresses.fulcio, 1),
+        "oidcUrls": service(&addresses.issuer, 1),
+        "rekorTlogUrls": service(&addresses.rekor, 2),
+        "rekorTlogConfig": { "selector": "ANY" },
+        // The whole path: clients post to it as it is.
+        "tsaUrls": service(&format!("{}/api/v1/timestamp", addresses.tsa), 1),
+        "tsaConfig": { "selector": "ANY" },
+    })
+}
