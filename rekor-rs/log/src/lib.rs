@@ -1,1 +1,27 @@
-//! rekor-rs
+//! A Rekor v2 log: what was signed, and a proof that the log has it.
+//!
+//! Specifications: sigstore/architecture-docs rekor-v2-spec.md, sigstore/rekor-tiles (HTTP interface and error bodies), C2SP
+//! tlog-tiles and tlog-checkpoint (reading).
+//!
+//! ```text
+//! POST /api/v2/log/entries        http   bytes -> admit -> sequencer -> 201 with proof and checkpoint
+//! GET  /checkpoint                at the root, and the same under /api/v2/
+//! GET  /tile/<L>/<N>[.p/<W>]
+//! GET  /tile/entries/<N>[.p/<W>]
+//! GET  /healthz /metrics
+//! ```
+//!
+//! Invariants:
+//! - a signature is checked before its entry gets a place, and not on the threads that serve connections;
+//! - an answer of 201 is about an entry that is durable, with a proof that was verified.
+//!
+//! Deliberately not here: gRPC, witnesses, search, Rekor v1.
+
+pub mod admit;
+pub mod app;
+pub mod config;
+pub mod fsck;
+mod http;
+pub mod leaf;
+
+pub use app::service;

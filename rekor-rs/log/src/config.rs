@@ -1,0 +1,155 @@
+//! Settings.
+
+use std::path::{Path, PathBuf};
+
+use keys::Algorithm;
+use serde::Deserialize;
+use serve::{Limits, Server, ServerSettings, SettingsError, settings};
+
+/// rekor-tiles' limit of a request: 4 MiB. Only an envelope with a large payload gets near it.
+const BODY: usize = 4 << 20;
+
+/// The settings file, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    server: ServerSettings,
+    log: RawLog,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    origin: String,
+    key: PathBuf,
+    folder: PathBuf,
+    checkpoint_copy: Option<PathBuf>,
+    duplicates: Option<Duplicates>,
+    dsse: Option<bool>,
+    queue: Option<usize>,
+}
+
+/// Checked settings.
+#[derive(Debug)]
+pub struct Config {
+    /// The `[server]` table.
+    pub server: Server,
+    /// The `[log]` table.
+    pub log: LogConfig,
+}
+
+/// Settings of the log itself.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Name of the log in its checkpoints: the host name of its base URL, without scheme and port.
+    pub origin: String,
+    /// File of the Ed25519 key, PKCS#8 PEM.
+    pub key: PathBuf,
+    /// Folder of the log.
+    pub folder: PathBuf,
+    /// Second copy of the last checkpoint.
+    pub checkpoint_copy: Option<PathBuf>,
+    /// What happens to an entry that is there already.
+    pub duplicates: Duplicates,
+    /// Whether dsse requests are taken.
+    pub dsse: bool,
+    /// Entries that may wait for the sequencer.
+    pub queue: usize,
+}
+
+/// The answer to an entry that the log has already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duplicates {
+    /// 409 with the index, as rekor-tiles answers.
+    #[default]
+    Conflict,
+    /// 201 with the old index and a fresh proof.
+    Proof,
+}
+
+impl Config {
+    /// Reads and checks a settings file. Paths in it are relative to its folder.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let raw: RawConfig = settings::load(path)?;
+        let limits = Limits {
+            body: BODY,
+            ..Limits::default()
+        };
+        let queue = raw.log.queue.unwrap_or(4096);
+        if !(1..=1 << 20).contains(&queue) {
+            return Err(SettingsError::value("log.queue", "expected 1 to 1048576"));
+        }
+        check_origin(&raw.log.origin)?;
+        let beside = |named: &Path| settings::beside(path, named);
+        Ok(Self {
+            server: raw.server.checked(limits)?,
+            log: LogConfig {
+                origin: raw.log.origin,
+                key: beside(&raw.log.key),
+                folder: beside(&raw.log.folder),
+                checkpoint_copy: raw.log.checkpoint_copy.as_deref().map(beside),
+                duplicates: raw.log.duplicates.unwrap_or_default(),
+                dsse: raw.log.dsse.unwrap_or(true),
+                queue,
+            },
+        })
+    }
+}
+
+impl LogConfig {
+    /// What the engine has to know.
+    pub fn engine(&self) -> sequencer::Config {
+        sequencer::Config {
+            checkpoint_copy: self.checkpoint_copy.clone(),
+            queue: self.queue,
+            ..sequencer::Config::new(&self.folder)
+        }
+    }
+}
+
+/// Clients compare the origin with the host name in the trusted root's base URL (sigstore-go drops the port).
+fn check_origin(origin: &str) -> Result<(), SettingsError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    if !origin.is_empty() && origin.bytes().all(plain) {
+        return Ok(());
+    }
+    let message = "expected the host name of the log's base URL, without scheme, port and path";
+    Err(SettingsError::value("log.origin", message))
+}
+
+/// The key of a Rekor v2 log is Ed25519: witnesses and monitors take no other (C2SP tlog-tiles).
+pub const KEY_ALGORITHM: Algorithm = Algorithm::Ed25519;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_loads() {
+        let path = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/rekor-rs.example.toml"
+        ));
+        let config = Config::load(path).unwrap();
+        assert_eq!(config.log.origin, "rekor.example.org");
+        assert_eq!(config.server.limits.body, BODY);
+        assert_eq!(config.log.duplicates, Duplicates::Conflict);
+        assert!(config.log.folder.is_absolute());
+    }
+
+    #[test]
+    fn origins_are_host_names() {
+        for origin in [
+            "",
+            "https://rekor.example",
+            "rekor.example:3000",
+            "a b",
+            "a+b",
+            "a/b",
+        ] {
+            assert!(check_origin(origin).is_err(), "{origin}");
+        }
+        assert!(check_origin("localhost").is_ok() && check_origin("log2026-1.rekor.example").is_ok());
+    }
+}
