@@ -1,11 +1,16 @@
 //! What a log signs about a certificate: for a precertificate, its issuer's key and its body without the CT extensions.
 
-use der::{AnyRef, Decode, Encode, Reader as _, SliceReader, Tag, Tagged as _};
-use pki::{Certificate, oid};
+use der::Decode as _;
+use pki::{Certificate, oid, tlv};
 
 use crate::CtError;
 use crate::sct::Sct;
 use crate::tls;
+
+/// Identifier octets of DER: SEQUENCE, OCTET STRING, and the extensions `[3]` of a TBSCertificate.
+const SEQUENCE: u8 = 0x30;
+const OCTET_STRING: u8 = 0x04;
+const EXTENSIONS: u8 = 0xa3;
 
 /// The entry of a log: what stands in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +72,9 @@ pub fn entry_of_precertificate(
 /// The SCTs inside a certificate; an error where there are none.
 pub fn embedded_scts(leaf: &Certificate) -> Result<Vec<Sct>, CtError> {
     let (_, value) = leaf.extension(oid::CT_SCTS).ok_or(CtError::NoSct)?;
-    let list = AnyRef::from_der(value).map_err(|_| CtError::Malformed("SCT extension"))?;
-    if list.tag() != Tag::OctetString {
-        return Err(CtError::Malformed("SCT extension"));
-    }
-    let scts = Sct::parse_list(list.value())?;
+    let list =
+        tlv::contents(OCTET_STRING, value).map_err(|_| CtError::Malformed("SCT extension"))?;
+    let scts = Sct::parse_list(list)?;
     if scts.is_empty() {
         Err(CtError::NoSct)
     } else {
@@ -90,42 +93,28 @@ fn entry(certificate: &Certificate, issuer: &Certificate) -> Result<Entry, CtErr
 
 /// A TBSCertificate without the extensions of CT. Every other byte is kept as it is: only the lengths around it change.
 fn without_ct(tbs: &[u8]) -> Result<Vec<u8>, der::Error> {
-    let body = AnyRef::from_der(tbs)?;
-    body.tag().assert_eq(Tag::Sequence)?;
     let mut kept = Vec::new();
-    for member in members(body.value())? {
-        let any = AnyRef::from_der(member)?;
-        // extensions [3] EXPLICIT, the last member
-        if member.first() == Some(&0xa3) {
-            let list = AnyRef::from_der(any.value())?;
-            let mut extensions = Vec::new();
-            for extension in members(list.value())? {
-                if !is_ct(extension)? {
-                    extensions.extend_from_slice(extension);
-                }
-            }
-            let list = AnyRef::new(Tag::Sequence, &extensions)?.to_der()?;
-            kept.extend(AnyRef::new(any.tag(), &list)?.to_der()?);
-        } else {
+    for member in tlv::members(tlv::contents(SEQUENCE, tbs)?)? {
+        let Ok(explicit) = tlv::contents(EXTENSIONS, member) else {
             kept.extend_from_slice(member);
+            continue;
+        };
+        let mut extensions = Vec::new();
+        for extension in tlv::members(tlv::contents(SEQUENCE, explicit)?)? {
+            if !is_ct(extension)? {
+                extensions.extend_from_slice(extension);
+            }
         }
+        kept.extend(tlv::wrap(EXTENSIONS, &tlv::wrap(SEQUENCE, &extensions)?)?);
     }
-    AnyRef::new(Tag::Sequence, &kept)?.to_der()
-}
-
-/// The encodings inside a constructed value.
-fn members(contents: &[u8]) -> Result<Vec<&[u8]>, der::Error> {
-    let mut reader = SliceReader::new(contents)?;
-    let mut members = Vec::new();
-    while !reader.is_finished() {
-        members.push(reader.tlv_bytes()?);
-    }
-    Ok(members)
+    tlv::wrap(SEQUENCE, &kept)
 }
 
 fn is_ct(extension: &[u8]) -> Result<bool, der::Error> {
-    let any = AnyRef::from_der(extension)?;
-    let first = members(any.value())?.first().copied().unwrap_or_default();
+    let first = tlv::members(tlv::contents(SEQUENCE, extension)?)?
+        .first()
+        .copied()
+        .unwrap_or_default();
     let id = der::asn1::ObjectIdentifier::from_der(first)?;
     Ok(id == oid::CT_POISON || id == oid::CT_SCTS)
 }

@@ -10,6 +10,7 @@ pub mod ext;
 pub mod name;
 pub mod path;
 pub mod profile;
+pub mod tlv;
 
 pub use cert::{CertError, Certificate};
 pub use csr::{Csr, CsrError};

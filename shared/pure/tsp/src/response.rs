@@ -1,0 +1,298 @@
+//! Tokens: prepared here, signed elsewhere, closed here.
+
+use const_oid::ObjectIdentifier as Oid;
+use der::Encode;
+use jiff::Timestamp;
+use keys::{Algorithm, Digest, HashAlgorithm, KeyType};
+use pki::{Certificate, Purpose, path, tlv};
+
+use crate::request::{Request, algorithm_to_der, imprint_to_der};
+use crate::{
+    CONTENT_TYPE, DEFAULT_POLICY, MESSAGE_DIGEST, Malformed, SIGNED_DATA, SIGNING_CERTIFICATE_V2,
+    SIGNING_TIME, TST_INFO, hash_oid, tag,
+};
+
+/// A timestamp authority's side: its certificates and what it puts into tokens.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    chain: Vec<Certificate>,
+    policy: Oid,
+    whole_chain: bool,
+}
+
+/// A token that waits for its signature.
+#[derive(Debug)]
+pub struct Prepared {
+    info: Vec<u8>,
+    attributes: Vec<u8>,
+    authority: Authority,
+    algorithm: Algorithm,
+    certificates: bool,
+}
+
+/// Why a request gets no token: `PKIFailureInfo` of RFC 3161 2.4.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// badAlg (0).
+    BadAlgorithm,
+    /// badRequest (2).
+    BadRequest,
+    /// badDataFormat (5).
+    BadDataFormat,
+    /// unacceptedPolicy (15).
+    UnacceptedPolicy,
+    /// unacceptedExtension (16).
+    UnacceptedExtension,
+    /// systemFailure (25).
+    SystemFailure,
+}
+
+impl Authority {
+    /// Checks the chain, leaf first: at least two certificates, a path that holds at `now`, and a leaf made for timestamps only.
+    pub fn new(
+        chain: Vec<Certificate>,
+        policy: Option<Oid>,
+        whole_chain: bool,
+        now: Timestamp,
+    ) -> Result<Self, pki::PathError> {
+        let (leaf, above) = chain.split_first().ok_or(pki::PathError::NoAnchor)?;
+        let (anchor, between) = above.split_last().ok_or(pki::PathError::NoAnchor)?;
+        path::verify(
+            leaf,
+            between,
+            std::slice::from_ref(anchor),
+            now,
+            Purpose::TimeStamping,
+        )?;
+        Ok(Self {
+            policy: policy.unwrap_or(DEFAULT_POLICY),
+            chain,
+            whole_chain,
+        })
+    }
+
+    /// Leaf first.
+    pub fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
+    /// The policy of tokens whose request names none.
+    pub const fn policy(&self) -> Oid {
+        self.policy
+    }
+
+    fn leaf(&self) -> Result<&Certificate, Malformed> {
+        self.chain.first().ok_or(Malformed("authority chain"))
+    }
+}
+
+/// Prepares the token for a request. `serial` is the caller's randomness; the time is cut to whole seconds and the accuracy says so.
+pub fn prepare(
+    authority: &Authority,
+    request: &Request,
+    serial: [u8; 20],
+    now: Timestamp,
+) -> Result<Prepared, Malformed> {
+    build(authority, request, serial, now).map_err(|_| Malformed("token"))
+}
+
+fn build(
+    authority: &Authority,
+    request: &Request,
+    serial: [u8; 20],
+    now: Timestamp,
+) -> Result<Prepared, der::Error> {
+    let leaf = authority.leaf().map_err(|_| der::ErrorKind::Failed)?;
+    let mut info = vec![tag::INTEGER, 1, 1];
+    info.extend(request.policy.unwrap_or(authority.policy).to_der()?);
+    info.extend(imprint_to_der(&request.imprint)?);
+    info.extend(serial_number(serial)?);
+    info.extend(tlv::wrap(
+        tag::GENERALIZED_TIME,
+        now.strftime("%Y%m%d%H%M%SZ").to_string().as_bytes(),
+    )?);
+    // accuracy: one second, which is what cutting to whole seconds costs
+    info.extend(tlv::wrap(tag::SEQUENCE, &[tag::INTEGER, 1, 1])?);
+    if let Some(nonce) = &request.nonce {
+        info.extend(tlv::wrap(tag::INTEGER, nonce)?);
+    }
+    // tsa [0] EXPLICIT GeneralName, which is directoryName [4]
+    info.extend(tlv::wrap(
+        tag::CONTEXT_0,
+        &tlv::wrap(0xa4, leaf.subject_der())?,
+    )?);
+    let info = tlv::wrap(tag::SEQUENCE, &info)?;
+    let algorithm = leaf.public_key().default_algorithm();
+    let attributes = attributes(leaf, &info, signature_hash(algorithm), now)?;
+    Ok(Prepared {
+        info,
+        attributes,
+        authority: authority.clone(),
+        algorithm,
+        certificates: request.certificates,
+    })
+}
+
+impl Prepared {
+    /// What the authority's key signs, with its default algorithm: the DER of the signed attributes as a SET.
+    pub fn to_be_signed(&self) -> &[u8] {
+        &self.attributes
+    }
+
+    /// Checks the signature and closes the `TimeStampResp`.
+    pub fn seal(self, signature: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let leaf = self.authority.leaf()?;
+        leaf.public_key()
+            .verify(self.algorithm, &self.attributes, signature)
+            .map_err(|_| Malformed("signature"))?;
+        self.close(signature).map_err(|_| Malformed("token"))
+    }
+
+    fn close(&self, signature: &[u8]) -> Result<Vec<u8>, der::Error> {
+        let leaf = self.authority.leaf().map_err(|_| der::ErrorKind::Failed)?;
+        let hash = algorithm_to_der(hash_oid(signature_hash(self.algorithm)), true)?;
+        let mut signer = vec![tag::INTEGER, 1, 1];
+        signer.extend(issuer_and_serial(leaf)?);
+        signer.extend(&hash);
+        signer.extend(tlv::wrap(
+            tag::CONTEXT_0,
+            tlv::contents(tag::SET, &self.attributes)?,
+        )?);
+        signer.extend(signature_algorithm(self.algorithm)?);
+        signer.extend(tlv::wrap(tag::OCTET_STRING, signature)?);
+        let signer = tlv::wrap(tag::SEQUENCE, &signer)?;
+
+        let mut content = TST_INFO.to_der()?;
+        content.extend(tlv::wrap(
+            tag::CONTEXT_0,
+            &tlv::wrap(tag::OCTET_STRING, &self.info)?,
+        )?);
+        let mut data = vec![tag::INTEGER, 1, 3];
+        data.extend(tlv::wrap(tag::SET, &hash)?);
+        data.extend(tlv::wrap(tag::SEQUENCE, &content)?);
+        if self.certificates {
+            let count = if self.authority.whole_chain {
+                self.authority.chain.len()
+            } else {
+                1
+            };
+            let mut certificates: Vec<&[u8]> = self
+                .authority
+                .chain
+                .iter()
+                .take(count)
+                .map(Certificate::der)
+                .collect();
+            certificates.sort_unstable();
+            data.extend(tlv::wrap(tag::CONTEXT_0, &certificates.concat())?);
+        }
+        data.extend(tlv::wrap(tag::SET, &signer)?);
+
+        let mut token = SIGNED_DATA.to_der()?;
+        token.extend(tlv::wrap(
+            tag::CONTEXT_0,
+            &tlv::wrap(tag::SEQUENCE, &data)?,
+        )?);
+        // PKIStatusInfo { granted }
+        let mut response = tlv::wrap(tag::SEQUENCE, &[tag::INTEGER, 1, 0])?;
+        response.extend(tlv::wrap(tag::SEQUENCE, &token)?);
+        tlv::wrap(tag::SEQUENCE, &response)
+    }
+}
+
+/// A `TimeStampResp` that says no: status rejection, a reason for people and one for programs.
+pub fn rejection(why: Rejection, text: &str) -> Result<Vec<u8>, der::Error> {
+    let bit = match why {
+        Rejection::BadAlgorithm => 0_usize,
+        Rejection::BadRequest => 2,
+        Rejection::BadDataFormat => 5,
+        Rejection::UnacceptedPolicy => 15,
+        Rejection::UnacceptedExtension => 16,
+        Rejection::SystemFailure => 25,
+    };
+    // A named bit list (X.690 11.2.2): no bits behind the last one that is set.
+    let mut bits = vec![0_u8; (bit / 8).saturating_add(1)];
+    if let Some(last) = bits.last_mut() {
+        *last = 0x80_u8 >> (bit % 8);
+    }
+    let unused = u8::try_from(7_usize.saturating_sub(bit % 8)).unwrap_or(0);
+    let text: String = text.chars().take(200).collect();
+    let mut status = vec![tag::INTEGER, 1, 2];
+    status.extend(tlv::wrap(
+        tag::SEQUENCE,
+        &tlv::wrap(0x0c, text.as_bytes())?,
+    )?);
+    status.extend(tlv::wrap(0x03, &[&[unused][..], &bits].concat())?);
+    tlv::wrap(tag::SEQUENCE, &tlv::wrap(tag::SEQUENCE, &status)?)
+}
+
+/// The signed attributes: contentType, messageDigest, signingTime, signingCertificateV2, in the order of a DER SET.
+fn attributes(
+    leaf: &Certificate,
+    info: &[u8],
+    hash: HashAlgorithm,
+    now: Timestamp,
+) -> Result<Vec<u8>, der::Error> {
+    let attribute = |id: Oid, value: Vec<u8>| -> Result<Vec<u8>, der::Error> {
+        let mut body = id.to_der()?;
+        body.extend(tlv::wrap(tag::SET, &value)?);
+        tlv::wrap(tag::SEQUENCE, &body)
+    };
+    let certificate = Digest::of(HashAlgorithm::Sha256, leaf.der());
+    let time = now.strftime("%y%m%d%H%M%SZ").to_string();
+    // ESSCertIDv2 (RFC 5816) with SHA-256, whose name is left out as the default, and issuerSerial
+    let mut id = tlv::wrap(tag::OCTET_STRING, certificate.bytes())?;
+    let name = tlv::wrap(tag::SEQUENCE, &tlv::wrap(0xa4, leaf.issuer_der())?)?;
+    id.extend(tlv::wrap(
+        tag::SEQUENCE,
+        &[name, tlv::wrap(tag::INTEGER, leaf.serial())?].concat(),
+    )?);
+    let signing_certificate = tlv::wrap(
+        tag::SEQUENCE,
+        &tlv::wrap(tag::SEQUENCE, &tlv::wrap(tag::SEQUENCE, &id)?)?,
+    )?;
+    let mut all = [
+        attribute(CONTENT_TYPE, TST_INFO.to_der()?)?,
+        attribute(SIGNING_TIME, tlv::wrap(0x17, time.as_bytes())?)?,
+        attribute(
+            MESSAGE_DIGEST,
+            tlv::wrap(tag::OCTET_STRING, hash.digest(info).bytes())?,
+        )?,
+        attribute(SIGNING_CERTIFICATE_V2, signing_certificate)?,
+    ];
+    all.sort_unstable();
+    tlv::wrap(tag::SET, &all.concat())
+}
+
+fn issuer_and_serial(leaf: &Certificate) -> Result<Vec<u8>, der::Error> {
+    tlv::wrap(
+        tag::SEQUENCE,
+        &[leaf.issuer_der(), &tlv::wrap(tag::INTEGER, leaf.serial())?].concat(),
+    )
+}
+
+/// The hash of the signed attributes and of the content.
+fn signature_hash(algorithm: Algorithm) -> HashAlgorithm {
+    // RFC 8419: Ed25519 in CMS goes with SHA-512.
+    algorithm.hash().unwrap_or(HashAlgorithm::Sha512)
+}
+
+fn signature_algorithm(algorithm: Algorithm) -> Result<Vec<u8>, der::Error> {
+    match algorithm.key_type() {
+        KeyType::EcdsaP256 => algorithm_to_der(pki::oid::ECDSA_SHA256, false),
+        KeyType::EcdsaP384 => algorithm_to_der(pki::oid::ECDSA_SHA384, false),
+        KeyType::EcdsaP521 => algorithm_to_der(pki::oid::ECDSA_SHA512, false),
+        KeyType::Ed25519 => algorithm_to_der(pki::oid::ED25519, false),
+        KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => {
+            algorithm_to_der(pki::oid::RSA_SHA256, true)
+        }
+    }
+}
+
+/// A positive INTEGER of 160 bits at most.
+fn serial_number(random: [u8; 20]) -> Result<Vec<u8>, der::Error> {
+    let mut serial = random;
+    let [first, ..] = &mut serial;
+    *first = (*first & 0x7f) | 0x40;
+    tlv::wrap(tag::INTEGER, &serial)
+}

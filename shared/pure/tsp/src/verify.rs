@@ -1,0 +1,421 @@
+//! Verifying a token against one authority.
+
+use const_oid::ObjectIdentifier as Oid;
+use der::Decode;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey};
+use pki::{Certificate, PathError, Purpose, path, tlv};
+use sha1::{Digest as _, Sha1};
+use spki::AlgorithmIdentifierOwned;
+use thiserror::Error;
+
+use crate::request::read_imprint;
+use crate::{
+    CONTENT_TYPE, MESSAGE_DIGEST, Malformed, RSA_ENCRYPTION, SIGNED_DATA, SIGNING_CERTIFICATE,
+    SIGNING_CERTIFICATE_V2, TST_INFO, hash_of, tag,
+};
+
+/// The largest response that is read: a token with a chain of several RSA certificates has 8 kB.
+const MAX_RESPONSE: usize = 64 * 1024;
+
+/// Why a timestamp is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TspError {
+    /// Not the structure.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The authority did not grant it.
+    #[error("the timestamp response has status {0}, expected 0 (granted)")]
+    Status(u8),
+    /// It stamps something else.
+    #[error("the timestamp is over other data than this signature")]
+    Imprint,
+    /// It is signed by somebody else.
+    #[error("the timestamp is not signed by this authority's certificate")]
+    OtherSigner,
+    /// The signature, or a hash that it covers, does not hold.
+    #[error("the timestamp's {0} does not verify")]
+    Signature(&'static str),
+    /// The authority's chain does not hold at the time that it states.
+    #[error("the timestamp authority's certificate chain")]
+    Path(#[source] PathError),
+    /// The authority has no certificate.
+    #[error("the timestamp authority has no certificate in the trusted root")]
+    NoAuthority,
+}
+
+/// A timestamp that holds. Only [`verify`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifiedTimestamp {
+    time: Timestamp,
+}
+
+impl VerifiedTimestamp {
+    /// When the data existed.
+    pub const fn time(&self) -> Timestamp {
+        self.time
+    }
+}
+
+/// Verifies a `TimeStampResp` over `data` against an authority's chain, its own leaf first, the trusted certificate last.
+pub fn verify(
+    response: &[u8],
+    data: &[u8],
+    authority: &[Certificate],
+) -> Result<VerifiedTimestamp, TspError> {
+    let (leaf, above) = authority.split_first().ok_or(TspError::NoAuthority)?;
+    let (anchor, between) = above.split_last().ok_or(TspError::NoAuthority)?;
+    let token = Token::parse(response)?;
+    let info = Info::parse(token.info)?;
+    if info.imprint != Digest::of(info.imprint.algorithm(), data) {
+        return Err(TspError::Imprint);
+    }
+    token.check_signer(leaf)?;
+    token.check_attributes(leaf)?;
+    token.check_signature(leaf.public_key())?;
+    path::verify(
+        leaf,
+        between,
+        std::slice::from_ref(anchor),
+        info.time,
+        Purpose::TimeStamping,
+    )
+    .map_err(TspError::Path)?;
+    Ok(VerifiedTimestamp { time: info.time })
+}
+
+/// The parts of a token that are looked at, each the bytes as they came.
+struct Token<'a> {
+    info: &'a [u8],
+    certificates: Vec<&'a [u8]>,
+    signer: &'a [u8],
+    hash: HashAlgorithm,
+    attributes: &'a [u8],
+    signature_algorithm: AlgorithmIdentifierOwned,
+    signature: &'a [u8],
+}
+
+fn sequence<'a>(der: &'a [u8], what: &'static str) -> Result<Vec<&'a [u8]>, Malformed> {
+    tlv::contents(tag::SEQUENCE, der)
+        .and_then(tlv::members)
+        .map_err(|_| Malformed(what))
+}
+
+fn unwrap<'a>(identifier: u8, der: &'a [u8], what: &'static str) -> Result<&'a [u8], Malformed> {
+    tlv::contents(identifier, der).map_err(|_| Malformed(what))
+}
+
+fn is_oid(der: &[u8], expected: Oid) -> bool {
+    Oid::from_der(der) == Ok(expected)
+}
+
+impl<'a> Token<'a> {
+    fn parse(response: &'a [u8]) -> Result<Self, TspError> {
+        if response.len() > MAX_RESPONSE {
+            return Err(Malformed("timestamp response: too large").into());
+        }
+        let outer = sequence(response, "timestamp response")?;
+        let status = sequence(
+            outer.first().copied().unwrap_or_default(),
+            "timestamp status",
+        )?;
+        match status.first() {
+            Some([tag::INTEGER, 1, 0]) => {}
+            Some([tag::INTEGER, 1, status]) => return Err(TspError::Status(*status)),
+            _ => return Err(Malformed("timestamp status").into()),
+        }
+        let [_, token] = outer.as_slice() else {
+            return Err(Malformed("timestamp response: no token").into());
+        };
+        let content = sequence(token, "timestamp token")?;
+        let [kind, data] = content.as_slice() else {
+            return Err(Malformed("timestamp token").into());
+        };
+        if !is_oid(kind, SIGNED_DATA) {
+            return Err(Malformed("timestamp token: not SignedData").into());
+        }
+        let mut members = sequence(
+            unwrap(tag::CONTEXT_0, data, "timestamp token")?,
+            "SignedData",
+        )?
+        .into_iter();
+        let (_version, _hashes) = (members.next(), members.next());
+        let content = sequence(members.next().unwrap_or_default(), "SignedData content")?;
+        let [kind, octets] = content.as_slice() else {
+            return Err(Malformed("SignedData content").into());
+        };
+        if !is_oid(kind, TST_INFO) {
+            return Err(Malformed("SignedData content: not TSTInfo").into());
+        }
+        let info = unwrap(
+            tag::OCTET_STRING,
+            unwrap(tag::CONTEXT_0, octets, "SignedData content")?,
+            "SignedData content",
+        )?;
+        let (mut certificates, mut signers) = (Vec::new(), None);
+        for member in members {
+            match member.first() {
+                Some(&tag::CONTEXT_0) => {
+                    certificates = tlv::members(unwrap(tag::CONTEXT_0, member, "certificates")?)
+                        .map_err(|_| Malformed("certificates"))?;
+                }
+                Some(&tag::SET) => signers = Some(unwrap(tag::SET, member, "signers")?),
+                _ => {}
+            }
+        }
+        let signers = tlv::members(signers.ok_or(Malformed("SignedData: no signers"))?)
+            .map_err(|_| Malformed("signers"))?;
+        // RFC 3161 2.4.2: the token contains exactly one signer info.
+        let [signer] = signers.as_slice() else {
+            return Err(Malformed("SignedData: not exactly one signer").into());
+        };
+        let parts = sequence(signer, "SignerInfo")?;
+        let [_version, signer, hash, attributes, algorithm, signature, ..] = parts.as_slice()
+        else {
+            return Err(Malformed("SignerInfo: signed attributes are needed").into());
+        };
+        let identifier = |der: &[u8]| {
+            AlgorithmIdentifierOwned::from_der(der).map_err(|_| Malformed("SignerInfo algorithm"))
+        };
+        Ok(Self {
+            info,
+            certificates,
+            signer,
+            hash: hash_of(identifier(hash)?.oid)
+                .ok_or(Malformed("SignerInfo: digest algorithm is not SHA-2"))?,
+            attributes: unwrap(tag::CONTEXT_0, attributes, "signed attributes")?,
+            signature_algorithm: identifier(algorithm)?,
+            signature: unwrap(tag::OCTET_STRING, signature, "SignerInfo signature")?,
+        })
+    }
+
+    /// The signer must be named as the authority's leaf, and a certificate in the token that claims to be the signer's must be that very leaf.
+    fn check_signer(&self, leaf: &Certificate) -> Result<(), TspError> {
+        let named = if let Ok(identifier) = tlv::contents(tag::CONTEXT_0_PRIMITIVE, self.signer) {
+            leaf.subject_key_id().as_deref() == Some(identifier)
+        } else {
+            let parts = sequence(self.signer, "SignerInfo signer")?;
+            let [issuer, serial] = parts.as_slice() else {
+                return Err(Malformed("SignerInfo signer").into());
+            };
+            *issuer == leaf.issuer_der()
+                && unwrap(tag::INTEGER, serial, "SignerInfo serial")? == leaf.serial()
+        };
+        let impostor = self
+            .certificates
+            .iter()
+            .filter_map(|der| Certificate::from_der(der).ok())
+            .any(|certificate| {
+                certificate != *leaf
+                    && certificate.serial() == leaf.serial()
+                    && certificate.issuer_der() == leaf.issuer_der()
+            });
+        if named && !impostor {
+            Ok(())
+        } else {
+            Err(TspError::OtherSigner)
+        }
+    }
+
+    fn attribute(&self, wanted: Oid) -> Result<Option<&'a [u8]>, Malformed> {
+        let mut found = None;
+        for attribute in
+            tlv::members(self.attributes).map_err(|_| Malformed("signed attributes"))?
+        {
+            let parts = sequence(attribute, "signed attribute")?;
+            let [id, values] = parts.as_slice() else {
+                return Err(Malformed("signed attribute"));
+            };
+            if is_oid(id, wanted) {
+                let values = tlv::members(unwrap(tag::SET, values, "signed attribute")?)
+                    .map_err(|_| Malformed("signed attribute"))?;
+                // RFC 5652 11: each of these has exactly one value and stands there once.
+                let [value] = values.as_slice() else {
+                    return Err(Malformed("signed attribute"));
+                };
+                if found.replace(*value).is_some() {
+                    return Err(Malformed("signed attribute: twice"));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn check_attributes(&self, leaf: &Certificate) -> Result<(), TspError> {
+        let kind = self
+            .attribute(CONTENT_TYPE)?
+            .ok_or(Malformed("signed attributes: no contentType"))?;
+        if !is_oid(kind, TST_INFO) {
+            return Err(TspError::Signature("content type"));
+        }
+        let digest = self
+            .attribute(MESSAGE_DIGEST)?
+            .ok_or(Malformed("signed attributes: no messageDigest"))?;
+        if unwrap(tag::OCTET_STRING, digest, "messageDigest")?
+            != self.hash.digest(self.info).bytes()
+        {
+            return Err(TspError::Signature("message digest"));
+        }
+        // RFC 3161 2.4.1, RFC 5816: the token is bound to the signer's certificate.
+        let bound = match (
+            self.attribute(SIGNING_CERTIFICATE_V2)?,
+            self.attribute(SIGNING_CERTIFICATE)?,
+        ) {
+            (Some(value), _) => is_certificate_v2(value, leaf)?,
+            (None, Some(value)) => {
+                certificate_id(value)?.first()
+                    == Some(&tlv_octets(&Sha1::digest(leaf.der()))?.as_slice())
+            }
+            (None, None) => {
+                return Err(Malformed("signed attributes: no signingCertificate").into());
+            }
+        };
+        if bound {
+            Ok(())
+        } else {
+            Err(TspError::OtherSigner)
+        }
+    }
+
+    fn check_signature(&self, key: &PublicKey) -> Result<(), TspError> {
+        let wrong = TspError::Signature("signature");
+        let algorithm =
+            algorithm(&self.signature_algorithm, self.hash, key).ok_or_else(|| wrong.clone())?;
+        // RFC 5652 5.4: what is signed is the DER of a SET, not the [0] that stands in the message.
+        let signed =
+            tlv::wrap(tag::SET, self.attributes).map_err(|_| Malformed("signed attributes"))?;
+        key.verify(algorithm, &signed, self.signature)
+            .map_err(|_| wrong)
+    }
+}
+
+/// The parts of the first ESSCertID or ESSCertIDv2.
+fn certificate_id(value: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
+    let outer = sequence(value, "signingCertificate")?;
+    let list = sequence(
+        outer.first().copied().unwrap_or_default(),
+        "signingCertificate",
+    )?;
+    sequence(
+        list.first().copied().unwrap_or_default(),
+        "signingCertificate",
+    )
+}
+
+fn is_certificate_v2(value: &[u8], leaf: &Certificate) -> Result<bool, Malformed> {
+    let parts = certificate_id(value)?;
+    let mut parts = parts.iter().copied();
+    let mut first = parts.next().unwrap_or_default();
+    let mut hash = HashAlgorithm::Sha256;
+    if first.first() == Some(&tag::SEQUENCE) {
+        let identifier = AlgorithmIdentifierOwned::from_der(first)
+            .map_err(|_| Malformed("signingCertificateV2"))?;
+        hash = hash_of(identifier.oid).ok_or(Malformed("signingCertificateV2: not SHA-2"))?;
+        first = parts.next().unwrap_or_default();
+    }
+    Ok(
+        unwrap(tag::OCTET_STRING, first, "signingCertificateV2")?
+            == hash.digest(leaf.der()).bytes(),
+    )
+}
+
+fn tlv_octets(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+    tlv::wrap(tag::OCTET_STRING, bytes).map_err(|_| Malformed("signingCertificate"))
+}
+
+fn algorithm(
+    named: &AlgorithmIdentifierOwned,
+    hash: HashAlgorithm,
+    key: &PublicKey,
+) -> Option<Algorithm> {
+    let ecdsa = match named.oid {
+        pki::oid::ECDSA_SHA256 => Some(HashAlgorithm::Sha256),
+        pki::oid::ECDSA_SHA384 => Some(HashAlgorithm::Sha384),
+        pki::oid::ECDSA_SHA512 => Some(HashAlgorithm::Sha512),
+        _ => None,
+    };
+    match (key.key_type(), ecdsa, hash) {
+        (KeyType::EcdsaP256, Some(HashAlgorithm::Sha256), _) => Some(Algorithm::EcdsaP256Sha256),
+        (KeyType::EcdsaP384, Some(HashAlgorithm::Sha256), _) => Some(Algorithm::EcdsaP384Sha256),
+        (KeyType::EcdsaP384, Some(HashAlgorithm::Sha384), _) => Some(Algorithm::EcdsaP384Sha384),
+        (KeyType::EcdsaP521, Some(HashAlgorithm::Sha256), _) => Some(Algorithm::EcdsaP521Sha256),
+        (KeyType::EcdsaP521, Some(HashAlgorithm::Sha512), _) => Some(Algorithm::EcdsaP521Sha512),
+        (KeyType::Ed25519, None, _) if named.oid == pki::oid::ED25519 => Some(Algorithm::Ed25519),
+        (KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096, None, HashAlgorithm::Sha256)
+            if [pki::oid::RSA_SHA256, RSA_ENCRYPTION].contains(&named.oid) =>
+        {
+            Some(key.default_algorithm())
+        }
+        _ => None,
+    }
+}
+
+/// The parts of a `TSTInfo` that are looked at.
+struct Info {
+    imprint: Digest,
+    time: Timestamp,
+}
+
+impl Info {
+    fn parse(der: &[u8]) -> Result<Self, Malformed> {
+        let members = sequence(der, "TSTInfo")?;
+        let [version, _policy, imprint, _serial, time, ..] = members.as_slice() else {
+            return Err(Malformed("TSTInfo"));
+        };
+        if *version != [tag::INTEGER, 1, 1] {
+            return Err(Malformed("TSTInfo: version is not 1"));
+        }
+        Ok(Self {
+            imprint: read_imprint(imprint)?,
+            time: time_of(unwrap(tag::GENERALIZED_TIME, time, "genTime")?)?,
+        })
+    }
+}
+
+/// RFC 3161 2.4.2: `YYYYMMDDhhmmss[.s...]Z`, in UTC, with a fraction that does not end in 0.
+fn time_of(text: &[u8]) -> Result<Timestamp, Malformed> {
+    let wrong = Malformed("genTime");
+    let text = std::str::from_utf8(text).map_err(|_| wrong)?;
+    let text = text.strip_suffix('Z').ok_or(wrong)?;
+    let (whole, fraction) = text
+        .split_once('.')
+        .map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() != 14 || !digits(whole) {
+        return Err(wrong);
+    }
+    let nanoseconds = match fraction {
+        None => 0,
+        Some(fraction)
+            if (1..=9).contains(&fraction.len())
+                && digits(fraction)
+                && !fraction.ends_with('0') =>
+        {
+            format!("{fraction:0<9}").parse().map_err(|_| wrong)?
+        }
+        Some(_) => return Err(wrong),
+    };
+    let number = |range: std::ops::Range<usize>| {
+        whole
+            .get(range)
+            .and_then(|part| part.parse::<i8>().ok())
+            .ok_or(wrong)
+    };
+    let year = whole
+        .get(..4)
+        .and_then(|part| part.parse().ok())
+        .ok_or(wrong)?;
+    let time = DateTime::new(
+        year,
+        number(4..6)?,
+        number(6..8)?,
+        number(8..10)?,
+        number(10..12)?,
+        number(12..14)?,
+        nanoseconds,
+    )
+    .map_err(|_| wrong)?;
+    TimeZone::UTC.to_timestamp(time).map_err(|_| wrong)
+}
