@@ -150,6 +150,8 @@ mod tests {
         ] {
             assert!(check_origin(origin).is_err(), "{origin}");
         }
-        assert!(check_origin("localhost").is_ok() && check_origin("log2026-1.rekor.example").is_ok());
+        assert!(
+            check_origin("localhost").is_ok() && check_origin("log2026-1.rekor.example").is_ok()
+        );
     }
 }

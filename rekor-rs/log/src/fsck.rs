@@ -30,5 +30,8 @@ fn print(report: &FsckReport, out: &mut dyn io::Write) -> io::Result<()> {
     for note in &report.notes {
         writeln!(out, "note       {note}")?;
     }
-    writeln!(out, "sound: all hashes recomputed, the last checkpoint is about this tree")
+    writeln!(
+        out,
+        "sound: all hashes recomputed, the last checkpoint is about this tree"
+    )
 }

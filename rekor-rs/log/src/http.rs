@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use sequencer::{AppendError, Appended, Leaf as _, Log, ReadError, Resource};
+use sequencer::{AppendError, Appended, Leaf as _, Log, Resource};
 use serve::{Code, Problem};
 use wire::bundle::{Checkpoint, InclusionProof, KindVersion, TransparencyLogEntryReply};
 use wire::common::LogId;
@@ -52,8 +52,9 @@ async fn add(
         body,
         kind,
         version,
-    } = state.door.admit(body?).await.map_err(refused)?;
-    let appended = state.log.append(leaf).await.map_err(not_appended)?;
+    } = state.door.admit(body?).await?;
+    let appended = state.log.append(leaf).await;
+    let appended = appended.map_err(|error| not_appended(&error))?;
     if appended.duplicate && state.duplicates == Duplicates::Conflict {
         return Ok(conflict(&appended));
     }
@@ -68,7 +69,7 @@ async fn add(
         kind: kind.to_owned(),
         version: version.to_owned(),
     };
-    let reply = reply(appended, kind_version, body, state.log_id)?;
+    let reply = reply(&appended, kind_version, &body, &state.log_id)?;
     Ok((StatusCode::CREATED, Json(reply)).into_response())
 }
 
@@ -87,7 +88,8 @@ async fn tile(
 ) -> Result<Response, Problem> {
     let missing = || Problem::new(Code::NotFound, "the log has no such tile");
     let resource = Resource::parse(&format!("tile/{path}"), Entry::BUNDLE).ok_or_else(missing)?;
-    let bytes = state.log.read(&resource).await.map_err(unreadable)?;
+    let bytes = state.log.read(&resource).await;
+    let bytes = bytes.map_err(|error| Problem::internal(&error))?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, FOR_EVER),
@@ -96,12 +98,12 @@ async fn tile(
 }
 
 fn reply(
-    appended: Appended,
+    appended: &Appended,
     kind_version: KindVersion,
-    body: Vec<u8>,
-    log_id: Vec<u8>,
+    body: &[u8],
+    log_id: &[u8],
 ) -> Result<TransparencyLogEntryReply, Problem> {
-    let inclusion = appended.inclusion;
+    let inclusion = &appended.inclusion;
     let number = |number: u64| i64::try_from(number).map(Int64);
     let index = number(inclusion.index.get()).map_err(|error| Problem::internal(&error))?;
     let size = number(inclusion.head.size.get()).map_err(|error| Problem::internal(&error))?;
@@ -110,7 +112,7 @@ fn reply(
     Ok(TransparencyLogEntryReply {
         log_index: index,
         log_id: LogId {
-            key_id: log_id.as_slice().into(),
+            key_id: log_id.into(),
         },
         kind_version,
         integrated_time: Int64(0),
@@ -126,32 +128,33 @@ fn reply(
                 .collect(),
             checkpoint: Some(Checkpoint { envelope }),
         },
-        canonicalized_body: body.as_slice().into(),
+        canonicalized_body: body.into(),
     })
 }
 
 /// rekor-tiles: the entry is not returned, its index is, in the text and in a header.
 fn conflict(appended: &Appended) -> Response {
     let index = appended.inclusion.index.get();
-    let message = format!(
-        "an equivalent entry already exists in the transparency log with index {index}"
-    );
+    let message =
+        format!("an equivalent entry already exists in the transparency log with index {index}");
     let mut response = Problem::new(Code::AlreadyExists, message).into_response();
     let headers = response.headers_mut();
     headers.insert("x-log-index", HeaderValue::from(index));
     response
 }
 
-fn refused(refusal: Refusal) -> Problem {
-    match refusal {
-        Refusal::Busy | Refusal::Interrupted => Problem::unavailable(refusal.to_string(), 1),
-        Refusal::Request(_) | Refusal::DsseIsOff | Refusal::TooLong(_) => {
-            Problem::invalid_argument(refusal.to_string())
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Busy | Refusal::Interrupted => Self::unavailable(refusal.to_string(), 1),
+            Refusal::Request(_) | Refusal::DsseIsOff | Refusal::TooLong(_) => {
+                Self::invalid_argument(refusal.to_string())
+            }
         }
     }
 }
 
-fn not_appended(error: AppendError) -> Problem {
+fn not_appended(error: &AppendError) -> Problem {
     match error {
         AppendError::Overloaded { retry_after } => {
             let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX);
@@ -164,12 +167,8 @@ fn not_appended(error: AppendError) -> Problem {
         }
         AppendError::Proof(_) => {
             metrics::counter!("rekor_v2_inclusion_proof_failure_total").increment(1);
-            Problem::internal(&error)
+            Problem::internal(error)
         }
-        AppendError::Unreadable(_) => Problem::internal(&error),
+        AppendError::Unreadable(_) => Problem::internal(error),
     }
-}
-
-fn unreadable(error: ReadError) -> Problem {
-    Problem::internal(&error)
 }

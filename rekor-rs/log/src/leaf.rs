@@ -73,10 +73,7 @@ mod tests {
             let stored = Entry::open(&sealed.entry, LeafIndex::new(5)).unwrap();
             assert_eq!((stored.hash, stored.dedup_key), (sealed.hash, key));
             assert_eq!(Entry::open(&bundle, LeafIndex::new(5)), None);
-            assert_eq!(
-                Entry::open(&sealed.entry[..len + 1], LeafIndex::new(5)),
-                None
-            );
+            assert_eq!(Entry::open(&sealed.entry[..=len], LeafIndex::new(5)), None);
         }
         assert_eq!(Entry::new(&vec![7; MAX_BODY + 1]), None);
         assert_eq!(Entry::entry_len(&[0]), None);

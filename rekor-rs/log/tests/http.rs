@@ -1,0 +1,479 @@
+//! The HTTP interface as clients see it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a panic is a test's report"
+)]
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http_body_util::BodyExt as _;
+use keys::{Algorithm, sha256};
+use note::VerifierKey;
+use rekor_rs::app::{self, App, BuildError, Deps};
+use rekor_rs::config::{Duplicates, LogConfig};
+use serde_json::{Value, json};
+use serve::Clock;
+use signer::Signer;
+use tempfile::TempDir;
+use tlog::{Hash, LeafIndex, TreeHead, TreeSize, proof};
+use tower::ServiceExt as _;
+
+struct Instance {
+    router: Router,
+    verifier: VerifierKey,
+    signer: Signer,
+    config: LogConfig,
+    folder: TempDir,
+}
+
+async fn instance(change: impl FnOnce(&mut LogConfig)) -> Instance {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = LogConfig {
+        origin: "localhost".to_owned(),
+        key: "unused".into(),
+        folder: folder.path().join("log"),
+        checkpoint_copy: None,
+        duplicates: Duplicates::Conflict,
+        dsse: true,
+        queue: 64,
+    };
+    change(&mut config);
+    let signer = Signer::generate(Algorithm::Ed25519).unwrap();
+    let App { router, .. } = app::build(&config, deps(&signer)).await.unwrap();
+    let verifier = VerifierKey::new("localhost", signer.public_key().clone()).unwrap();
+    Instance {
+        router,
+        verifier,
+        signer,
+        config,
+        folder,
+    }
+}
+
+fn deps(signer: &Signer) -> Deps {
+    Deps {
+        signer: signer.clone(),
+        clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
+    }
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+}
+
+impl Instance {
+    async fn call(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.collect().await.unwrap().to_bytes().to_vec(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.call(Request::get(path).body(Body::empty()).unwrap())
+            .await
+    }
+
+    async fn post(&self, body: impl Into<Body>) -> Answer {
+        let request =
+            Request::post("/api/v2/log/entries").header("content-type", "application/json");
+        self.call(request.body(body.into()).unwrap()).await
+    }
+
+    async fn add(&self, request: &Value) -> Answer {
+        self.post(request.to_string()).await
+    }
+
+    /// What a client does with a 201.
+    fn check(&self, answer: &Answer) -> (u64, TreeHead) {
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json());
+        let entry = answer.json();
+        let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
+        let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
+        let hash = |value: &Value| Hash::from_slice(&bytes(value)).unwrap();
+        let inclusion = &entry["inclusionProof"];
+        let envelope = inclusion["checkpoint"]["envelope"].as_str().unwrap();
+        let opened = note::open(envelope.as_bytes(), std::slice::from_ref(&self.verifier)).unwrap();
+        let head = *opened.head();
+        assert_eq!(opened.origin(), "localhost");
+        assert_eq!(hash(&inclusion["rootHash"]), head.root);
+        assert_eq!(number(&inclusion["treeSize"]), head.size.get());
+        assert_eq!(inclusion["logIndex"], entry["logIndex"]);
+        let index = number(&entry["logIndex"]);
+        let leaf = tlog::hash::leaf(&bytes(&entry["canonicalizedBody"]));
+        let hashes: Vec<_> = inclusion["hashes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(hash)
+            .collect();
+        proof::verify_inclusion(&leaf, LeafIndex::new(index), &hashes, &head).unwrap();
+        assert_eq!(bytes(&entry["logId"]["keyId"]), self.verifier.id());
+        // Unset members are there, and 64-bit numbers are strings.
+        assert_eq!(entry["integratedTime"], "0");
+        assert_eq!(entry["inclusionPromise"], Value::Null);
+        assert!(entry.as_object().unwrap().contains_key("inclusionPromise"));
+        (index, head)
+    }
+}
+
+/// A hashedrekord request over some text, with a key of its own.
+fn hashedrekord(text: &str) -> Value {
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let signature = signer.sign_local(text.as_bytes()).unwrap();
+    json!({"hashedRekordRequestV002": {
+        "digest": STANDARD.encode(sha256(text.as_bytes())),
+        "signature": {
+            "content": STANDARD.encode(signature),
+            "verifier": {
+                "publicKey": {"rawBytes": STANDARD.encode(signer.public_key().spki_der())},
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            },
+        },
+    }})
+}
+
+fn dsse_request(payload: &[u8]) -> Value {
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let kind = "application/vnd.in-toto+json";
+    let signature = signer.sign_local(&dsse::pae(kind, payload)).unwrap();
+    json!({"dsseRequestV002": {
+        "envelope": {
+            "payload": STANDARD.encode(payload),
+            "payloadType": kind,
+            "signatures": [{"sig": STANDARD.encode(signature), "keyid": ""}],
+        },
+        "verifiers": [{
+            "publicKey": {"rawBytes": STANDARD.encode(signer.public_key().spki_der())},
+            "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+        }],
+    }})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_is_added_with_its_proof() {
+    let log = instance(|_| {}).await;
+    for number in 0..5_u64 {
+        let answer = log.add(&hashedrekord(&format!("artifact {number}"))).await;
+        let (index, head) = log.check(&answer);
+        assert_eq!((index, head.size.get()), (number, number + 1));
+        assert_eq!(answer.header("content-type"), "application/json");
+    }
+    let request = hashedrekord("the body");
+    let answer = log.add(&request).await;
+    let body = STANDARD
+        .decode(answer.json()["canonicalizedBody"].as_str().unwrap())
+        .unwrap();
+    let given = &request["hashedRekordRequestV002"];
+    // Facts of the format: members in order, no spaces, the digest with its algorithm.
+    let expected = format!(
+        r#"{{"apiVersion":"0.0.2","kind":"hashedrekord","spec":{{"hashedRekordV002":{{"data":{{"algorithm":"SHA2_256","digest":{}}},"signature":{{"content":{},"verifier":{{"keyDetails":"PKIX_ECDSA_P256_SHA_256","publicKey":{{"rawBytes":{}}}}}}}}}}}}}"#,
+        given["digest"],
+        given["signature"]["content"],
+        given["signature"]["verifier"]["publicKey"]["rawBytes"],
+    );
+    assert_eq!(String::from_utf8(body).unwrap(), expected);
+    assert_eq!(
+        answer.json()["kindVersion"],
+        json!({"kind": "hashedrekord", "version": "0.0.2"})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protojson_spellings_are_the_same_entry() {
+    let log = instance(|log| log.duplicates = Duplicates::Proof).await;
+    let request = hashedrekord("spelling");
+    log.check(&log.add(&request).await);
+    let given = &request["hashedRekordRequestV002"];
+    let again = |value: &Value| {
+        let bytes = STANDARD.decode(value.as_str().unwrap()).unwrap();
+        URL_SAFE_NO_PAD.encode(bytes)
+    };
+    let other = json!({"hashed_rekord_request_v002": {
+        "digest": again(&given["digest"]),
+        "signature": {
+            "content": again(&given["signature"]["content"]),
+            "verifier": {
+                "public_key": {"raw_bytes": again(&given["signature"]["verifier"]["publicKey"]["rawBytes"])},
+                "key_details": 5,
+            },
+        },
+    }});
+    let (index, head) = log.check(&log.add(&other).await);
+    assert_eq!((index, head.size.get()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_is_a_conflict_that_names_the_index() {
+    let log = instance(|_| {}).await;
+    log.check(&log.add(&hashedrekord("other")).await);
+    let request = hashedrekord("twice");
+    log.check(&log.add(&request).await);
+    let answer = log.add(&request).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert_eq!(answer.header("x-log-index"), "1");
+    let body = answer.json();
+    assert_eq!((&body["code"], &body["details"]), (&json!(6), &json!([])));
+    let message = body["message"].as_str().unwrap();
+    assert!(
+        message.contains("already exists") && message.ends_with(" 1"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_may_get_a_fresh_proof() {
+    let log = instance(|log| log.duplicates = Duplicates::Proof).await;
+    let request = hashedrekord("twice");
+    log.check(&log.add(&request).await);
+    log.check(&log.add(&hashedrekord("between")).await);
+    let (index, head) = log.check(&log.add(&request).await);
+    assert_eq!((index, head.size.get()), (0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envelopes_are_taken_unless_switched_off() {
+    let request = dsse_request(b"{}");
+    let log = instance(|_| {}).await;
+    let answer = log.add(&request).await;
+    log.check(&answer);
+    assert_eq!(
+        answer.json()["kindVersion"],
+        json!({"kind": "dsse", "version": "0.0.2"})
+    );
+    // A large payload makes a small entry, as only its digest is kept.
+    log.check(&log.add(&dsse_request(&vec![b'x'; 200_000])).await);
+
+    let log = instance(|log| log.dsse = false).await;
+    let answer = log.add(&request).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(
+        answer.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("hashedRekordRequestV002")
+    );
+    log.check(&log.add(&hashedrekord("still taken")).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_refused_and_leave_no_trace() {
+    let log = instance(|_| {}).await;
+    let good = hashedrekord("good");
+    let with = |pointer: &str, value: Value| {
+        let mut request = good.clone();
+        *request.pointer_mut(pointer).unwrap() = value;
+        request.to_string()
+    };
+    let digest = "/hashedRekordRequestV002/digest";
+    let content = "/hashedRekordRequestV002/signature/content";
+    let verifier = "/hashedRekordRequestV002/signature/verifier";
+    let details = "/hashedRekordRequestV002/signature/verifier/keyDetails";
+    let key = "/hashedRekordRequestV002/signature/verifier/publicKey/rawBytes";
+    let p384 = Signer::generate(Algorithm::EcdsaP384Sha384).unwrap();
+    for (what, body) in [
+        ("nothing", String::new()),
+        ("no JSON", "{".to_owned()),
+        ("no request", "{}".to_owned()),
+        ("another shape", r#"{"hashedRekordRequestV002": []}"#.to_owned()),
+        ("an unknown member", with("", json!({"hashedRekordRequestV003": {}}))),
+        ("both kinds", json!({"hashedRekordRequestV002": good["hashedRekordRequestV002"], "dsseRequestV002": dsse_request(b"x")["dsseRequestV002"]}).to_string()),
+        ("an empty digest", with(digest, json!(""))),
+        ("a short digest", with(digest, json!(STANDARD.encode([7; 31])))),
+        ("a digest of another text", with(digest, json!(STANDARD.encode(sha256(b"other"))))),
+        ("no base64", with(digest, json!("*"))),
+        ("no signature", with(content, json!(""))),
+        ("a wrong signature", with(content, json!(STANDARD.encode([7; 70])))),
+        ("no verifier", with(verifier, json!({}))),
+        ("a key that is none", with(key, json!("AAAA"))),
+        ("another key", with(key, json!(STANDARD.encode(p384.public_key().spki_der())))),
+        ("an unknown algorithm", with(details, json!("PKIX_ROT13"))),
+        ("pure Ed25519", with(details, json!("PKIX_ED25519"))),
+        ("an algorithm of another key", with(details, json!("PKIX_ECDSA_P384_SHA_384"))),
+    ] {
+        let answer = log.post(body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{what}");
+        let body = answer.json();
+        assert_eq!(body["code"], 3, "{what}");
+        assert!(!body["message"].as_str().unwrap().is_empty(), "{what}");
+    }
+    assert_eq!(
+        log.get("/api/v2/log/entries").await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    let (index, head) = log.check(&log.add(&good).await);
+    assert_eq!((index, head.size.get()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_fits_no_bundle_is_refused() {
+    let log = instance(|_| {}).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let signer = Signer::from_pkcs8_pem(&key.serialize_pem()).unwrap();
+    let request = |padding: usize| {
+        let mut params = rcgen::CertificateParams::default();
+        let padding = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0; padding]);
+        params.custom_extensions.push(padding);
+        let certificate = params.self_signed(&key).unwrap();
+        json!({"hashedRekordRequestV002": {
+            "digest": STANDARD.encode(sha256(b"text")),
+            "signature": {
+                "content": STANDARD.encode(signer.sign_local(b"text").unwrap()),
+                "verifier": {
+                    "x509Certificate": {"rawBytes": STANDARD.encode(certificate.der())},
+                    "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+                },
+            },
+        }})
+    };
+    let answer = log.add(&request(50_000)).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("at most 65535"), "{message}");
+    log.check(&log.add(&request(40_000)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tree_is_served_at_the_root_and_under_the_api() {
+    let log = instance(|_| {}).await;
+    assert!(
+        log.get("/checkpoint")
+            .await
+            .body
+            .starts_with(b"localhost\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n")
+    );
+    let mut leaves = Vec::new();
+    let mut bundle = Vec::new();
+    for number in 0..3 {
+        let answer = log.add(&hashedrekord(&number.to_string())).await;
+        let body = STANDARD
+            .decode(answer.json()["canonicalizedBody"].as_str().unwrap())
+            .unwrap();
+        leaves.extend(tlog::hash::leaf(&body).into_bytes());
+        bundle.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+        bundle.extend(body);
+    }
+    for prefix in ["", "/api/v2"] {
+        let checkpoint = log.get(&format!("{prefix}/checkpoint")).await;
+        assert_eq!(
+            checkpoint.header("content-type"),
+            "text/plain; charset=utf-8"
+        );
+        assert_eq!(checkpoint.header("cache-control"), "no-cache");
+        let opened = note::open(&checkpoint.body, std::slice::from_ref(&log.verifier)).unwrap();
+        assert_eq!(opened.head().size, TreeSize::new(3));
+
+        let tile = log.get(&format!("{prefix}/tile/0/000.p/3")).await;
+        assert_eq!((tile.status, &tile.body), (StatusCode::OK, &leaves));
+        assert_eq!(tile.header("content-type"), "application/octet-stream");
+        assert_eq!(tile.header("cache-control"), "max-age=604800, immutable");
+        assert_eq!(
+            log.get(&format!("{prefix}/tile/0/000.p/1")).await.body,
+            leaves[..32]
+        );
+        let entries = log.get(&format!("{prefix}/tile/entries/000.p/3")).await;
+        assert_eq!((entries.status, &entries.body), (StatusCode::OK, &bundle));
+        for missing in [
+            "tile/0/000",
+            "tile/0/000.p/4",
+            "tile/0/001.p/1",
+            "tile/1/000.p/1",
+            "tile/entries/000",
+            "tile/entries/000.p/4",
+            "tile/data/000.p/1",
+            "tile/0/0",
+            "tile/0/../0/000.p/1",
+            "tile/0/000.p/3/",
+            "tile/x",
+        ] {
+            let answer = log.get(&format!("{prefix}/{missing}")).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{missing}");
+        }
+    }
+    assert_eq!(
+        log.get("/healthz").await.json(),
+        json!({"status": "SERVING"})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_and_a_restart() {
+    let log = instance(|log| log.queue = 4096).await;
+    let tasks: Vec<_> = (0..300)
+        .map(|number| {
+            let router = log.router.clone();
+            let request = hashedrekord(&number.to_string()).to_string();
+            tokio::spawn(async move {
+                let request = Request::post("/api/v2/log/entries")
+                    .body(Body::from(request))
+                    .unwrap();
+                router.oneshot(request).await.unwrap().status()
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), StatusCode::CREATED);
+    }
+    assert_eq!(log.get("/tile/0/000").await.body.len(), 256 * 32);
+    let before = log.get("/checkpoint").await.body;
+
+    let Instance {
+        router,
+        verifier,
+        signer,
+        config,
+        folder,
+    } = log;
+    // The folder is free as soon as the last router is gone.
+    drop(router);
+    let App { router, .. } = app::build(&config, deps(&signer)).await.unwrap();
+    let log = Instance {
+        router,
+        verifier,
+        signer,
+        config,
+        folder,
+    };
+    assert_eq!(log.get("/checkpoint").await.body, before);
+    let (index, _) = log.check(&log.add(&hashedrekord("after")).await);
+    assert_eq!(index, 300);
+
+    let second = app::build(&log.config, deps(&log.signer)).await;
+    assert!(matches!(
+        second,
+        Err(BuildError::Open(sequencer::OpenError::Locked))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_key_is_ed25519() {
+    let log = instance(|_| {}).await;
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let refused = app::build(&log.config, deps(&signer)).await;
+    assert!(matches!(
+        refused,
+        Err(BuildError::Key("ecdsa-sha2-256-nistp256"))
+    ));
+}
