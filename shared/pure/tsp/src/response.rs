@@ -57,13 +57,19 @@ impl Authority {
     ) -> Result<Self, pki::PathError> {
         let (leaf, above) = chain.split_first().ok_or(pki::PathError::NoAnchor)?;
         let (anchor, between) = above.split_last().ok_or(pki::PathError::NoAnchor)?;
-        path::verify(
+        let path = path::verify(
             leaf,
             between,
             std::slice::from_ref(anchor),
             now,
             Purpose::TimeStamping,
         )?;
+        // Clients get this chain as it is: a certificate out of order or out of place would be their problem.
+        if path.certificates() != chain {
+            return Err(pki::PathError::NoPath(
+                "each certificate must be signed by the next".into(),
+            ));
+        }
         Ok(Self {
             policy: policy.unwrap_or(DEFAULT_POLICY),
             chain,
