@@ -172,3 +172,28 @@ fn not_appended(error: &AppendError) -> Problem {
         AppendError::Unreadable(_) => Problem::internal(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_when_to_come_back() {
+        let retry_after = Duration::from_secs(2);
+        let overloaded = not_appended(&AppendError::Overloaded { retry_after });
+        let stopped = not_appended(&AppendError::Stopped("disk /dev/sda is on fire".to_owned()));
+        assert!(!stopped.message().contains("fire"), "our troubles are ours");
+        for (problem, seconds) in [
+            (overloaded, "2"),
+            (Problem::from(Refusal::Busy), "1"),
+            (stopped, "30"),
+            (not_appended(&AppendError::Closed), "30"),
+        ] {
+            let response = problem.into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use note::VerifierKey;
 use store::Disk;
 use tlog::tile::FULL_WIDTH;
-use tlog::{Edge, LeafIndex, TreeHead, Width};
+use tlog::{Edge, LeafIndex, Tile, TileId, TreeHead, Width};
 
 use crate::config::Config;
 use crate::error::{FsckError, OpenError, disk};
@@ -64,8 +64,6 @@ pub fn fsck_on<L: Leaf>(
     let mut check = Check::new(files, &recovered);
     check.bundles::<L>()?;
     check.open_entries::<L>()?;
-    check.tiles()?;
-    check.index()?;
     Ok(check.report)
 }
 
@@ -73,8 +71,6 @@ struct Check<'a> {
     files: &'a dyn Disk,
     recovered: &'a Recovered,
     edge: Edge,
-    tiles: Vec<(tlog::TileId, std::sync::Arc<tlog::Tile>)>,
-    keys: Vec<[u8; 32]>,
     report: FsckReport,
 }
 
@@ -95,19 +91,22 @@ impl<'a> Check<'a> {
             ));
         }
         let in_write_ahead_log = head.size.get().saturating_sub(recovered.base.get());
-        let report = FsckReport {
+        let mut report = FsckReport {
             head,
             bundled: 0,
             tiles: 0,
             in_write_ahead_log,
             notes,
         };
+        if recovered.index_is_short {
+            report
+                .notes
+                .push("the index is short and will be made again".to_owned());
+        }
         Self {
             files,
             recovered,
             edge: Edge::empty(),
-            tiles: Vec::new(),
-            keys: Vec::new(),
             report,
         }
     }
@@ -173,74 +172,70 @@ impl<'a> Check<'a> {
     }
 
     fn entries<L: Leaf>(&mut self, entries: &[&[u8]]) -> Result<(), FsckError> {
+        let first = self.edge.size().get();
         let mut hashes = Vec::with_capacity(entries.len());
-        for (entry, index) in entries.iter().zip(self.edge.size().get()..) {
+        let mut keys = Vec::with_capacity(entries.len());
+        for (entry, index) in entries.iter().zip(first..) {
             let stored = L::open(entry, LeafIndex::new(index));
             let stored =
                 stored.ok_or_else(|| FsckError::Damaged(format!("entry {index} is malformed")))?;
             hashes.push(stored.hash);
-            self.keys.push(stored.dedup_key);
+            keys.push(stored.dedup_key);
         }
+        self.index(first, &keys)?;
         let update = self.edge.append(&hashes);
-        self.tiles.extend(update.full);
+        for (id, tile) in &update.full {
+            self.tile(*id, tile)?;
+        }
         self.edge = update.edge;
         Ok(())
     }
 
-    fn tiles(&mut self) -> Result<(), FsckError> {
-        for (id, tile) in std::mem::take(&mut self.tiles) {
-            let path = layout::tile(id.level, id.index);
-            let on_disk = self
-                .files
-                .read(&path, MAX_TILE)
-                .map_err(disk(format!("read {path}")))?;
-            let expected = tile.bytes(Width::FULL);
-            let replayed = self
-                .recovered
-                .filled
-                .tiles
-                .iter()
-                .any(|(filled, _)| *filled == id);
-            match on_disk {
-                on_disk if on_disk.is_some() && on_disk == expected => {}
-                None if replayed => {
-                    self.report.notes.push(format!(
-                        "{path} is still to be written from the write-ahead log"
-                    ));
-                }
-                Some(_) if replayed => {
-                    self.report.notes.push(format!(
-                        "{path} differs from the write-ahead log, which makes it again"
-                    ));
-                }
-                None => return Err(FsckError::Damaged(format!("{path} is missing"))),
-                Some(_) => {
-                    return Err(FsckError::Damaged(format!(
-                        "{path} is not what its entries hash to"
-                    )));
-                }
+    fn tile(&mut self, id: TileId, tile: &Tile) -> Result<(), FsckError> {
+        let path = layout::tile(id.level, id.index);
+        let on_disk = self
+            .files
+            .read(&path, MAX_TILE)
+            .map_err(disk(format!("read {path}")))?;
+        let replayed = self.recovered.filled.tiles.iter();
+        let replayed = replayed
+            .map(|(filled, _)| *filled)
+            .any(|filled| filled == id);
+        match on_disk {
+            on_disk if on_disk.is_some() && on_disk == tile.bytes(Width::FULL) => {}
+            None if replayed => self.report.notes.push(format!(
+                "{path} is still to be written from the write-ahead log"
+            )),
+            Some(_) if replayed => self.report.notes.push(format!(
+                "{path} differs from the write-ahead log, which makes it again"
+            )),
+            None => return Err(FsckError::Damaged(format!("{path} is missing"))),
+            Some(_) => {
+                return Err(FsckError::Damaged(format!(
+                    "{path} is not what its entries hash to"
+                )));
             }
-            self.report.tiles = self.report.tiles.saturating_add(1);
         }
+        self.report.tiles = self.report.tiles.saturating_add(1);
         Ok(())
     }
 
-    /// The index decides what counts as a duplicate, so its keys must be those of the entries.
-    fn index(&mut self) -> Result<(), FsckError> {
+    /// The index decides what counts as a duplicate, so its keys must be those of the entries. Rows from the write-ahead
+    /// log on are made again by each start.
+    fn index(&self, first: u64, keys: &[[u8; 32]]) -> Result<(), FsckError> {
         if self.recovered.index_is_short {
-            self.report
-                .notes
-                .push("the index is short and will be made again".to_owned());
             return Ok(());
         }
-        let base = usize::try_from(self.recovered.base.get()).unwrap_or(usize::MAX);
-        for (index, key) in self.keys.iter().take(base).enumerate() {
-            let at = u64::try_from(index.saturating_mul(ROW)).unwrap_or(u64::MAX);
-            let row = self
-                .files
-                .read_range(&layout::index(), at, ROW)
-                .map_err(disk("read the index"))?;
-            if row.as_ref().and_then(|row| row.get(..32)) != Some(key) {
+        let at = first.saturating_mul(u64::try_from(ROW).unwrap_or(u64::MAX));
+        let rows = self
+            .files
+            .read_range(&layout::index(), at, keys.len().saturating_mul(ROW))
+            .map_err(disk("read the index"))?
+            .unwrap_or_default();
+        let mut rows = rows.as_chunks::<ROW>().0.iter();
+        for (key, index) in keys.iter().zip(first..self.recovered.base.get()) {
+            let row = rows.next().and_then(layout::parse_row);
+            if row.is_none_or(|(indexed, _)| indexed != *key) {
                 return Err(FsckError::Damaged(format!(
                     "the index has another key for entry {index}"
                 )));

@@ -114,15 +114,18 @@ pub(crate) fn start<L: Leaf>(
         work,
         config,
     };
-    // The folder stays locked as long as one of the two can write.
-    let locked = lock.clone();
+    let guard = || Guard {
+        shared: shared.clone(),
+        _lock: lock.clone(),
+    };
+    let (writing, sequencing) = (guard(), guard());
     let write = move || {
+        let _guard = writing;
         writer.run(&worklist);
-        drop(locked);
     };
     let sequence = move || {
+        let _guard = sequencing;
         sequencer.run();
-        drop(lock);
     };
     let threads = vec![
         thread::Builder::new()
@@ -139,6 +142,22 @@ pub(crate) fn start<L: Leaf>(
         queue,
         threads,
     })
+}
+
+/// What each of the two threads holds: the folder stays locked as long as one of them can write, and a thread that
+/// panics stops the log.
+struct Guard {
+    shared: Arc<Shared>,
+    _lock: Arc<dyn Lock>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let error = std::io::Error::other("panic");
+            self.shared.fail("a thread of the log ended", &error);
+        }
+    }
 }
 
 /// A folder that is ready to go on.

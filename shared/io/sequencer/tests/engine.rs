@@ -527,6 +527,70 @@ async fn damage_is_found() {
     }
 }
 
+/// A clock that is set back does not give an entry an earlier time than the one before it, not even after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn time_does_not_run_backwards() {
+    let disk = SimDisk::new();
+    let mut last = 0;
+    for (run, start) in [1000_i64, 500, 2000].into_iter().enumerate() {
+        let now = std::sync::atomic::AtomicI64::new(start);
+        let back: sequencer::Clock = Arc::new(move || {
+            let now = now.fetch_sub(10, std::sync::atomic::Ordering::SeqCst);
+            jiff::Timestamp::from_second(now).unwrap()
+        });
+        let open = Log::<Named>::open_on(Arc::new(disk.clone()), None, config(), signer(), back);
+        let log = open.await.unwrap();
+        for number in 0..5 {
+            let name = u64::try_from(run).unwrap() * 100 + number;
+            let appended = log.append(named(name)).await.unwrap();
+            assert!(appended.timestamp_ms >= last);
+            assert_eq!(log.published().timestamp_ms, appended.timestamp_ms);
+            last = appended.timestamp_ms;
+        }
+        log.close().await;
+    }
+    assert_eq!(last, 2_000_000);
+}
+
+/// A leaf that panics is a bug of its owner; nobody waits for ever, and the log says that it has stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_stops_the_log() {
+    let disk = SimDisk::new();
+    let open = || Log::<Rotten>::open_on(Arc::new(disk.clone()), None, config(), signer(), clock());
+    let log = open().await.unwrap();
+    let stopped = log.stopped();
+    assert!(matches!(
+        log.append(Rotten).await,
+        Err(AppendError::Stopped(_))
+    ));
+    assert!(stopped.await.unwrap().contains("panic"));
+    assert!(log.health().is_err());
+    log.close().await;
+    open().await.unwrap();
+}
+
+struct Rotten;
+
+impl sequencer::Leaf for Rotten {
+    const BUNDLE: &'static str = "entries";
+
+    fn dedup_key(&self) -> [u8; 32] {
+        [0; 32]
+    }
+
+    fn seal(self, _index: LeafIndex, _timestamp_ms: u64) -> sequencer::SealedLeaf {
+        panic!("rotten")
+    }
+
+    fn entry_len(_bundle: &[u8]) -> Option<usize> {
+        None
+    }
+
+    fn open(_entry: &[u8], _index: LeafIndex) -> Option<sequencer::StoredLeaf> {
+        None
+    }
+}
+
 /// A signer that waits, or fails, on request.
 #[derive(Default)]
 struct Gate {
