@@ -57,7 +57,7 @@ pub fn fsck_on<L: Leaf>(
             bundled: 0,
             tiles: 0,
             in_write_ahead_log: 0,
-            notes: Vec::new(),
+            notes: vec!["there is no log in this folder".to_owned()],
         };
         return Ok(report);
     };

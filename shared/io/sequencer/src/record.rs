@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! record   magic "tlogwal1" (8) | kind (1) | number (8) | payload length (4) | previous chain (32) | chain (32) | payload
-//! chain    SHA-256(kind ‖ number ‖ payload length ‖ previous chain ‖ payload)
+//! chain    SHA-256(kind ‖ number ‖ payload length ‖ previous chain ‖ SHA-256(payload))
 //!
 //! start    size (8) | root (32) | timestamp ms (8) | checkpoint length (4) | checkpoint
 //! batch    size before (8) | number of leaves (4) | timestamp ms (8) | size after (8) | root after (32)
@@ -142,17 +142,14 @@ pub(crate) fn records_in(bytes: &[u8]) -> impl Iterator<Item = Record> + use<'_>
 }
 
 fn chain_hash(kind: u8, at: Chain, length: u32, payload: &[u8]) -> [u8; 32] {
-    let mut hasher = keys::Hasher::new(keys::HashAlgorithm::Sha256);
-    hasher.update(&[kind]);
-    hasher.update(&at.number.to_be_bytes());
-    hasher.update(&length.to_be_bytes());
-    hasher.update(&at.previous);
-    hasher.update(payload);
-    hasher
-        .finish()
-        .bytes()
-        .try_into()
-        .unwrap_or_else(|_| sha256(payload))
+    let header = [
+        &[kind][..],
+        &at.number.to_be_bytes(),
+        &length.to_be_bytes(),
+        &at.previous,
+        &sha256(payload),
+    ];
+    sha256(&header.concat())
 }
 
 fn encode_start(start: &Start) -> Option<Vec<u8>> {
