@@ -121,18 +121,21 @@ pub struct LogInstance {
 }
 
 impl LogInstance {
-    /// The host name of the log: the name under which a Rekor log signs its checkpoints, without port.
-    pub fn host(&self) -> Option<String> {
-        url::Url::parse(&self.base_url)
-            .ok()?
-            .host_str()
-            .map(str::to_owned)
-    }
-
-    /// The key that opens this log's checkpoints.
-    pub fn verifier_key(&self) -> Result<VerifierKey, note::KeyError> {
-        let host = self.host().unwrap_or_default();
-        VerifierKey::with_log_id(&host, self.key.clone(), &self.checkpoint_id)
+    /// The keys that open this log's checkpoints: one key under the host name of the log's URL and, where the URL has a port, under both
+    /// together. Rekor v2 and its clients leave the port out, self-hosted Rekor v1 puts it in.
+    pub fn verifier_keys(&self) -> Vec<VerifierKey> {
+        let Some(url) = url::Url::parse(&self.base_url).ok() else {
+            return Vec::new();
+        };
+        let host = url.host_str().unwrap_or_default();
+        let with_port = url.port().map(|port| format!("{host}:{port}"));
+        [Some(host.to_owned()), with_port]
+            .into_iter()
+            .flatten()
+            .filter_map(|name| {
+                VerifierKey::with_log_id(&name, self.key.clone(), &self.checkpoint_id).ok()
+            })
+            .collect()
     }
 }
 

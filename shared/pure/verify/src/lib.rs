@@ -1,1 +1,121 @@
-//! verify
+//! The whole verification of a Sigstore bundle (sigstore architecture-docs, client-spec section 4): six steps, one result, no I/O and no clock.
+//!
+//! | step | from | to | what holds then |
+//! | --- | --- | --- | --- |
+//! | record | the bundle's entries | [`Recorded`] | each entry of a known log is in that log: checkpoint opened, proof or promise checked |
+//! | time | tokens, promises | [`ObservedTimes`] | every time source that is present holds; with a certificate there is at least one |
+//! | leaf | certificate, times | [`TrustedLeaf`] | the chain held at every one of these times and a CT log vouches for the certificate |
+//! | signature | leaf, artifact | [`Signed`] | the leaf's key signed this artifact |
+//! | record | entries, signature | [`Bound`] | each entry is about this very signature, signer and digest |
+//! | identity | leaf, expectation | [`Verified`] | it is who the caller expects |
+//!
+//! Each step's result has private fields and one maker, and the next step asks for it, so that leaving one out does not compile. Nothing is
+//! skipped because data is absent. There is no expectation that accepts everybody.
+
+mod artifact;
+mod bind;
+mod error;
+mod expect;
+mod leaf;
+mod record;
+mod signature;
+mod time;
+
+use bundle::{Bundle, Content, Signer};
+use dsse::Statement;
+use keys::Digest;
+use trust::TrustedRoot;
+
+pub use artifact::Artifact;
+pub use bind::Bound;
+pub use error::{Step, VerifyError};
+pub use expect::{Expect, Identity, IdentityPolicy, Matcher, PatternError};
+pub use leaf::{TrustedLeaf, fresh_leaf};
+pub use record::{Recorded, RecordedEntry};
+pub use signature::Signed;
+pub use time::{ObservedTime, ObservedTimes, Witness};
+
+/// A bundle that holds, and what it says. Only [`bundle`] makes one.
+#[derive(Debug)]
+pub struct Verified {
+    identity: Option<Identity>,
+    times: Vec<ObservedTime>,
+    entries: Vec<RecordedEntry>,
+    statement: Option<Statement>,
+    digest: Option<Digest>,
+}
+
+impl Verified {
+    /// Who signed, out of the certificate; none where the caller's own key was expected.
+    pub const fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// When, and who says so.
+    pub fn times(&self) -> &[ObservedTime] {
+        &self.times
+    }
+
+    /// Where it is recorded.
+    pub fn entries(&self) -> &[RecordedEntry] {
+        &self.entries
+    }
+
+    /// The signed statement, where an envelope was signed.
+    pub const fn statement(&self) -> Option<&Statement> {
+        self.statement.as_ref()
+    }
+
+    /// The artifact's digest under which the signature held; none where the bytes themselves were signed.
+    pub const fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+}
+
+/// Verifies a bundle: that the expected signer signed this artifact, at a time at which the certificate was valid, and that it was recorded.
+pub fn bundle(
+    bundle: &Bundle,
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    expect: &Expect,
+) -> Result<Verified, VerifyError> {
+    let recorded = record::check(&bundle.entries, root)?;
+    let times = time::observe(
+        &bundle.timestamps,
+        bundle.content.signature(),
+        &recorded,
+        root,
+    )?;
+    let leaf = match (&bundle.signer, expect) {
+        (
+            Signer::Certificate {
+                leaf,
+                intermediates,
+            },
+            Expect::Identity(_) | Expect::ExactCertificate(_),
+        ) => leaf::trust(leaf, intermediates, &times, &recorded, root)?,
+        (Signer::Key { .. }, Expect::Key(key)) => leaf::trust_key(key),
+        // The key of a certificate may be the key that is expected; whose certificate it is does not matter then.
+        (Signer::Certificate { leaf, .. }, Expect::Key(key)) if leaf.public_key() == key => {
+            leaf::trust_key(key)
+        }
+        (Signer::Certificate { .. }, Expect::Key(_)) => return Err(VerifyError::OtherKey),
+        (Signer::Key { hint }, Expect::Identity(_) | Expect::ExactCertificate(_)) => {
+            return Err(VerifyError::NoCertificate { hint: hint.clone() });
+        }
+    };
+    let signed = signature::check(&bundle.content, artifact, &leaf)?;
+    let bound = bind::check(&recorded, &bundle.content, &bundle.signer, &signed, &leaf)?;
+    let identity = expect::check(&leaf, expect, &bound)?;
+    let statement = match &bundle.content {
+        Content::Envelope(_) => signed.into_statement(),
+        Content::Message { .. } => None,
+    };
+    Ok(Verified {
+        identity,
+        times: times.into_vec(),
+        entries: recorded.into_vec(),
+        statement,
+        digest: artifact.digest_of(bound.hash()).copied(),
+    })
+}

@@ -1,0 +1,190 @@
+//! Step 6: is it who we expect?
+
+use std::fmt;
+
+use keys::PublicKey;
+use pki::{Certificate, Field, FulcioExtensions, SubjectName};
+use regex::{Regex, RegexBuilder};
+use thiserror::Error;
+
+use crate::bind::Bound;
+use crate::error::VerifyError;
+use crate::leaf::TrustedLeaf;
+
+/// The largest pattern, compiled.
+const MAX_PATTERN: usize = 1 << 20;
+
+/// Whom the caller expects. There is no "anybody".
+#[derive(Debug, Clone)]
+pub enum Expect {
+    /// Somebody whom an identity provider vouched for.
+    Identity(IdentityPolicy),
+    /// The holder of this key.
+    Key(PublicKey),
+    /// The holder of this very certificate: a signer that checks its own work.
+    ExactCertificate(Certificate),
+}
+
+/// An identity: who, by whose word, and what else the certificate must say.
+#[derive(Debug, Clone)]
+pub struct IdentityPolicy {
+    /// The subject.
+    pub subject: Matcher,
+    /// The identity provider.
+    pub issuer: Matcher,
+    /// Further extensions.
+    pub extensions: Vec<(Field, Matcher)>,
+}
+
+/// What a value must be.
+#[derive(Debug, Clone)]
+pub enum Matcher {
+    /// Exactly this.
+    Exact(String),
+    /// All of it must match.
+    Pattern(Regex),
+}
+
+/// A pattern that cannot be used.
+#[derive(Debug, Clone, Error)]
+#[error("{pattern:?} is no regular expression: {why}")]
+pub struct PatternError {
+    /// The pattern.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Matcher {
+    /// A regular expression that the whole value must match: it is anchored at both ends, whatever it says itself.
+    pub fn pattern(pattern: &str) -> Result<Self, PatternError> {
+        RegexBuilder::new(&format!("^(?:{pattern})$"))
+            .size_limit(MAX_PATTERN)
+            .build()
+            .map(Self::Pattern)
+            .map_err(|error| PatternError {
+                pattern: pattern.to_owned(),
+                why: error.to_string(),
+            })
+    }
+
+    /// Does the value fit?
+    pub fn matches(&self, value: &str) -> bool {
+        match self {
+            Self::Exact(expected) => expected == value,
+            Self::Pattern(pattern) => pattern.is_match(value),
+        }
+    }
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(expected) => formatter.write_str(expected),
+            Self::Pattern(pattern) => write!(formatter, "a match of {pattern}"),
+        }
+    }
+}
+
+/// Who signed, out of a certificate that holds.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    subject: SubjectName,
+    issuer: String,
+    extensions: FulcioExtensions,
+    certificate: Certificate,
+}
+
+impl Identity {
+    /// The subject.
+    pub const fn subject(&self) -> &SubjectName {
+        &self.subject
+    }
+
+    /// The identity provider.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// What else the identity token said.
+    pub const fn extensions(&self) -> &FulcioExtensions {
+        &self.extensions
+    }
+
+    /// The certificate.
+    pub const fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+}
+
+/// The proof that the entries are bound is asked for although nothing in it is read: without it there is no identity.
+pub(crate) fn check(
+    leaf: &TrustedLeaf,
+    expect: &Expect,
+    _bound: &Bound,
+) -> Result<Option<Identity>, VerifyError> {
+    let Some(certificate) = leaf.certificate() else {
+        return Ok(None);
+    };
+    let identity = identity(certificate)?;
+    match expect {
+        Expect::Key(_) => {}
+        Expect::ExactCertificate(expected) if expected == certificate => {}
+        Expect::ExactCertificate(_) => return Err(VerifyError::OtherCertificate),
+        Expect::Identity(policy) => policy.check(&identity)?,
+    }
+    Ok(Some(identity))
+}
+
+fn identity(certificate: &Certificate) -> Result<Identity, VerifyError> {
+    let extensions = FulcioExtensions::from_certificate(certificate)
+        .map_err(|_| VerifyError::NoIdentity("readable Fulcio extensions"))?;
+    // Fulcio writes exactly one name. With two it would not be clear who is meant.
+    let [subject] = certificate.subject_names() else {
+        return Err(VerifyError::NoIdentity("single subject alternative name"));
+    };
+    if matches!(subject, SubjectName::Other(_)) {
+        return Err(VerifyError::NoIdentity("subject of a known kind"));
+    }
+    let issuer = extensions
+        .issuer()
+        .ok_or(VerifyError::NoIdentity("issuer"))?
+        .to_owned();
+    Ok(Identity {
+        subject: subject.clone(),
+        issuer,
+        extensions,
+        certificate: certificate.clone(),
+    })
+}
+
+impl IdentityPolicy {
+    fn check(&self, identity: &Identity) -> Result<(), VerifyError> {
+        let issuer_matches = self.issuer.matches(&identity.issuer);
+        if !self.subject.matches(identity.subject.value()) {
+            return Err(VerifyError::Subjects {
+                found: identity.subject.to_string(),
+                expected: self.subject.to_string(),
+                issuer_matches,
+            });
+        }
+        if !issuer_matches {
+            return Err(VerifyError::Issuer {
+                subject: identity.subject.to_string(),
+                found: identity.issuer.clone(),
+                expected: self.issuer.to_string(),
+            });
+        }
+        for (field, matcher) in &self.extensions {
+            let found = identity.extensions.get(*field);
+            if !found.is_some_and(|value| matcher.matches(value)) {
+                return Err(VerifyError::Extension {
+                    field: field.name(),
+                    found: found.map(str::to_owned),
+                    expected: matcher.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! Step 1: are the entries in their logs?
+
+use entry::LogEntry;
+use jiff::Timestamp;
+use keys::{Algorithm, KeyType};
+use note::VerifierKey;
+use serde::Serialize;
+use tlog::{TreeHead, hash, proof};
+use trust::{LogInstance, TrustedRoot};
+use wire::encoding::Bytes;
+
+use crate::error::VerifyError;
+
+/// Entries that are in their logs; at least one. Only [`check`] makes it.
+#[derive(Debug)]
+pub struct Recorded(Vec<RecordedEntry>);
+
+/// An entry that is in its log.
+#[derive(Debug, Clone)]
+pub struct RecordedEntry {
+    entry: LogEntry,
+    log: String,
+    promised: Option<Timestamp>,
+    proven: bool,
+    validity: trust::Validity,
+}
+
+impl RecordedEntry {
+    /// Index in the log.
+    pub const fn index(&self) -> u64 {
+        self.entry.index
+    }
+
+    /// The log's URL.
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// The log's id.
+    pub fn log_id(&self) -> &[u8] {
+        &self.entry.log_id
+    }
+
+    /// Kind and version.
+    pub fn kind(&self) -> (&str, &str) {
+        (&self.entry.kind, &self.entry.version)
+    }
+
+    /// When the log promised it, where the promise was checked.
+    pub const fn promised_at(&self) -> Option<Timestamp> {
+        self.promised
+    }
+
+    /// Was an inclusion proof checked against a checkpoint of the log?
+    pub const fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    pub(crate) const fn entry(&self) -> &LogEntry {
+        &self.entry
+    }
+
+    pub(crate) const fn validity(&self) -> &trust::Validity {
+        &self.validity
+    }
+}
+
+impl Recorded {
+    pub(crate) fn entries(&self) -> &[RecordedEntry] {
+        &self.0
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<RecordedEntry> {
+        self.0
+    }
+}
+
+/// What a signed entry timestamp is over: the RFC 8785 form of these four (sigstore/rekor `pkg/util`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Promise {
+    body: String,
+    integrated_time: i64,
+    #[serde(rename = "logID")]
+    log_id: String,
+    log_index: u64,
+}
+
+pub(crate) fn check(entries: &[LogEntry], root: &TrustedRoot) -> Result<Recorded, VerifyError> {
+    let mut recorded = Vec::new();
+    for (position, entry) in entries.iter().enumerate() {
+        let twice = entries
+            .iter()
+            .take(position)
+            .any(|other| other.index == entry.index && other.log_id == entry.log_id);
+        if twice {
+            return Err(VerifyError::DuplicateEntry { index: entry.index });
+        }
+        let logs: Vec<&LogInstance> = root
+            .tlogs
+            .iter()
+            .filter(|log| log.id == entry.log_id)
+            .collect();
+        // An entry of a log that nobody told us about proves nothing and harms nothing; without any other the bundle is refused below.
+        if !logs.is_empty() {
+            recorded.push(check_entry(entry, &logs)?);
+        }
+    }
+    if recorded.is_empty() {
+        return Err(VerifyError::NoEntry {
+            found: entries.len(),
+            logs: entries
+                .iter()
+                .map(|entry| hex::encode(&entry.log_id))
+                .collect(),
+            trusted: root.tlogs.iter().map(|log| log.base_url.clone()).collect(),
+        });
+    }
+    Ok(Recorded(recorded))
+}
+
+fn check_entry(entry: &LogEntry, logs: &[&LogInstance]) -> Result<RecordedEntry, VerifyError> {
+    let (index, log) = (
+        entry.index,
+        logs.first()
+            .map(|log| log.base_url.clone())
+            .unwrap_or_default(),
+    );
+    let log_of = at_its_time(entry, logs)?;
+    let promised = match (&entry.promise, entry.integrated_time) {
+        (Some(promise), Some(time)) => {
+            check_promise(entry, promise, time, log_of)?;
+            Some(time)
+        }
+        (Some(_), None) => {
+            return Err(VerifyError::Unproven {
+                index,
+                log,
+                what: "it has a promise without a time",
+            });
+        }
+        (None, _) => None,
+    };
+    let proven = match &entry.proof {
+        // A proof without a checkpoint (v0.1 bundles) leads to a root that nobody signed: it must add up, and counts for nothing.
+        Some(proof) if proof.checkpoint.is_empty() => {
+            check_inclusion(entry, proof, log_of)?;
+            false
+        }
+        Some(proof) => {
+            check_checkpoint(entry, proof, logs, log_of)?;
+            check_inclusion(entry, proof, log_of)?;
+            true
+        }
+        None => false,
+    };
+    if !proven && promised.is_none() {
+        return Err(VerifyError::Unproven {
+            index,
+            log,
+            what: "it has neither an inclusion proof with a checkpoint nor a promise",
+        });
+    }
+    if !proven && entry.version == "0.0.2" && entry.kind != "intoto" {
+        return Err(VerifyError::Unproven {
+            index,
+            log,
+            what: "an entry of Rekor v2 needs an inclusion proof",
+        });
+    }
+    Ok(RecordedEntry {
+        entry: entry.clone(),
+        log,
+        promised,
+        proven,
+        validity: log_of.validity,
+    })
+}
+
+/// The instance that signed at the entry's time. An entry without a time is checked against the observed times later.
+fn at_its_time<'a>(
+    entry: &LogEntry,
+    logs: &[&'a LogInstance],
+) -> Result<&'a LogInstance, VerifyError> {
+    let fits = |log: &&&LogInstance| {
+        entry
+            .integrated_time
+            .is_none_or(|time| log.validity.contains(time))
+    };
+    let Some(first) = logs.first() else {
+        return Err(VerifyError::DuplicateEntry { index: entry.index });
+    };
+    logs.iter()
+        .find(fits)
+        .copied()
+        .ok_or_else(|| VerifyError::LogNotValidAt {
+            index: entry.index,
+            log: first.base_url.clone(),
+            validity: first.validity.to_string(),
+            at: entry.integrated_time.unwrap_or_default(),
+        })
+}
+
+fn check_promise(
+    entry: &LogEntry,
+    promise: &[u8],
+    time: Timestamp,
+    log: &LogInstance,
+) -> Result<(), VerifyError> {
+    let wrong = || VerifyError::Promise {
+        index: entry.index,
+        log: log.base_url.clone(),
+    };
+    let signed = serde_json_canonicalizer::to_vec(&Promise {
+        body: Bytes::encode(&entry.body),
+        integrated_time: time.as_second(),
+        log_id: hex::encode(&entry.log_id),
+        log_index: entry.index,
+    })
+    .map_err(|_| wrong())?;
+    // Rekor v1 hashes with SHA-256 whatever its curve.
+    let algorithm = match log.key.key_type() {
+        KeyType::EcdsaP384 => Algorithm::EcdsaP384Sha256,
+        KeyType::EcdsaP521 => Algorithm::EcdsaP521Sha256,
+        _ => log.algorithm,
+    };
+    log.key
+        .verify(algorithm, &signed, promise)
+        .map_err(|_| wrong())
+}
+
+fn check_checkpoint(
+    entry: &LogEntry,
+    proof: &entry::InclusionProof,
+    logs: &[&LogInstance],
+    log: &LogInstance,
+) -> Result<(), VerifyError> {
+    let (index, name) = (entry.index, log.base_url.clone());
+    let keys: Vec<VerifierKey> = logs.iter().flat_map(|log| log.verifier_keys()).collect();
+    let opened = note::open(proof.checkpoint.as_bytes(), &keys).map_err(|source| {
+        VerifyError::Checkpoint {
+            index,
+            log: name.clone(),
+            source,
+        }
+    })?;
+    let head = opened.head();
+    if head.size != proof.size || head.root != proof.root {
+        return Err(VerifyError::OtherTree {
+            index,
+            log: name,
+            proof: proof.size.get(),
+            checkpoint: head.size.get(),
+        });
+    }
+    Ok(())
+}
+
+fn check_inclusion(
+    entry: &LogEntry,
+    proof: &entry::InclusionProof,
+    log: &LogInstance,
+) -> Result<(), VerifyError> {
+    let head = TreeHead {
+        size: proof.size,
+        root: proof.root,
+    };
+    proof::verify_inclusion(&hash::leaf(&entry.body), proof.index, &proof.hashes, &head).map_err(
+        |source| VerifyError::Inclusion {
+            index: entry.index,
+            log: log.base_url.clone(),
+            source,
+        },
+    )
+}
