@@ -1,0 +1,214 @@
+//! Tokens of every algorithm verify, and each way of being wrong has its own answer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is the failure report"
+)]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use keys::{Algorithm, KeyType};
+use oidc::{Expect, Jwks, Token, TokenError};
+use signer::Signer;
+
+const CLAIMS: &str = r#"{"iss":"https://issuer.example","aud":["other","sigstore"],"sub":"me","exp":1000,"nbf":900,"email":"dev@example.com","email_verified":true}"#;
+const EXPECT: Expect<'_> = Expect {
+    issuer: "https://issuer.example",
+    audience: "sigstore",
+};
+
+fn at(second: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(second).unwrap()
+}
+
+fn jwk(signer: &Signer, kid: &str) -> String {
+    let raw = signer.public_key().raw();
+    let part = |bytes: &[u8]| BASE64.encode(bytes);
+    let key = match signer.public_key().key_type() {
+        KeyType::Ed25519 => format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, part(raw)),
+        KeyType::EcdsaP256 => format!(
+            r#""kty":"EC","crv":"P-256","x":"{}","y":"{}""#,
+            part(&raw[1..33]),
+            part(&raw[33..])
+        ),
+        KeyType::EcdsaP384 => format!(
+            r#""kty":"EC","crv":"P-384","x":"{}","y":"{}""#,
+            part(&raw[1..49]),
+            part(&raw[49..])
+        ),
+        KeyType::EcdsaP521 => format!(
+            r#""kty":"EC","crv":"P-521","x":"{}","y":"{}""#,
+            part(&raw[1..67]),
+            part(&raw[67..])
+        ),
+        // SEQUENCE (4) INTEGER (4) 00 modulus INTEGER (2) exponent
+        _ => format!(r#""kty":"RSA","n":"{}","e":"AQAB""#, part(&raw[9..9 + 256])),
+    };
+    format!(r#"{{{key},"kid":"{kid}","use":"sig"}}"#)
+}
+
+fn jwks(keys: &[String]) -> Jwks {
+    Jwks::parse(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes()).unwrap()
+}
+
+/// r || s out of the DER of an ECDSA signature.
+fn fixed(der: &[u8], length: usize) -> Vec<u8> {
+    let start = if der[1] == 0x81 { 3 } else { 2 };
+    let (mut rest, mut out) = (&der[start..], Vec::new());
+    for _ in 0..2 {
+        let size = usize::from(rest[1]);
+        let number: Vec<u8> = rest[2..2 + size]
+            .iter()
+            .copied()
+            .skip_while(|byte| *byte == 0)
+            .collect();
+        out.extend(std::iter::repeat_n(0, length - number.len()));
+        out.extend(number);
+        rest = &rest[2 + size..];
+    }
+    out
+}
+
+fn token(signer: &Signer, header: &str, claims: &str) -> String {
+    let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(claims));
+    let signature = signer.sign_local(signed.as_bytes()).unwrap();
+    let signature = match signer.public_key().key_type() {
+        KeyType::EcdsaP256 => fixed(&signature, 32),
+        KeyType::EcdsaP384 => fixed(&signature, 48),
+        KeyType::EcdsaP521 => fixed(&signature, 66),
+        _ => signature,
+    };
+    format!("{signed}.{}", BASE64.encode(signature))
+}
+
+#[test]
+fn every_algorithm_verifies() {
+    for (algorithm, name) in [
+        (Algorithm::RsaPkcs1Sha256_2048, "RS256"),
+        (Algorithm::EcdsaP256Sha256, "ES256"),
+        (Algorithm::EcdsaP384Sha384, "ES384"),
+        (Algorithm::EcdsaP521Sha512, "ES512"),
+        (Algorithm::Ed25519, "EdDSA"),
+    ] {
+        let signer = Signer::generate(algorithm).unwrap();
+        for _ in 0..8 {
+            let text = token(&signer, &format!(r#"{{"alg":"{name}","kid":"a"}}"#), CLAIMS);
+            let claims = Token::parse(&text)
+                .unwrap()
+                .verify(&jwks(&[jwk(&signer, "a")]), &EXPECT, at(950))
+                .unwrap();
+            assert_eq!(claims.proof_subject(), Ok("dev@example.com"));
+            assert!(claims.is_email_verified());
+        }
+    }
+}
+
+#[test]
+fn each_way_of_being_wrong_has_its_answer() {
+    let (signer, other) = (
+        Signer::generate(Algorithm::EcdsaP256Sha256).unwrap(),
+        Signer::generate(Algorithm::EcdsaP256Sha256).unwrap(),
+    );
+    let keys = jwks(&[jwk(&signer, "a")]);
+    let check = |text: String, keys: &Jwks, second| {
+        Token::parse(&text).and_then(|token| token.verify(keys, &EXPECT, at(second)))
+    };
+    let header = r#"{"alg":"ES256","kid":"a"}"#;
+    let good = || token(&signer, header, CLAIMS);
+    assert!(check(good(), &keys, 999).is_ok());
+    assert_eq!(
+        check(good(), &keys, 1000),
+        Err(TokenError::Expired(at(1000)))
+    );
+    assert!(check(good(), &keys, 600).is_ok(), "five minutes of leeway");
+    assert_eq!(
+        check(good(), &keys, 599),
+        Err(TokenError::NotYetValid(at(900)))
+    );
+    assert_eq!(
+        check(good(), &jwks(&[jwk(&other, "a")]), 950),
+        Err(TokenError::Signature)
+    );
+    assert_eq!(
+        check(good(), &jwks(&[jwk(&other, "b")]), 950),
+        Err(TokenError::UnknownKey("a".into()))
+    );
+    assert!(check(good(), &jwks(&[jwk(&other, "b"), jwk(&signer, "a")]), 950).is_ok());
+    for algorithm in ["none", "HS256", "RS1"] {
+        let text = token(
+            &signer,
+            &format!(r#"{{"alg":"{algorithm}","kid":"a"}}"#),
+            CLAIMS,
+        );
+        assert_eq!(
+            check(text, &keys, 950),
+            Err(TokenError::Algorithm(algorithm.into()))
+        );
+    }
+    let text = token(&signer, r#"{"alg":"RS256","kid":"a"}"#, CLAIMS);
+    assert_eq!(
+        check(text, &keys, 950),
+        Err(TokenError::Algorithm("RS256".into())),
+        "not with this key"
+    );
+    let changed = |from: &str, to: &str| token(&signer, header, &CLAIMS.replace(from, to));
+    assert!(matches!(
+        check(changed("issuer.example", "issuer.evil"), &keys, 950),
+        Err(TokenError::Issuer { .. })
+    ));
+    assert!(matches!(
+        check(changed("\"sigstore\"", "\"sigstor\""), &keys, 950),
+        Err(TokenError::Audience { .. })
+    ));
+    assert_eq!(
+        check(changed("\"exp\":1000,", ""), &keys, 950),
+        Err(TokenError::MissingClaim("exp".into()))
+    );
+    assert!(matches!(
+        check(changed("\"exp\":1000", "\"exp\":\"1000\""), &keys, 950),
+        Err(TokenError::Malformed(_))
+    ));
+    assert!(
+        matches!(
+            check(changed("\"sub\"", "\"iss\""), &keys, 950),
+            Err(TokenError::Malformed(_))
+        ),
+        "a claim twice"
+    );
+    assert!(matches!(
+        check(
+            token(&signer, r#"{"alg":"ES256","crit":["x"]}"#, CLAIMS),
+            &keys,
+            950
+        ),
+        Err(TokenError::Malformed(_))
+    ));
+    for text in [
+        String::new(),
+        "a.b".into(),
+        ".".repeat(1_000_000),
+        "a.b.c.d".into(),
+        good() + "!",
+        format!("{}.", good()),
+    ] {
+        assert!(matches!(Token::parse(&text), Err(TokenError::Malformed(_))));
+    }
+    assert_eq!(format!("{:?}", Token::parse(&good()).unwrap()), "Token(..)");
+}
+
+#[test]
+fn weak_and_foreign_keys_do_not_count() {
+    for keys in [
+        "[]",
+        r#"[{"kty":"oct","k":"AA"}]"#,
+        r#"[{"kty":"RSA","n":"AQAB","e":"AQAB"}]"#,
+        r#"[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]"#,
+    ] {
+        assert!(
+            Jwks::parse(format!(r#"{{"keys":{keys}}}"#).as_bytes()).is_err(),
+            "{keys}"
+        );
+    }
+    assert!(Jwks::parse(&vec![b' '; 300_000]).is_err());
+    assert!(Jwks::parse(b"{}").is_err());
+}
