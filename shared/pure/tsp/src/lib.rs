@@ -40,14 +40,19 @@ mod tag {
     pub(crate) const INTEGER: u8 = 0x02;
     pub(crate) const OCTET_STRING: u8 = 0x04;
     pub(crate) const NULL: u8 = 0x05;
+    pub(crate) const OID: u8 = 0x06;
     pub(crate) const SEQUENCE: u8 = 0x30;
     pub(crate) const SET: u8 = 0x31;
+    pub(crate) const UTC_TIME: u8 = 0x17;
     pub(crate) const GENERALIZED_TIME: u8 = 0x18;
     /// `[0]`, constructed.
     pub(crate) const CONTEXT_0: u8 = 0xa0;
-
+    /// `[1]`, constructed.
+    pub(crate) const CONTEXT_1: u8 = 0xa1;
     /// `[0]`, primitive.
     pub(crate) const CONTEXT_0_PRIMITIVE: u8 = 0x80;
+    /// `[1]`, primitive.
+    pub(crate) const CONTEXT_1_PRIMITIVE: u8 = 0x81;
 }
 
 fn hash_oid(hash: HashAlgorithm) -> Oid {

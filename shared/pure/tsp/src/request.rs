@@ -95,7 +95,7 @@ impl Request {
             nonce: None,
             certificates: false,
         };
-        if let Some(policy) = members.next_if(|member| member.first() == Some(&0x06)) {
+        if let Some(policy) = members.next_if(|member| member.first() == Some(&tag::OID)) {
             request.policy = Some(Oid::from_der(policy).map_err(|_| RequestError::Oid)?);
         }
         if let Some(nonce) = members.next_if(|member| member.first() == Some(&tag::INTEGER)) {

@@ -245,7 +245,13 @@ fn attributes(
         tlv::wrap(tag::SEQUENCE, &body)
     };
     let certificate = Digest::of(HashAlgorithm::Sha256, leaf.der());
-    let time = now.strftime("%y%m%d%H%M%SZ").to_string();
+    // RFC 5652 11.3: UTCTime through 2049, GeneralizedTime from 2050
+    let (time_tag, format) = if now.strftime("%Y").to_string().as_str() < "2050" {
+        (tag::UTC_TIME, "%y%m%d%H%M%SZ")
+    } else {
+        (tag::GENERALIZED_TIME, "%Y%m%d%H%M%SZ")
+    };
+    let time = now.strftime(format).to_string();
     // ESSCertIDv2 (RFC 5816) with SHA-256, whose name is left out as the default, and issuerSerial
     let mut id = tlv::wrap(tag::OCTET_STRING, certificate.bytes())?;
     let name = tlv::wrap(tag::SEQUENCE, &tlv::wrap(0xa4, leaf.issuer_der())?)?;
@@ -259,7 +265,7 @@ fn attributes(
     )?;
     let mut all = [
         attribute(CONTENT_TYPE, TST_INFO.to_der()?)?,
-        attribute(SIGNING_TIME, tlv::wrap(0x17, time.as_bytes())?)?,
+        attribute(SIGNING_TIME, tlv::wrap(time_tag, time.as_bytes())?)?,
         attribute(
             MESSAGE_DIGEST,
             tlv::wrap(tag::OCTET_STRING, hash.digest(info).bytes())?,

@@ -1,5 +1,7 @@
 //! Verifying a token against one authority.
 
+use std::time::Duration;
+
 use const_oid::ObjectIdentifier as Oid;
 use der::Decode;
 use jiff::Timestamp;
@@ -38,6 +40,9 @@ pub enum TspError {
     /// The signature, or a hash that it covers, does not hold.
     #[error("the timestamp's {0} does not verify")]
     Signature(&'static str),
+    /// The signature's algorithm is unknown, weak, or one of another kind of key.
+    #[error("the timestamp's signature algorithm {0} does not go with the authority's key")]
+    Algorithm(Oid),
     /// The authority's chain does not hold at the time that it states.
     #[error("the timestamp authority's certificate chain")]
     Path(#[source] PathError),
@@ -50,12 +55,18 @@ pub enum TspError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifiedTimestamp {
     time: Timestamp,
+    accuracy: Option<Duration>,
 }
 
 impl VerifiedTimestamp {
     /// When the data existed.
     pub const fn time(&self) -> Timestamp {
         self.time
+    }
+
+    /// How far the time may be off, either way, where the authority says so (RFC 3161 2.4.2).
+    pub const fn accuracy(&self) -> Option<Duration> {
+        self.accuracy
     }
 }
 
@@ -83,7 +94,10 @@ pub fn verify(
         Purpose::TimeStamping,
     )
     .map_err(TspError::Path)?;
-    Ok(VerifiedTimestamp { time: info.time })
+    Ok(VerifiedTimestamp {
+        time: info.time,
+        accuracy: info.accuracy,
+    })
 }
 
 /// The parts of a token that are looked at, each the bytes as they came.
@@ -105,6 +119,10 @@ fn sequence<'a>(der: &'a [u8], what: &'static str) -> Result<Vec<&'a [u8]>, Malf
 
 fn unwrap<'a>(identifier: u8, der: &'a [u8], what: &'static str) -> Result<&'a [u8], Malformed> {
     tlv::contents(identifier, der).map_err(|_| Malformed(what))
+}
+
+fn starts(der: &[u8], identifier: u8) -> bool {
+    der.first() == Some(&identifier)
 }
 
 fn is_oid(der: &[u8], expected: Oid) -> bool {
@@ -140,7 +158,8 @@ impl<'a> Token<'a> {
             unwrap(tag::CONTEXT_0, data, "timestamp token")?,
             "SignedData",
         )?
-        .into_iter();
+        .into_iter()
+        .peekable();
         let (_version, _hashes) = (members.next(), members.next());
         let content = sequence(members.next().unwrap_or_default(), "SignedData content")?;
         let [kind, octets] = content.as_slice() else {
@@ -154,28 +173,39 @@ impl<'a> Token<'a> {
             unwrap(tag::CONTEXT_0, octets, "SignedData content")?,
             "SignedData content",
         )?;
-        let (mut certificates, mut signers) = (Vec::new(), None);
-        for member in members {
-            match member.first() {
-                Some(&tag::CONTEXT_0) => {
-                    certificates = tlv::members(unwrap(tag::CONTEXT_0, member, "certificates")?)
-                        .map_err(|_| Malformed("certificates"))?;
-                }
-                Some(&tag::SET) => signers = Some(unwrap(tag::SET, member, "signers")?),
-                _ => {}
-            }
-        }
-        let signers = tlv::members(signers.ok_or(Malformed("SignedData: no signers"))?)
+        // certificates [0], crls [1], signerInfos: each once at most and in this order (RFC 5652 5.1).
+        let certificates = match members.next_if(|member| starts(member, tag::CONTEXT_0)) {
+            Some(set) => tlv::members(unwrap(tag::CONTEXT_0, set, "certificates")?)
+                .map_err(|_| Malformed("certificates"))?,
+            None => Vec::new(),
+        };
+        let _crls = members.next_if(|member| starts(member, tag::CONTEXT_1));
+        let (Some(signers), None) = (members.next(), members.next()) else {
+            return Err(Malformed("SignedData").into());
+        };
+        let signers = tlv::members(unwrap(tag::SET, signers, "signers")?)
             .map_err(|_| Malformed("signers"))?;
         // RFC 3161 2.4.2: the token contains exactly one signer info.
         let [signer] = signers.as_slice() else {
             return Err(Malformed("SignedData: not exactly one signer").into());
         };
         let parts = sequence(signer, "SignerInfo")?;
-        let [_version, signer, hash, attributes, algorithm, signature, ..] = parts.as_slice()
+        // The unsigned attributes at the end prove nothing and are passed over.
+        let [
+            _version,
+            signer,
+            hash,
+            attributes,
+            algorithm,
+            signature,
+            unsigned @ ..,
+        ] = parts.as_slice()
         else {
             return Err(Malformed("SignerInfo: signed attributes are needed").into());
         };
+        if !matches!(unsigned, [] | [[tag::CONTEXT_1, ..]]) {
+            return Err(Malformed("SignerInfo").into());
+        }
         let identifier = |der: &[u8]| {
             AlgorithmIdentifierOwned::from_der(der).map_err(|_| Malformed("SignerInfo algorithm"))
         };
@@ -258,36 +288,32 @@ impl<'a> Token<'a> {
         {
             return Err(TspError::Signature("message digest"));
         }
-        // RFC 3161 2.4.1, RFC 5816: the token is bound to the signer's certificate.
-        let bound = match (
-            self.attribute(SIGNING_CERTIFICATE_V2)?,
-            self.attribute(SIGNING_CERTIFICATE)?,
-        ) {
-            (Some(value), _) => is_certificate_v2(value, leaf)?,
-            (None, Some(value)) => {
-                certificate_id(value)?.first()
-                    == Some(&tlv_octets(&Sha1::digest(leaf.der()))?.as_slice())
-            }
-            (None, None) => {
-                return Err(Malformed("signed attributes: no signingCertificate").into());
-            }
-        };
-        if bound {
-            Ok(())
-        } else {
-            Err(TspError::OtherSigner)
+        // RFC 3161 2.4.1, RFC 5816: the token is bound to the signer's certificate, in one way or in both.
+        let one = self.attribute(SIGNING_CERTIFICATE)?;
+        let two = self.attribute(SIGNING_CERTIFICATE_V2)?;
+        if one.is_none() && two.is_none() {
+            return Err(Malformed("signed attributes: no signingCertificate").into());
         }
+        let one = one
+            .map(|value| is_certificate_v1(value, leaf))
+            .transpose()?;
+        let two = two
+            .map(|value| is_certificate_v2(value, leaf))
+            .transpose()?;
+        if one == Some(false) || two == Some(false) {
+            return Err(TspError::OtherSigner);
+        }
+        Ok(())
     }
 
     fn check_signature(&self, key: &PublicKey) -> Result<(), TspError> {
-        let wrong = TspError::Signature("signature");
-        let algorithm =
-            algorithm(&self.signature_algorithm, self.hash, key).ok_or_else(|| wrong.clone())?;
+        let algorithm = algorithm(&self.signature_algorithm, self.hash, key)
+            .ok_or(TspError::Algorithm(self.signature_algorithm.oid))?;
         // RFC 5652 5.4: what is signed is the DER of a SET, not the [0] that stands in the message.
         let signed =
             tlv::wrap(tag::SET, self.attributes).map_err(|_| Malformed("signed attributes"))?;
         key.verify(algorithm, &signed, self.signature)
-            .map_err(|_| wrong)
+            .map_err(|_| TspError::Signature("signature"))
     }
 }
 
@@ -302,6 +328,14 @@ fn certificate_id(value: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
         list.first().copied().unwrap_or_default(),
         "signingCertificate",
     )
+}
+
+/// SHA-1 is good enough here: the certificate is the authority's own, and nobody can choose it to fit a hash.
+fn is_certificate_v1(value: &[u8], leaf: &Certificate) -> Result<bool, Malformed> {
+    let parts = certificate_id(value)?;
+    let first = parts.first().copied().unwrap_or_default();
+    let hash = unwrap(tag::OCTET_STRING, first, "signingCertificate")?;
+    Ok(hash == Sha1::digest(leaf.der()).as_slice())
 }
 
 fn is_certificate_v2(value: &[u8], leaf: &Certificate) -> Result<bool, Malformed> {
@@ -319,10 +353,6 @@ fn is_certificate_v2(value: &[u8], leaf: &Certificate) -> Result<bool, Malformed
         unwrap(tag::OCTET_STRING, first, "signingCertificateV2")?
             == hash.digest(leaf.der()).bytes(),
     )
-}
-
-fn tlv_octets(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
-    tlv::wrap(tag::OCTET_STRING, bytes).map_err(|_| Malformed("signingCertificate"))
 }
 
 fn algorithm(
@@ -356,22 +386,88 @@ fn algorithm(
 struct Info {
     imprint: Digest,
     time: Timestamp,
+    accuracy: Option<Duration>,
 }
 
 impl Info {
     fn parse(der: &[u8]) -> Result<Self, Malformed> {
         let members = sequence(der, "TSTInfo")?;
-        let [version, _policy, imprint, _serial, time, ..] = members.as_slice() else {
+        let [version, policy, imprint, serial, time, rest @ ..] = members.as_slice() else {
             return Err(Malformed("TSTInfo"));
         };
         if *version != [tag::INTEGER, 1, 1] {
             return Err(Malformed("TSTInfo: version is not 1"));
         }
+        if !starts(policy, tag::OID) || !starts(serial, tag::INTEGER) {
+            return Err(Malformed("TSTInfo"));
+        }
+        let mut rest = rest.iter().copied().peekable();
+        let accuracy = rest
+            .next_if(|member| starts(member, tag::SEQUENCE))
+            .map(accuracy_of)
+            .transpose()?;
+        // Ordering compares tokens of one authority, the nonce is its client's, and the authority's name stands in its certificate.
+        for passed in [tag::BOOLEAN, tag::INTEGER, tag::CONTEXT_0] {
+            let _ = rest.next_if(|member| starts(member, passed));
+        }
+        if let Some(extensions) = rest.next_if(|member| starts(member, tag::CONTEXT_1)) {
+            check_extensions(unwrap(tag::CONTEXT_1, extensions, "TSTInfo extensions")?)?;
+        }
+        if rest.next().is_some() {
+            return Err(Malformed("TSTInfo: members that do not belong there"));
+        }
         Ok(Self {
             imprint: read_imprint(imprint)?,
             time: time_of(unwrap(tag::GENERALIZED_TIME, time, "genTime")?)?,
+            accuracy,
         })
     }
+}
+
+/// `Accuracy`: seconds, milliseconds `[0]` and microseconds `[1]`, each where it is not zero.
+fn accuracy_of(der: &[u8]) -> Result<Duration, Malformed> {
+    let wrong = Malformed("accuracy");
+    let mut parts = sequence(der, "accuracy")?.into_iter().peekable();
+    let mut total = Duration::ZERO;
+    let units = [
+        (tag::INTEGER, Duration::from_secs(1), u32::MAX),
+        (tag::CONTEXT_0_PRIMITIVE, Duration::from_millis(1), 999),
+        (tag::CONTEXT_1_PRIMITIVE, Duration::from_micros(1), 999),
+    ];
+    for (identifier, unit, most) in units {
+        let Some(part) = parts.next_if(|part| starts(part, identifier)) else {
+            continue;
+        };
+        // Four octets with the sign: 68 years are inaccurate enough.
+        let octets = unwrap(identifier, part, "accuracy")?;
+        if octets.len() > 4 || octets.first().is_none_or(|first| *first >= 0x80) {
+            return Err(wrong);
+        }
+        let number = octets
+            .iter()
+            .fold(0_u32, |number, octet| number << 8 | u32::from(*octet));
+        if number > most {
+            return Err(wrong);
+        }
+        total = total.saturating_add(unit.saturating_mul(number));
+    }
+    if parts.next().is_some() {
+        return Err(wrong);
+    }
+    Ok(total)
+}
+
+/// None is known here, so none may be critical (RFC 5280 4.2).
+fn check_extensions(list: &[u8]) -> Result<(), Malformed> {
+    let wrong = Malformed("TSTInfo extensions");
+    for extension in tlv::members(list).map_err(|_| wrong)? {
+        let parts = sequence(extension, "TSTInfo extensions")?;
+        // critical is DEFAULT FALSE, so whoever writes it means TRUE
+        if parts.len() != 2 {
+            return Err(Malformed("TSTInfo: a critical extension"));
+        }
+    }
+    Ok(())
 }
 
 /// RFC 3161 2.4.2: `YYYYMMDDhhmmss[.s...]Z`, in UTC, with a fraction that does not end in 0.
