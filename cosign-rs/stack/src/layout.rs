@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use crate::material::{Material, file};
+use crate::material::Material;
 use crate::state::{Addresses, State};
 use crate::trust_files::{REKOR_ORIGIN, TrustFiles};
 
@@ -135,6 +135,10 @@ fn settings(name: Name, addresses: &Addresses, host: &str, referrers: bool) -> S
             "[tuf]\nfolder = \".\"\noffline_key = \"offline.pem\"\nonline_key = \"online.pem\"\n"
                 .to_owned()
         }
+        Name::Rekor => {
+            format!("[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\n")
+        }
+        Name::Tsa => "[tsa]\nkey = \"key.pem\"\nchain = \"chain.pem\"\n".to_owned(),
         _ => String::new(),
     };
     format!("# Written by sigstack at its start.\n[server]\nlisten = \"{host}:{port}\"\n\n{own}")

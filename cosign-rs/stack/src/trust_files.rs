@@ -110,3 +110,42 @@ fn signing_config(addresses: &Addresses, since: Timestamp) -> Value {
         "tsaConfig": { "selector": "ANY" },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::State;
+    use trust::{ClientTrustConfig, ServiceKind, SigningConfig, TrustedRoot};
+
+    #[test]
+    fn our_own_reader_takes_all_three() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let now: Timestamp = "2026-11-22T10:00:00.5Z".parse().unwrap();
+        let material = Material::load_or_make(&state, now).unwrap();
+        let addresses = Addresses::on_localhost(|_| 7710);
+        let files = TrustFiles::describe(&material, &addresses).unwrap();
+
+        let root = TrustedRoot::parse(&files.trusted_root).unwrap();
+        assert_eq!(
+            root.to_wire(),
+            TrustedRoot::parse(root.to_json().unwrap().as_bytes())
+                .unwrap()
+                .to_wire()
+        );
+        let config = SigningConfig::parse(&files.signing_config).unwrap();
+        assert_eq!(
+            config.service(ServiceKind::Fulcio, now).unwrap().url,
+            "http://localhost:7710"
+        );
+        assert!(
+            config
+                .service(
+                    ServiceKind::Fulcio,
+                    material.since() - jiff::SignedDuration::from_secs(1)
+                )
+                .is_err()
+        );
+        ClientTrustConfig::parse(&files.client_trust_config).unwrap();
+    }
+}

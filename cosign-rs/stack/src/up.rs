@@ -283,6 +283,8 @@ async fn service(name: Name, settings: &Path) -> Result<Service> {
         Name::Issuer => parts::build(Part::Issuer, settings).await,
         Name::Registry => parts::build(Part::Registry, settings).await,
         Name::Tuf => parts::build(Part::Tuf, settings).await,
+        Name::Tsa => tsa_rs::service(settings),
+        Name::Rekor => rekor_rs::service(settings).await,
         _ => bail!("later"),
     }
 }
