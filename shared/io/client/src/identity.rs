@@ -1,0 +1,231 @@
+//! An identity token as a client has it: opaque but for the few claims that the request for a certificate needs.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde::Deserialize;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// The longest token; providers' tokens have one to three kilobytes.
+const TOKEN_MAX: usize = 16 * 1024;
+
+/// A token that proves who somebody is to Fulcio. Whoever has it is that person for some minutes, so it is never printed.
+///
+/// Nothing about it is verified here: Fulcio does that. The claims are read because the proof of possession signs one of them, and so that
+/// an expired token is told before anything is sent.
+#[derive(Clone)]
+pub struct IdentityToken {
+    text: Zeroizing<String>,
+    claims: Claims,
+}
+
+#[derive(Clone, Deserialize)]
+struct Claims {
+    #[serde(default)]
+    iss: String,
+    #[serde(default)]
+    sub: String,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    email_verified: Option<Truth>,
+    #[serde(default)]
+    exp: Option<f64>,
+}
+
+/// Some providers write booleans as text.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Truth {
+    Boolean(bool),
+    Text(String),
+}
+
+impl Truth {
+    fn holds(&self) -> bool {
+        match self {
+            Self::Boolean(truth) => *truth,
+            Self::Text(text) => text == "true",
+        }
+    }
+}
+
+/// Why text is no identity token, or not one to sign with.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// Not three parts of base64url.
+    #[error("not an identity token (a JWT has three parts of base64url, separated by dots)")]
+    Shape,
+    /// Longer than any provider's.
+    #[error("a token of {0} bytes, at most {TOKEN_MAX}")]
+    TooLong(usize),
+    /// The middle part is no JSON object of claims.
+    #[error("the token's claims cannot be read")]
+    Claims,
+    /// An address that the provider does not vouch for.
+    #[error("the identity provider has not verified the e-mail address {0}")]
+    Unverified(String),
+    /// Nobody.
+    #[error("the token names nobody: it has neither email nor sub")]
+    Nobody,
+    /// Too late.
+    #[error("the token expired at {0}")]
+    Expired(Timestamp),
+}
+
+impl IdentityToken {
+    /// Takes a token, of any algorithm.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        let text = text.trim();
+        if text.len() > TOKEN_MAX {
+            return Err(TokenError::TooLong(text.len()));
+        }
+        let parts: Vec<&str> = text.split('.').collect();
+        let [header, payload, signature] = parts.as_slice() else {
+            return Err(TokenError::Shape);
+        };
+        for part in [header, signature] {
+            if part.is_empty() || URL_SAFE_NO_PAD.decode(part).is_err() {
+                return Err(TokenError::Shape);
+            }
+        }
+        let payload = URL_SAFE_NO_PAD
+            .decode(payload)
+            .map_err(|_| TokenError::Shape)?;
+        // serde reads a list as a struct too.
+        if !payload.starts_with(b"{") {
+            return Err(TokenError::Claims);
+        }
+        let claims = serde_json::from_slice(&payload).map_err(|_| TokenError::Claims)?;
+        Ok(Self {
+            text: Zeroizing::new(text.to_owned()),
+            claims,
+        })
+    }
+
+    /// The token, for the request that needs it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Who made it.
+    pub fn issuer(&self) -> &str {
+        &self.claims.iss
+    }
+
+    /// What the proof of possession signs: the verified e-mail address, else `sub`. As all clients of Fulcio choose.
+    pub fn subject_for_proof(&self) -> Result<&str, TokenError> {
+        match self.claims.email.as_deref() {
+            Some(email) if !email.is_empty() => {
+                let verified = self.claims.email_verified.as_ref();
+                if verified.is_some_and(Truth::holds) {
+                    Ok(email)
+                } else {
+                    Err(TokenError::Unverified(email.to_owned()))
+                }
+            }
+            _ if self.claims.sub.is_empty() => Err(TokenError::Nobody),
+            _ => Ok(&self.claims.sub),
+        }
+    }
+
+    /// Until when it is good, if it says so.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let seconds = self.claims.exp.filter(|seconds| seconds.is_finite())?;
+        let duration = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
+        Timestamp::from_duration(duration).ok()
+    }
+
+    /// Is it still good?
+    pub fn check_time(&self, now: Timestamp) -> Result<(), TokenError> {
+        match self.expires() {
+            Some(end) if end <= now => Err(TokenError::Expired(end)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for IdentityToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("IdentityToken")
+            .field("issuer", &self.claims.iss)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(claims: &str) -> Result<IdentityToken, TokenError> {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        IdentityToken::parse(&format!(
+            "{}.{}.{}",
+            part(r#"{"alg":"EdDSA"}"#),
+            part(claims),
+            part("sig")
+        ))
+    }
+
+    #[test]
+    fn the_proof_signs_the_verified_address_or_the_subject() {
+        let subject = |claims: &str| token(claims)?.subject_for_proof().map(str::to_owned);
+        assert_eq!(
+            subject(r#"{"email":"a@b.c","email_verified":true,"sub":"x"}"#).unwrap(),
+            "a@b.c"
+        );
+        assert_eq!(
+            subject(r#"{"email":"a@b.c","email_verified":"true"}"#).unwrap(),
+            "a@b.c"
+        );
+        assert_eq!(subject(r#"{"sub":"repo:x","email":""}"#).unwrap(), "repo:x");
+        assert_eq!(
+            subject(r#"{"email":"a@b.c","sub":"x"}"#),
+            Err(TokenError::Unverified("a@b.c".into()))
+        );
+        assert_eq!(subject("{}"), Err(TokenError::Nobody));
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        for text in [
+            "",
+            "a.b",
+            "a.b.c.d",
+            "!.e30.c",
+            "YQ.!.YQ",
+            ".e30.",
+            "a b.e30.YQ",
+        ] {
+            assert_eq!(
+                IdentityToken::parse(text).unwrap_err(),
+                TokenError::Shape,
+                "{text}"
+            );
+        }
+        assert_eq!(token("[]").unwrap_err(), TokenError::Claims);
+        assert_eq!(
+            IdentityToken::parse(&"a".repeat(TOKEN_MAX + 1)).unwrap_err(),
+            TokenError::TooLong(TOKEN_MAX + 1)
+        );
+    }
+
+    #[test]
+    fn time_is_told_and_the_token_is_not() {
+        let good = token(r#"{"iss":"https://i","sub":"x","exp":1800000000}"#).unwrap();
+        let end = Timestamp::from_second(1_800_000_000).unwrap();
+        assert_eq!(good.expires(), Some(end));
+        assert_eq!(good.check_time(end), Err(TokenError::Expired(end)));
+        assert!(!format!("{good:?}").contains(good.as_str()));
+        assert!(
+            token(r#"{"exp":1e300,"sub":"x"}"#)
+                .unwrap()
+                .expires()
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! The port of this machine that the browser comes back to, for one answer.
+//!
+//! Any page that the browser has open, and any program of this machine, can send requests here. So: only the request with our `state`
+//! counts, others are told so and change nothing; each connection has little memory and little time.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use url::Url;
+
+const PATH: &str = "/auth/callback";
+/// The longest request: a code and a state, and what browsers send with it.
+const REQUEST_MAX: usize = 16 * 1024;
+/// For one connection; browsers open some that they never use.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 16;
+
+const DONE: &str = "Signed in. You can close this page and go back to the terminal.";
+const NOT_DONE: &str = "Not signed in. The terminal says why.";
+const NOT_OURS: &str = "This is not the answer to the question that was asked.";
+
+/// What the provider sent back.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Callback {
+    Code(String),
+    Refused(String),
+}
+
+pub(super) struct Loopback {
+    port: u16,
+    listeners: Vec<TcpListener>,
+}
+
+impl Loopback {
+    /// Takes a free port on 127.0.0.1, and the same on ::1 where it is free too: `localhost` may be either.
+    pub(super) async fn bind() -> io::Result<Self> {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = first.local_addr()?.port();
+        let mut listeners = vec![first];
+        listeners.extend(TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await);
+        Ok(Self { port, listeners })
+    }
+
+    /// Where the provider is to send the browser.
+    pub(super) fn url(&self) -> String {
+        format!("http://localhost:{}{PATH}", self.port)
+    }
+
+    /// Waits for the answer that carries `state`.
+    pub(super) async fn wait(self, state: &str) -> io::Result<Callback> {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            while connections.len() >= CONNECTIONS_MAX {
+                connections.join_next().await;
+            }
+            let stream = tokio::select! {
+                biased;
+                Some(callback) = receiver.recv() => {
+                    // The page is on its way already; nobody else is waited for.
+                    return Ok(callback);
+                }
+                stream = self.accept() => stream?,
+            };
+            let (sender, state) = (sender.clone(), state.to_owned());
+            connections.spawn(async move {
+                let served = serve(stream, &state);
+                if let Ok(Ok(Some(callback))) =
+                    tokio::time::timeout(CONNECTION_TIMEOUT, served).await
+                {
+                    // Full: another connection was first with the same answer.
+                    let _first = sender.try_send(callback);
+                }
+            });
+        }
+    }
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let accepted = match self.listeners.as_slice() {
+            [first, second, ..] => tokio::select! {
+                accepted = first.accept() => accepted,
+                accepted = second.accept() => accepted,
+            },
+            [only] => only.accept().await,
+            [] => return Err(io::ErrorKind::NotConnected.into()),
+        };
+        accepted.map(|(stream, _)| stream)
+    }
+}
+
+async fn serve(mut stream: TcpStream, state: &str) -> io::Result<Option<Callback>> {
+    let mut request = Vec::new();
+    let mut piece = [0; 2048];
+    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+        let count = stream.read(&mut piece).await?;
+        if count == 0 || request.len() + count > REQUEST_MAX {
+            return Ok(None);
+        }
+        request.extend_from_slice(piece.get(..count).unwrap_or_default());
+    }
+    let callback = understand(&request, state);
+    let (status, text) = match &callback {
+        Some(Callback::Code(_)) => ("200 OK", DONE),
+        Some(Callback::Refused(_)) => ("200 OK", NOT_DONE),
+        None => ("400 Bad Request", NOT_OURS),
+    };
+    let page =
+        format!("<!doctype html><meta charset=\"utf-8\"><title>cosign-rs</title><p>{text}\n");
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+         content-security-policy: default-src 'none'\r\nreferrer-policy: no-referrer\r\nconnection: close\r\n\r\n{page}",
+        page.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(callback)
+}
+
+/// The answer, if it is one to our question.
+fn understand(request: &[u8], expected: &str) -> Option<Callback> {
+    let line = request.split(|byte| *byte == b'\r').next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    let target = line.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?;
+    let url = Url::parse("http://localhost").ok()?.join(target).ok()?;
+    if url.path() != PATH {
+        return None;
+    }
+    let parameter = |name: &str| {
+        let mut found = url.query_pairs().filter(|(other, _)| other == name);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Some(value.into_owned()),
+            _ => None,
+        }
+    };
+    // RFC 6749 10.12. The state is used once, so that its comparison has no time to leak anything.
+    if parameter("state")? != expected {
+        return None;
+    }
+    if let Some(error) = parameter("error") {
+        let why = parameter("error_description").unwrap_or_default();
+        return Some(Callback::Refused(
+            format!("{error} {why}").trim().to_owned(),
+        ));
+    }
+    Some(Callback::Code(parameter("code")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(target: &str) -> Option<Callback> {
+        understand(
+            format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes(),
+            "s+1",
+        )
+    }
+
+    #[test]
+    fn only_the_answer_with_our_state_counts() {
+        let code = Some(Callback::Code("c".into()));
+        assert_eq!(get("/auth/callback?code=c&state=s%2B1"), code);
+        for target in [
+            "/auth/callback?code=c",
+            "/auth/callback?code=c&state=s",
+            "/auth/callback?code=c&state=s%2B1&state=x",
+            "/auth/callback?state=s%2B1",
+            "/auth/callback?code=a&code=b&state=s%2B1",
+            "/?code=c&state=s%2B1",
+            "//elsewhere/auth/callback",
+            "",
+        ] {
+            assert_eq!(get(target), None, "{target}");
+        }
+        assert_eq!(
+            get("/auth/callback?error=access_denied&error_description=no+way&state=s%2B1"),
+            Some(Callback::Refused("access_denied no way".into()))
+        );
+        assert_eq!(understand(b"POST / HTTP/1.1\r\n\r\n", "s"), None);
+        assert_eq!(understand(b"\xff\xfe", "s"), None);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_answer_changes_nothing_and_the_right_one_ends_the_wait() {
+        let loopback = Loopback::bind().await.unwrap();
+        let port = loopback.port;
+        let waiting = tokio::spawn(async move { loopback.wait("right").await });
+        let ask = async |state: &str| {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+                .await
+                .unwrap();
+            let request =
+                format!("GET {PATH}?code=c&state={state} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        assert!(ask("wrong").await.starts_with("HTTP/1.1 400"));
+        assert!(ask("right").await.contains(DONE));
+        assert_eq!(
+            waiting.await.unwrap().unwrap(),
+            Callback::Code("c".to_owned())
+        );
+    }
+}

@@ -1,0 +1,298 @@
+//! Signing in at an OpenID provider to get an identity token: as a person at a browser ([`browser`]), or with a code to type on another
+//! device ([`device`]).
+//!
+//! OpenID Connect Core 1.0, Discovery 1.0; OAuth 2.0 for native apps (RFC 8252) with PKCE S256 (RFC 7636); device grant (RFC 8628).
+//! The provider's answer is checked as a client must: issuer, audience, signature, time, nonce. Fulcio checks the token again.
+
+mod browser;
+mod device;
+mod loopback;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use openidconnect::core::{
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod, CoreGrantType,
+    CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm,
+    CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType, CoreTokenResponse,
+};
+use openidconnect::{
+    AdditionalProviderMetadata, ClaimsVerificationError, ClientId, DeviceAuthorizationUrl,
+    DiscoveryError, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
+    IssuerUrl, NonceVerifier, ProviderMetadata, RequestTokenError, TokenResponse as _,
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use url::Url;
+
+pub use browser::{PATIENCE, browser, open_in_browser};
+pub use device::device;
+
+use crate::agent::{Agent, Call, CallError, Repeat, printable};
+use crate::identity::{IdentityToken, TokenError};
+
+/// The client id that Sigstore's providers know, and the audience of the tokens.
+pub const CLIENT_ID: &str = "sigstore";
+
+/// What the person has to do now; to be shown on standard error.
+#[derive(Debug, Clone, Copy)]
+pub enum Prompt<'a> {
+    /// Go to this link; `opened` if a browser was told to.
+    Link {
+        /// The link.
+        url: &'a str,
+        /// A browser opened.
+        opened: bool,
+    },
+    /// Go there, on any device, and type the code.
+    Code {
+        /// Where.
+        url: &'a str,
+        /// A link that has the code in it, if the provider has such.
+        complete: Option<&'a str>,
+        /// What to type.
+        code: &'a str,
+    },
+}
+
+/// Why nobody is signed in.
+#[derive(Debug, Error)]
+pub enum SignInError {
+    /// Not a URL of a provider.
+    #[error("the identity provider {0:?} is no URL")]
+    Issuer(String),
+    /// No answer, at any step.
+    #[error("signing in at {issuer}")]
+    Call {
+        /// Whom.
+        issuer: String,
+        /// Why.
+        #[source]
+        source: CallError,
+    },
+    /// The provider's own description is missing or wrong.
+    #[error("{issuer} does not describe itself as an OpenID provider: {why}")]
+    Discovery {
+        /// Whom.
+        issuer: String,
+        /// Why.
+        why: String,
+    },
+    /// It has no such flow, or not safely.
+    #[error("{issuer} has no {what}")]
+    Missing {
+        /// Whom.
+        issuer: String,
+        /// What.
+        what: &'static str,
+    },
+    /// It said no: the person did, or it does not know this client.
+    #[error("{issuer} refuses to sign in: {why}")]
+    Refused {
+        /// Whom.
+        issuer: String,
+        /// Its words.
+        why: String,
+    },
+    /// Nobody came back.
+    #[error("nobody signed in within {0:?}")]
+    Timeout(std::time::Duration),
+    /// No port on this machine to come back to.
+    #[error("cannot listen on this machine for the sign-in to come back")]
+    Listen(#[source] std::io::Error),
+    /// It answered with something else than a token for us.
+    #[error("the identity token of {issuer} does not hold: {why}")]
+    Unverified {
+        /// Whom.
+        issuer: String,
+        /// Why.
+        why: String,
+    },
+    /// A token that we cannot use.
+    #[error("the identity token of the provider")]
+    Token(#[from] TokenError),
+}
+
+/// What we need of a provider's description beyond the library's own members.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Additional {
+    #[serde(default)]
+    device_authorization_endpoint: Option<DeviceAuthorizationUrl>,
+    #[serde(default)]
+    code_challenge_methods_supported: Option<Vec<String>>,
+}
+
+impl AdditionalProviderMetadata for Additional {}
+
+type Metadata = ProviderMetadata<
+    Additional,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
+type Client = CoreClient<
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointMaybeSet,
+    EndpointMaybeSet,
+>;
+
+/// A provider that described itself, and the calls to it.
+pub struct Provider {
+    agent: Agent,
+    issuer: String,
+    client: Client,
+    additional: Additional,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<HttpResponse, CallError>> + Send>>;
+
+impl Provider {
+    /// Reads the provider's description and keys.
+    pub async fn discover(
+        agent: &Agent,
+        issuer: &str,
+        client_id: &str,
+    ) -> Result<Self, SignInError> {
+        let url = IssuerUrl::new(issuer.to_owned())
+            .map_err(|_| SignInError::Issuer(printable(issuer)))?;
+        let http = transport(agent);
+        let metadata = Metadata::discover_async(url, &http)
+            .await
+            .map_err(|error| discovery_failed(issuer, error))?;
+        let additional = metadata.additional_metadata().clone();
+        let client =
+            CoreClient::from_provider_metadata(metadata, ClientId::new(client_id.to_owned()), None);
+        Ok(Self {
+            agent: agent.clone(),
+            issuer: issuer.to_owned(),
+            client,
+            additional,
+        })
+    }
+
+    /// A provider that lists PKCE methods and not S256 would take the code from whoever intercepts it (RFC 7636 7.2).
+    fn check_pkce(&self) -> Result<(), SignInError> {
+        match &self.additional.code_challenge_methods_supported {
+            Some(methods) if !methods.iter().any(|method| method == "S256") => {
+                Err(self.missing("PKCE with S256"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn missing(&self, what: &'static str) -> SignInError {
+        SignInError::Missing {
+            issuer: self.issuer.clone(),
+            what,
+        }
+    }
+
+    fn refused(&self, why: &str) -> SignInError {
+        SignInError::Refused {
+            issuer: self.issuer.clone(),
+            why: printable(why),
+        }
+    }
+
+    /// The checks of OpenID Connect Core 3.1.3.7, and out with the token.
+    fn accept(
+        &self,
+        response: &CoreTokenResponse,
+        nonce: impl NonceVerifier,
+    ) -> Result<IdentityToken, SignInError> {
+        let token = response
+            .id_token()
+            .ok_or_else(|| self.missing("identity token in its answer"))?;
+        token
+            .claims(&self.client.id_token_verifier(), nonce)
+            .map_err(|error| self.unverified(&error))?;
+        let text = zeroize::Zeroizing::new(token.to_string());
+        Ok(IdentityToken::parse(&text)?)
+    }
+
+    fn unverified(&self, error: &ClaimsVerificationError) -> SignInError {
+        SignInError::Unverified {
+            issuer: self.issuer.clone(),
+            why: printable(&chain(error)),
+        }
+    }
+
+    fn failed<T>(&self, error: RequestTokenError<CallError, T>) -> SignInError
+    where
+        T: openidconnect::ErrorResponse + std::fmt::Display + 'static,
+    {
+        match error {
+            RequestTokenError::ServerResponse(response) => self.refused(&response.to_string()),
+            RequestTokenError::Request(source) => SignInError::Call {
+                issuer: self.issuer.clone(),
+                source,
+            },
+            // The bytes stay unsaid: there may be a token in them.
+            RequestTokenError::Parse(error, _) => self.refused(&error.to_string()),
+            RequestTokenError::Other(text) => self.refused(&text),
+        }
+    }
+}
+
+/// The library's requests over our agent. A code or device code may be redeemed once, so that a POST is not made again once it was sent.
+fn transport(agent: &Agent) -> impl Fn(HttpRequest) -> Answering + Send + Sync + use<> {
+    let agent = agent.clone();
+    move |request| {
+        let agent = agent.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let text = parts.uri.to_string();
+            let url = Url::parse(&text).map_err(|_| CallError::Plain(printable(&text)))?;
+            let mut call = Call::new(parts.method.clone(), url);
+            for (name, value) in &parts.headers {
+                if let Ok(value) = value.to_str() {
+                    call = call.header(name.clone(), value);
+                }
+            }
+            if parts.method == openidconnect::http::Method::POST {
+                call = call
+                    .body("application/x-www-form-urlencoded", body)
+                    .repeat(Repeat::Unsent);
+            }
+            let answer = agent.send(&call).await?;
+            let mut response = HttpResponse::new(answer.body.to_vec());
+            *response.status_mut() = answer.status;
+            *response.headers_mut() = answer.headers;
+            Ok(response)
+        })
+    }
+}
+
+fn discovery_failed(issuer: &str, error: DiscoveryError<CallError>) -> SignInError {
+    let issuer = issuer.to_owned();
+    match error {
+        DiscoveryError::Request(source) => SignInError::Call { issuer, source },
+        other => SignInError::Discovery {
+            issuer,
+            why: printable(&chain(&other)),
+        },
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
