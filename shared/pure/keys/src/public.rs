@@ -18,6 +18,9 @@ use crate::pem;
 /// The largest SPKI that is read: RSA-4096 has 550 bytes.
 const MAX_SPKI: usize = 2048;
 
+/// First octet of an uncompressed point (SEC 1 2.3.3).
+const UNCOMPRESSED: u8 = 4;
+
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
@@ -293,9 +296,14 @@ impl PublicKey {
                     .as_slice()
                     .try_into()
                     .map_err(|_| KeyError::Malformed("an Ed25519 key has 32 bytes".into()))?;
-                let key = VerifyingKey::from_bytes(bytes).map_err(|_| {
-                    KeyError::Insecure("the Ed25519 point is not on the curve".into())
-                })?;
+                let off_curve =
+                    || KeyError::Insecure("the Ed25519 point is not on the curve".into());
+                // RFC 8032 5.1.3: y must be below the prime 2^255 - 19; the library is lenient.
+                let [low, middle @ .., high] = bytes;
+                if *low >= 0xed && middle.iter().all(|byte| *byte == 0xff) && high | 0x80 == 0xff {
+                    return Err(off_curve());
+                }
+                let key = VerifyingKey::from_bytes(bytes).map_err(|_| off_curve())?;
                 if key.is_weak() {
                     return Err(KeyError::Insecure(
                         "the Ed25519 point has small order".into(),
@@ -315,7 +323,13 @@ fn key_type(spki: &SubjectPublicKeyInfoRef<'_>, raw: &[u8]) -> Result<KeyType, K
                 .algorithm
                 .parameters_oid()
                 .map_err(|error| KeyError::Malformed(error.to_string()))?;
-            // Compressed points are legal in RFC 5480 and written by nobody in this field; the library takes only uncompressed ones.
+            // RFC 5480 2.2 allows compressed points too. Nobody in this field writes them, and one key should have one SPKI: logs and
+            // trusted roots know keys by the hash of it.
+            if raw.first() != Some(&UNCOMPRESSED) {
+                return Err(KeyError::Insecure(
+                    "an elliptic curve point that is not in its uncompressed form".into(),
+                ));
+            }
             match curve {
                 P256 => Ok(KeyType::EcdsaP256),
                 P384 => Ok(KeyType::EcdsaP384),
@@ -333,6 +347,10 @@ fn key_type(spki: &SubjectPublicKeyInfoRef<'_>, raw: &[u8]) -> Result<KeyType, K
             Ok(KeyType::Ed25519)
         }
         RSA => {
+            // RFC 3279 2.3.1: the parameters MUST be NULL.
+            if !spki.algorithm.parameters.is_some_and(der::AnyRef::is_null) {
+                return Err(KeyError::Malformed("the parameters of RSA are NULL".into()));
+            }
             let key = RsaPublicKey::from_der(raw).map_err(malformed)?;
             let exponent = key.exponent.as_bytes();
             // Even exponents are no RSA, small ones invite padding attacks, large ones cost time: 65537 and its neighbours are what exists.
