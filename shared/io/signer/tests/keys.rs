@@ -75,3 +75,41 @@ fn nonsense_is_refused_and_nothing_secret_is_shown() {
     let signer = Signer::generate(Algorithm::Ed25519).unwrap();
     assert!(format!("{signer:?}").starts_with("Signer(Local(LocalKey(PublicKey(Ed25519 "));
 }
+
+#[test]
+fn openssl_reads_our_keys_and_we_read_its() {
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("openssl");
+        let output = command.args(arguments).current_dir(folder.path()).output();
+        output.ok().map(|output| {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{arguments:?}: {complaint}");
+            String::from_utf8(output.stdout).unwrap()
+        })
+    };
+    if openssl(&["version"]).is_none() {
+        use std::io::Write as _;
+        let name = "openssl_reads_our_keys_and_we_read_its";
+        let _ = writeln!(std::io::stderr(), "SKIPPED {name}: no openssl here");
+        return;
+    }
+    for (algorithm, kind) in ALGORITHMS.into_iter().zip([
+        &["EC", "-pkeyopt", "ec_paramgen_curve:P-256"][..],
+        &["EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+        &["EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+        &["ed25519"],
+        &["RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+    ]) {
+        Signer::create(&folder.path().join("ours.pem"), algorithm).unwrap();
+        openssl(&[&["genpkey", "-out", "theirs.pem", "-algorithm"], kind].concat()).unwrap();
+        for name in ["ours.pem", "theirs.pem"] {
+            let path = folder.path().join(name);
+            let signer = Signer::load(&path).unwrap();
+            assert_eq!(signer.algorithm(), algorithm, "{name}");
+            let public = openssl(&["pkey", "-in", name, "-pubout"]).unwrap();
+            assert_eq!(signer.public_key().to_pem(), public, "{name}");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}
