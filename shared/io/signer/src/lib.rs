@@ -12,7 +12,7 @@ pub mod random;
 
 use std::path::Path;
 
-use keys::{Algorithm, PublicKey};
+use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -45,6 +45,17 @@ pub enum SignerError {
     /// A key of this algorithm cannot be made or used here.
     #[error("no private keys of algorithm {} here", .0.registry_name())]
     Unsupported(Algorithm),
+    /// This key cannot sign a message of which only the digest is at hand.
+    #[error("a key of algorithm {} signs messages only, not their digests", .0.registry_name())]
+    NoDigests(Algorithm),
+    /// The digest is by another hash than the one the key signs with.
+    #[error("a key of algorithm {} does not sign {} digests", algorithm.registry_name(), found.name())]
+    OtherDigest {
+        /// The key's algorithm.
+        algorithm: Algorithm,
+        /// Of the digest.
+        found: HashAlgorithm,
+    },
     /// The library refused to sign.
     #[error("signing failed")]
     Failed,
@@ -116,6 +127,17 @@ impl Signer {
     )]
     pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         self.sign_local(message)
+    }
+
+    /// Signs a message of which only the digest is at hand, as of a file that was read as a stream. ECDSA only.
+    #[expect(
+        clippy::unused_async,
+        reason = "a key that another machine keeps answers later"
+    )]
+    pub async fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
+        match &self.0 {
+            Keeper::Local(key) => key.sign_digest(digest),
+        }
     }
 
     /// Signs at once, where the key is in this process.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -10,7 +11,7 @@ use aws_lc_rs::signature::{
     EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
     RsaKeyPair,
 };
-use keys::{Algorithm, KeyType, PublicKey, pem};
+use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, pem};
 use zeroize::Zeroizing;
 
 use crate::SignerError;
@@ -106,6 +107,31 @@ impl LocalKey {
                 Ok(signature)
             }
         }
+    }
+
+    /// Signs a message of which only the digest is at hand; its hash must be the algorithm's. ECDSA only: pure Ed25519 hashes for itself, and
+    /// the library offers it for no other key.
+    pub fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
+        let Pair::Ecdsa(pair) = &self.pair else {
+            return Err(SignerError::NoDigests(self.algorithm()));
+        };
+        if self.algorithm().hash() != Some(digest.algorithm()) {
+            return Err(SignerError::OtherDigest {
+                algorithm: self.algorithm(),
+                found: digest.algorithm(),
+            });
+        }
+        let library = match digest.algorithm() {
+            HashAlgorithm::Sha256 => &digest::SHA256,
+            HashAlgorithm::Sha384 => &digest::SHA384,
+            HashAlgorithm::Sha512 => &digest::SHA512,
+        };
+        let imported = digest::Digest::import_less_safe(digest.bytes(), library)
+            .map_err(|_| SignerError::Failed)?;
+        let signature = pair
+            .sign_digest(&imported)
+            .map_err(|_| SignerError::Failed)?;
+        Ok(signature.as_ref().to_vec())
     }
 
     /// The private key as PKCS#8 PEM.

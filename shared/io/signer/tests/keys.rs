@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use keys::Algorithm;
+use keys::{Algorithm, Digest, HashAlgorithm};
 use signer::{Signer, SignerError};
 
 const ALGORITHMS: [Algorithm; 5] = [
@@ -111,5 +111,38 @@ fn openssl_reads_our_keys_and_we_read_its() {
             assert_eq!(signer.public_key().to_pem(), public, "{name}");
             std::fs::remove_file(&path).unwrap();
         }
+    }
+}
+
+#[tokio::test]
+async fn a_digest_is_signed_as_its_message_would_be() {
+    let curves = [
+        (Algorithm::EcdsaP256Sha256, HashAlgorithm::Sha256),
+        (Algorithm::EcdsaP384Sha384, HashAlgorithm::Sha384),
+        (Algorithm::EcdsaP521Sha512, HashAlgorithm::Sha512),
+    ];
+    for (algorithm, hash) in curves {
+        let signer = Signer::generate(algorithm).unwrap();
+        let digest = Digest::of(hash, b"message");
+        let signature = signer.sign_digest(&digest).await.unwrap();
+        let key = signer.public_key();
+        assert_eq!(key.verify(algorithm, b"message", &signature), Ok(()));
+        for other in HashAlgorithm::ALL
+            .into_iter()
+            .filter(|other| *other != hash)
+        {
+            let refused = signer.sign_digest(&Digest::of(other, b"message")).await;
+            assert!(matches!(
+                refused,
+                Err(SignerError::OtherDigest { found, .. }) if found == other
+            ));
+        }
+    }
+    for algorithm in [Algorithm::Ed25519, Algorithm::RsaPkcs1Sha256_2048] {
+        let signer = Signer::generate(algorithm).unwrap();
+        let refused = signer
+            .sign_digest(&Digest::of(HashAlgorithm::Sha256, b"message"))
+            .await;
+        assert!(matches!(refused, Err(SignerError::NoDigests(_))));
     }
 }

@@ -1,0 +1,113 @@
+//! Why there is no bundle.
+
+use bundle::BundleError;
+use client::{FulcioError, RekorError, TokenError, TsaError};
+use dsse::StatementError;
+use keys::HashAlgorithm;
+use signer::SignerError;
+use thiserror::Error;
+use url::Url;
+use verify::VerifyError;
+
+/// Why there is no bundle: at which step, whose answer, what was wrong with it.
+#[derive(Debug, Error)]
+pub enum SignError {
+    /// The token is not one to sign with.
+    #[error("the identity token cannot be used")]
+    Token(#[source] TokenError),
+    /// The fresh key failed.
+    #[error("the signing key")]
+    Key(#[source] SignerError),
+    /// No certificate.
+    #[error("no certificate from {url}")]
+    Certificate {
+        /// The certificate authority.
+        url: Url,
+        /// Why not.
+        source: Box<FulcioError>,
+    },
+    /// A certificate for somebody else's key.
+    #[error("the certificate from {url} is for another key than the one that was sent")]
+    OtherKey {
+        /// The certificate authority.
+        url: Url,
+    },
+    /// A certificate that verifiers would refuse.
+    #[error("the certificate from {url} does not hold against the trusted root")]
+    Leaf {
+        /// The certificate authority.
+        url: Url,
+        /// Why not.
+        source: Box<VerifyError>,
+    },
+    /// The digest is not one that this key signs.
+    #[error("the artifact's {} digest is given, and the key signs {} digests", found.name(), needed.name())]
+    OtherHash {
+        /// What the key signs.
+        needed: HashAlgorithm,
+        /// What was given.
+        found: HashAlgorithm,
+    },
+    /// What should be attested is no statement.
+    #[error("the statement cannot be signed")]
+    Statement(#[source] StatementError),
+    /// A statement about nothing that a verifier could name.
+    #[error(
+        "no subject of the statement has a digest of a known algorithm (sha256, sha384, sha512)"
+    )]
+    NoKnownDigest,
+    /// No timestamp.
+    #[error("no timestamp from {url}")]
+    Timestamp {
+        /// The timestamp authority.
+        url: Url,
+        /// Why not.
+        source: Box<TsaError>,
+    },
+    /// No log entry.
+    #[error("no log entry from {url}")]
+    Record {
+        /// The log.
+        url: Url,
+        /// Why not.
+        source: Box<RekorError>,
+    },
+    /// The pieces make no bundle.
+    #[error("the services' answers make no bundle")]
+    Bundle(#[source] BundleError),
+    /// The bundle does not verify: somebody answered with something that does not hold.
+    #[error(
+        "the finished bundle does not verify and is not given out{}",
+        of(services)
+    )]
+    Refused {
+        /// Whose answer the failed step is about.
+        services: Vec<Url>,
+        /// Why it is refused.
+        source: Box<VerifyError>,
+    },
+}
+
+impl SignError {
+    /// The step that failed: `token`, `key`, `certificate`, `statement`, `timestamp`, `log` or `bundle`.
+    pub const fn step(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Key(_) | Self::OtherHash { .. } => "key",
+            Self::Certificate { .. } | Self::OtherKey { .. } | Self::Leaf { .. } => "certificate",
+            Self::Statement(_) | Self::NoKnownDigest => "statement",
+            Self::Timestamp { .. } => "timestamp",
+            Self::Record { .. } => "log",
+            Self::Bundle(_) | Self::Refused { .. } => "bundle",
+        }
+    }
+}
+
+fn of(services: &[Url]) -> String {
+    let services: Vec<&str> = services.iter().map(Url::as_str).collect();
+    if services.is_empty() {
+        String::new()
+    } else {
+        format!(": see the answer of {}", services.join(", "))
+    }
+}

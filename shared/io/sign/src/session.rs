@@ -1,0 +1,387 @@
+//! The session.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bundle::{Bundle, Content, Signer as BundleSigner, Version};
+use client::{Agent, Fulcio, IdentityToken, Rekor, RekorError, Tsa};
+use dsse::{Envelope, IN_TOTO, Statement};
+use entry::{LogEntry, Proposed, Signed, Verifier};
+use futures_util::future::try_join_all;
+use jiff::{SignedDuration, Timestamp};
+use keys::{Algorithm, Digest, HashAlgorithm};
+use pki::Certificate;
+use signer::Signer;
+use tokio::sync::Mutex;
+use trust::TrustedRoot;
+use url::Url;
+use verify::{Artifact, Expect, Step, Verified, VerifyError};
+
+use crate::error::SignError;
+use crate::services::Services;
+
+/// The fresh keys' algorithm: what every client of Sigstore signs with.
+const ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
+/// The hash of the digests that a session signs; it goes with the algorithm.
+pub const HASH: HashAlgorithm = HashAlgorithm::Sha256;
+/// A certificate that ends within this time is not used for the next signature: log and timestamp authority need some of it. The longest
+/// that one call may take, with a moment for clocks that differ.
+const MARGIN: SignedDuration = SignedDuration::from_secs(75);
+/// How often a signature is made anew because the log has it already, from an attempt whose answer was lost.
+const ATTEMPTS: u32 = 2;
+
+/// A signing session. All calls take `&self`: many artifacts may be signed at the same time.
+#[derive(Debug)]
+pub struct Session {
+    agent: Agent,
+    services: Services,
+    root: TrustedRoot,
+    token: IdentityToken,
+    /// Held while a certificate is asked for, so that signatures at the same time ask once; not while anything else is.
+    credential: Mutex<Arc<Credential>>,
+}
+
+/// A key and the certificate for it, which held.
+#[derive(Debug)]
+struct Credential {
+    signer: Signer,
+    leaf: Certificate,
+}
+
+/// A bundle that verifies.
+#[derive(Debug)]
+pub struct SignedBundle {
+    json: Vec<u8>,
+    bundle: Bundle,
+    verified: Verified,
+}
+
+impl SignedBundle {
+    /// The bundle: JSON on one line, without a newline at the end.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The bundle's bytes, given away.
+    pub fn into_json(self) -> Vec<u8> {
+        self.json
+    }
+
+    /// The bundle as it was read from [`json`](Self::json).
+    pub const fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// What verifying it told: who signed, at what time, where it is recorded.
+    pub const fn verified(&self) -> &Verified {
+        &self.verified
+    }
+}
+
+/// What is to be signed.
+enum What {
+    Message(Digest),
+    Envelope {
+        payload: Vec<u8>,
+        /// One of the subjects' digests, to verify the bundle with.
+        about: Digest,
+    },
+}
+
+impl Session {
+    /// Makes a key and gets a certificate for it. `root` is what the people who will verify trust; nothing that it would refuse is used or given
+    /// out.
+    pub async fn start(
+        agent: &Agent,
+        services: Services,
+        root: TrustedRoot,
+        token: IdentityToken,
+        now: Timestamp,
+    ) -> Result<Self, SignError> {
+        let credential = certify(agent, services.fulcio(), &root, &token, now).await?;
+        Ok(Self {
+            agent: agent.clone(),
+            services,
+            root,
+            token,
+            credential: Mutex::new(Arc::new(credential)),
+        })
+    }
+
+    /// The certificate of the next signature, if it is made soon.
+    pub async fn certificate(&self) -> Certificate {
+        self.credential.lock().await.leaf.clone()
+    }
+
+    /// Whom the session calls.
+    pub const fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Signs an artifact of which the [`HASH`] digest is known.
+    pub async fn sign_digest(
+        &self,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<SignedBundle, SignError> {
+        if digest.algorithm() != HASH {
+            return Err(SignError::OtherHash {
+                needed: HASH,
+                found: digest.algorithm(),
+            });
+        }
+        self.sign(&What::Message(*digest), now).await
+    }
+
+    /// Signs an in-toto statement in an envelope. Its bytes are signed as they are.
+    pub async fn sign_statement(
+        &self,
+        statement: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<SignedBundle, SignError> {
+        // A statement that no verifier reads is refused before it is in a log for ever.
+        let parsed = Statement::parse(&statement).map_err(SignError::Statement)?;
+        let what = What::Envelope {
+            about: known_digest(&parsed).ok_or(SignError::NoKnownDigest)?,
+            payload: statement,
+        };
+        self.sign(&what, now).await
+    }
+
+    async fn sign(&self, what: &What, now: Timestamp) -> Result<SignedBundle, SignError> {
+        let credential = self.credential(now).await?;
+        let mut attempt = 1;
+        loop {
+            match self.sign_with(&credential, what).await {
+                // ECDSA signatures differ each time, so that the next one is new to the log.
+                Err(SignError::Record { url, source })
+                    if attempt < ATTEMPTS && matches!(*source, RekorError::Duplicate { .. }) =>
+                {
+                    tracing::debug!(%url, "{source}; making a new signature");
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The certificate in use, or the next one if that is about to end.
+    async fn credential(&self, now: Timestamp) -> Result<Arc<Credential>, SignError> {
+        let mut current = self.credential.lock().await;
+        let good = now
+            .checked_add(MARGIN)
+            .is_ok_and(|end| current.leaf.not_after() >= end);
+        if !good {
+            let url = self.services.fulcio();
+            let next = certify(&self.agent, url, &self.root, &self.token, now).await?;
+            *current = Arc::new(next);
+        }
+        Ok(Arc::clone(&current))
+    }
+
+    async fn sign_with(
+        &self,
+        credential: &Credential,
+        what: &What,
+    ) -> Result<SignedBundle, SignError> {
+        let (content, digest) = content(&credential.signer, what).await?;
+        let signature = content.signature();
+        // Neither needs the other's answer.
+        let (timestamps, entries) = tokio::try_join!(
+            self.timestamps(signature),
+            self.entries(&credential.leaf, &digest, signature)
+        )?;
+        let bundle = Bundle {
+            version: Version::V03,
+            signer: BundleSigner::Certificate {
+                leaf: credential.leaf.clone(),
+                intermediates: Vec::new(),
+            },
+            entries,
+            timestamps,
+            content,
+        };
+        let json = bundle
+            .to_json()
+            .map_err(|error| SignError::Bundle(bundle::BundleError::Wire(error.into())))?;
+        self.close(json, &credential.leaf, what)
+    }
+
+    async fn timestamps(&self, signature: &[u8]) -> Result<Vec<Vec<u8>>, SignError> {
+        try_join_all(self.services.timestamp_authorities().iter().map(|url| {
+            timed("timestamp", url, async {
+                Tsa::new(&self.agent, url)
+                    .timestamp(signature)
+                    .await
+                    .map_err(|source| SignError::Timestamp {
+                        url: url.clone(),
+                        source: Box::new(source),
+                    })
+            })
+        }))
+        .await
+    }
+
+    async fn entries(
+        &self,
+        leaf: &Certificate,
+        digest: &Digest,
+        signature: &[u8],
+    ) -> Result<Vec<LogEntry>, SignError> {
+        let signed = Signed {
+            signature: signature.to_vec(),
+            verifier: Verifier::Certificate(leaf.clone()),
+        };
+        let request = Proposed::hashedrekord(digest, &signed, ALGORITHM).to_wire();
+        try_join_all(self.services.logs().iter().map(|url| {
+            let request = &request;
+            timed("log", url, async move {
+                Rekor::new(&self.agent, url)
+                    .add(request)
+                    .await
+                    .map_err(|source| SignError::Record {
+                        url: url.clone(),
+                        source: Box::new(source),
+                    })
+            })
+        }))
+        .await
+    }
+
+    /// Reads the bytes back and verifies them, as whoever gets them will.
+    fn close(
+        &self,
+        json: Vec<u8>,
+        leaf: &Certificate,
+        what: &What,
+    ) -> Result<SignedBundle, SignError> {
+        let bundle = Bundle::parse(&json).map_err(SignError::Bundle)?;
+        let artifact = Artifact::from_digest(match what {
+            What::Message(digest) => *digest,
+            What::Envelope { about, .. } => *about,
+        });
+        let expect = Expect::ExactCertificate(leaf.clone());
+        let verified =
+            verify::bundle(&bundle, &artifact, &self.root, &expect).map_err(|source| {
+                SignError::Refused {
+                    services: self.answerable(&source),
+                    source: Box::new(source),
+                }
+            })?;
+        Ok(SignedBundle {
+            json,
+            bundle,
+            verified,
+        })
+    }
+
+    /// Whose answer a refused step is about.
+    fn answerable(&self, error: &VerifyError) -> Vec<Url> {
+        match error.step() {
+            Step::Record | Step::Binding => self.services.logs().to_vec(),
+            Step::Time => self.services.timestamp_authorities().to_vec(),
+            // The certificate held at its first moment; at the stated times it may not.
+            Step::Leaf => [self.services.fulcio()]
+                .into_iter()
+                .chain(self.services.timestamp_authorities())
+                .cloned()
+                .collect(),
+            Step::Signature | Step::Identity => Vec::new(),
+        }
+    }
+}
+
+/// Asks for a certificate for a fresh key and checks it as a verifier will.
+async fn certify(
+    agent: &Agent,
+    url: &Url,
+    root: &TrustedRoot,
+    token: &IdentityToken,
+    now: Timestamp,
+) -> Result<Credential, SignError> {
+    token.check_time(now).map_err(SignError::Token)?;
+    let subject = token.subject_for_proof().map_err(SignError::Token)?;
+    let signer = Signer::generate(ALGORITHM).map_err(SignError::Key)?;
+    let proof = signer
+        .sign(subject.as_bytes())
+        .await
+        .map_err(SignError::Key)?;
+    let fulcio = Fulcio::new(agent, url);
+    let asked = async {
+        fulcio
+            .certificate(token, signer.public_key(), &proof)
+            .await
+            .map_err(|source| SignError::Certificate {
+                url: url.clone(),
+                source: Box::new(source),
+            })
+    };
+    let chain = timed("certificate", url, asked).await?;
+    let leaf = chain
+        .into_iter()
+        .next()
+        .ok_or_else(|| SignError::Certificate {
+            url: url.clone(),
+            source: Box::new(client::FulcioError::Empty),
+        })?;
+    if leaf.public_key() != signer.public_key() {
+        return Err(SignError::OtherKey { url: url.clone() });
+    }
+    // Without the intermediates that came along: a bundle carries the leaf alone, and the rest is in the verifiers' trusted root or nowhere.
+    verify::fresh_leaf(&leaf, &[], root).map_err(|source| SignError::Leaf {
+        url: url.clone(),
+        source: Box::new(source),
+    })?;
+    Ok(Credential { signer, leaf })
+}
+
+/// Signs; the digest is what the signature is over, which is what the log keeps.
+async fn content(signer: &Signer, what: &What) -> Result<(Content, Digest), SignError> {
+    match what {
+        What::Message(digest) => {
+            let signature = signer.sign_digest(digest).await.map_err(SignError::Key)?;
+            let content = Content::Message {
+                signature,
+                digest: Some(*digest),
+            };
+            Ok((content, *digest))
+        }
+        What::Envelope { payload, .. } => {
+            // rekor-v2-spec: an envelope is logged as the digest of its pre-authentication encoding, so that the log never sees the payload.
+            let digest = Digest::of(HASH, &dsse::pae(IN_TOTO, payload));
+            let signature = signer.sign_digest(&digest).await.map_err(SignError::Key)?;
+            let envelope = Envelope {
+                payload: payload.clone(),
+                payload_type: IN_TOTO.to_owned(),
+                signature,
+                keyid: String::new(),
+            };
+            Ok((Content::Envelope(envelope), digest))
+        }
+    }
+}
+
+fn known_digest(statement: &Statement) -> Option<Digest> {
+    HashAlgorithm::ALL.into_iter().find_map(|hash| {
+        statement
+            .subject
+            .iter()
+            .filter_map(|subject| subject.digest.get(hash.name()))
+            .find_map(|digits| {
+                Digest::parse(&format!("{}:{}", hash.name(), digits.to_ascii_lowercase())).ok()
+            })
+    })
+}
+
+/// Tells how long a service took.
+async fn timed<T>(
+    step: &'static str,
+    url: &Url,
+    call: impl Future<Output = Result<T, SignError>>,
+) -> Result<T, SignError> {
+    let start = Instant::now();
+    let outcome = call.await;
+    let milliseconds = start.elapsed().as_millis();
+    tracing::debug!(step, %url, milliseconds, ok = outcome.is_ok(), "asked");
+    outcome
+}
