@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use pki::cert::Certificate;
+
 use crate::material::Material;
 use crate::state::{Addresses, State};
 use crate::trust_files::{REKOR_ORIGIN, TrustFiles};
@@ -104,10 +106,22 @@ pub fn write(
     state.write_if_changed("trusted_root.json", &files.trusted_root)?;
     state.write_if_changed("signing_config.json", &files.signing_config)?;
     state.write_if_changed("client_trust_config.json", &files.client_trust_config)?;
+    let ctlog_name = ctlog_name(state, addresses)?;
     for name in Name::ALL {
-        let text = settings(name, addresses, host, referrers);
+        let text = settings(name, addresses, &ctlog_name, host, referrers);
         state.write_if_changed(&name.settings_file(), text.as_bytes())?;
     }
+    // The two halves that certificate authority and CT log have to know of each other.
+    let roots: String = material
+        .fulcio_chain
+        .last()
+        .map(Certificate::to_pem)
+        .unwrap_or_default();
+    state.write_if_changed("ctlog/roots.pem", roots.as_bytes())?;
+    state.write_if_changed(
+        "fulcio/ctlog.pub.pem",
+        material.ctlog.public_key().to_pem().as_bytes(),
+    )?;
     state.write_if_changed("fulcio/issuers.yaml", issuers(addresses).as_bytes())?;
     // Last: whoever reads the addresses finds all the rest in place.
     state.write_if_changed(
@@ -117,8 +131,27 @@ pub fn write(
     Ok(files)
 }
 
+/// The URL that a CT log had first is its name in every checkpoint, for life (static-ct-api), also when a later start takes other ports.
+fn ctlog_name(state: &State, addresses: &Addresses) -> Result<String> {
+    const FILE: &str = "ctlog/name";
+    if let Some(name) = state.read(FILE)? {
+        return Ok(String::from_utf8(name)
+            .map_err(|error| state.damaged(FILE, error))?
+            .trim()
+            .to_owned());
+    }
+    state.write(FILE, format!("{}\n", addresses.ctlog).as_bytes())?;
+    Ok(addresses.ctlog.clone())
+}
+
 /// The settings file of one service. Paths are seen from the file's folder, so the folder can be moved as a whole.
-fn settings(name: Name, addresses: &Addresses, host: &str, referrers: bool) -> String {
+fn settings(
+    name: Name,
+    addresses: &Addresses,
+    ctlog_name: &str,
+    host: &str,
+    referrers: bool,
+) -> String {
     let port = addresses.port(name).unwrap_or_default();
     let host = if host.contains(':') {
         format!("[{host}]")
@@ -139,7 +172,13 @@ fn settings(name: Name, addresses: &Addresses, host: &str, referrers: bool) -> S
             format!("[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\n")
         }
         Name::Tsa => "[tsa]\nkey = \"key.pem\"\nchain = \"chain.pem\"\n".to_owned(),
-        _ => String::new(),
+        Name::Fulcio => format!(
+            "[ca]\nkey = \"key.pem\"\nchain = \"chain.pem\"\nissuers = \"issuers.yaml\"\n\n[ct_log]\nurl = \"{}\"\npublic_key = \"ctlog.pub.pem\"\n",
+            addresses.ctlog
+        ),
+        Name::Ctlog => format!(
+            "[log]\nurl = \"{ctlog_name}\"\nkey = \"key.pem\"\nroots = \"roots.pem\"\nfolder = \"log\"\n"
+        ),
     };
     format!("# Written by sigstack at its start.\n[server]\nlisten = \"{host}:{port}\"\n\n{own}")
 }

@@ -6,8 +6,8 @@
 //!   addresses.json           where each service answers; read by `sigstack token` and by scripts
 //!   trusted_root.json  signing_config.json  client_trust_config.json
 //!   issuer/   issuer.toml   key.pem
-//!   fulcio/   fulcio.toml   key.pem  chain.pem  issuers.yaml
-//!   ctlog/    ctlog.toml    key.pem  roots.pem  log/
+//!   fulcio/   fulcio.toml   key.pem  chain.pem  issuers.yaml  ctlog.pub.pem
+//!   ctlog/    ctlog.toml    key.pem  roots.pem  name  log/
 //!   tsa/      tsa.toml      key.pem  chain.pem
 //!   rekor/    rekor.toml    key.pem  log/
 //!   registry/ registry.toml data/

@@ -285,7 +285,8 @@ async fn service(name: Name, settings: &Path) -> Result<Service> {
         Name::Tuf => parts::build(Part::Tuf, settings).await,
         Name::Tsa => tsa_rs::service(settings),
         Name::Rekor => rekor_rs::service(settings).await,
-        _ => bail!("later"),
+        Name::Fulcio => fulcio_rs::service(settings),
+        Name::Ctlog => ctlog_rs::service(settings).await,
     }
 }
 
