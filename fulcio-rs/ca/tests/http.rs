@@ -4,7 +4,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::disallowed_methods,
+    clippy::needless_pass_by_value,
+    clippy::format_collect,
     reason = "a panic is the failure report"
 )]
 
