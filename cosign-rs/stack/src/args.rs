@@ -33,6 +33,31 @@ pub enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Wait until a stack that is starting answers on all its ports (for scripts)
+    Wait {
+        /// State folder of the stack
+        #[arg(long, default_value = ".state", env = "SIGSTACK_STATE")]
+        state: PathBuf,
+        /// Give up after so many seconds
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
+    /// Print the address of one of the services (for scripts)
+    Address {
+        /// Which one
+        service: crate::layout::Name,
+        /// State folder of the stack
+        #[arg(long, default_value = ".state", env = "SIGSTACK_STATE")]
+        state: PathBuf,
+    },
+    /// Build the demo's image, push it, and print its reference by digest (for scripts)
+    Image {
+        /// NAME[:TAG] in the stack's registry, or HOST:PORT/NAME[:TAG] in another one on this machine
+        reference: String,
+        /// State folder of the stack
+        #[arg(long, default_value = ".state", env = "SIGSTACK_STATE")]
+        state: PathBuf,
+    },
     /// Ask a running service whether it works (for container health checks)
     CheckHealth {
         /// localhost:PORT

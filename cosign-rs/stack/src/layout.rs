@@ -11,7 +11,7 @@ use crate::state::{Addresses, State};
 use crate::trust_files::{REKOR_ORIGIN, TrustFiles};
 
 /// A service of the stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Name {
     /// The development identity provider.
     Issuer,

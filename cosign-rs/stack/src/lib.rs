@@ -22,6 +22,7 @@ mod parts;
 pub mod program;
 pub mod registry;
 pub mod repository;
+pub mod scripts;
 pub mod state;
 pub mod token;
 pub mod trust_files;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser as _;
@@ -11,7 +12,7 @@ use serve::{Stop, logging};
 
 use crate::args::{Arguments, Command};
 use crate::up::{self, Options, Stack};
-use crate::{browser, demo, parts, token};
+use crate::{browser, demo, parts, scripts, token};
 
 /// Runs the command line.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -72,6 +73,15 @@ async fn command(command: Command) -> Result<ExitCode> {
             token::make(&arguments, Timestamp::now()).await?
         ))?,
         Command::Demo(arguments) => return demo::run(&arguments).await,
+        Command::Wait { state, seconds } => {
+            scripts::wait(&state, Duration::from_secs(seconds)).await?
+        }
+        Command::Address { service, state } => {
+            print(&format!("{}\n", scripts::address(&state, service)?))?
+        }
+        Command::Image { reference, state } => {
+            print(&format!("{}\n", scripts::image(&state, &reference).await?))?
+        }
         Command::Serve { service, config } => {
             let built = parts::build(service, &config).await?;
             logging::init(built.server.log_format, &built.server.log);

@@ -64,6 +64,15 @@ pub async fn run(arguments: &Demo) -> Result<ExitCode> {
     })
 }
 
+/// Builds the demo's image, pushes it to a registry on this machine and gives its reference by digest. The name is part of the image, so that two
+/// names are two images.
+pub(crate) async fn push(registry: &str, name: &str, tag: &str) -> Result<String> {
+    let image = Image::build(&format!("hello from {name}:{tag}\n"))?;
+    let remote = Remote::new(registry, name)?;
+    remote.push(&image, tag).await?;
+    Ok(remote.reference(&image.digest))
+}
+
 /// The state folder of the demo; a temporary one goes with it.
 struct Folder {
     path: PathBuf,

@@ -50,7 +50,7 @@ impl Stack {
         }
         let issuer = quiet(
             Command::new(run::ours("sigstack"))
-                .args(["issuer", "--state"])
+                .args(["address", "issuer", "--state"])
                 .arg(&state),
         )?
         .expect(0)?;

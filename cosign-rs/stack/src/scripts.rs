@@ -1,0 +1,62 @@
+//! What scripts ask a stack: is it up, where is a service, and give me an image to sign.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::demo;
+use crate::layout::Name;
+use crate::state::Addresses;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Waits until every service of a stack answers that it works.
+pub async fn wait(state: &Path, limit: Duration) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let silent = match silent(state) {
+            Ok(None) => return Ok(()),
+            Ok(Some(why)) | Err(why) => why,
+        };
+        if start.elapsed() > limit {
+            bail!(
+                "the stack on {} is not up after {} s: {silent:#}",
+                state.display(),
+                limit.as_secs()
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Why a service does not answer; none if all do.
+fn silent(state: &Path) -> Result<Option<anyhow::Error>> {
+    let addresses = Addresses::read(state)?;
+    for name in Name::ALL {
+        let port = addresses
+            .port(name)
+            .with_context(|| format!("{} has no port", name.as_str()))?;
+        let address = serve::ListenAddress::localhost(port);
+        if let Err(error) = serve::program::check_health(&address) {
+            return Ok(Some(error.context(name.as_str())));
+        }
+    }
+    Ok(None)
+}
+
+/// The base URL of a service.
+pub fn address(state: &Path, service: Name) -> Result<String> {
+    Ok(Addresses::read(state)?.of(service).to_owned())
+}
+
+/// Pushes the demo's image and gives its reference by digest.
+pub async fn image(state: &Path, reference: &str) -> Result<String> {
+    let (registry, path) = match reference.split_once('/') {
+        Some((host, path)) if host.contains(':') => (format!("http://{host}"), path),
+        _ => (Addresses::read(state)?.registry, reference),
+    };
+    let (name, tag) = path.split_once(':').unwrap_or((path, "latest"));
+    demo::push(&registry, name, tag).await
+}
