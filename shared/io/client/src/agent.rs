@@ -440,7 +440,7 @@ impl Agent {
         (again && attempt < self.0.settings.attempts).then(|| self.backoff(attempt))
     }
 
-    /// Doubles each time, with a random quarter less so that many clients do not come back together.
+    /// Doubles each time, less up to a quarter so that many clients do not come back together.
     fn backoff(&self, attempt: u32) -> Duration {
         let settings = &self.0.settings;
         let factor = 2_u32.saturating_pow(attempt.saturating_sub(1));
@@ -448,15 +448,16 @@ impl Agent {
             .first_pause
             .saturating_mul(factor)
             .min(settings.longest_pause);
-        whole.saturating_sub((whole / 4 / 256) * u32::from(any_byte()))
+        whole.saturating_sub(up_to(whole / 4))
     }
 }
 
-/// A byte that differs from process to process and from call to call; nothing depends on it being secret.
-fn any_byte() -> u8 {
+/// Any duration up to this one, another one each time, so that those who wait do not come back together. Nothing depends on it being
+/// hard to guess.
+pub fn up_to(longest: Duration) -> Duration {
     use std::hash::{BuildHasher as _, RandomState};
     let [byte, ..] = RandomState::new().hash_one(0).to_be_bytes();
-    byte
+    (longest / 255) * u32::from(byte)
 }
 
 fn transport(settings: &Settings, local: bool) -> Result<reqwest::Client, reqwest::Error> {

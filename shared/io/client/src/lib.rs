@@ -21,6 +21,7 @@ mod tsa;
 
 pub use agent::{
     Agent, Answer, Call, CallError, Redirects, Refused, Repeat, Settings, is_loopback, printable,
+    up_to,
 };
 pub use ambient::{Ambient, AmbientError};
 pub use fulcio::{Fulcio, FulcioError};

@@ -1,0 +1,351 @@
+//! The registry client against a registry of this test's own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    unreachable_pub,
+    missing_docs,
+    reason = "a panic is a test's way to fail"
+)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use common::{Behaviour, Fake, client, client_with};
+use oci::{
+    Annotations, BUNDLE_CONTENT, CREATED, Credentials, Descriptor, IMAGE_TYPE, INDEX_TYPE,
+    Keychain, OciError, Reference,
+};
+use serde_json::json;
+use tokio::sync::Barrier;
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+fn annotations() -> Annotations {
+    Annotations::from([
+        (CREATED.to_owned(), "2026-01-01T00:00:00Z".to_owned()),
+        (BUNDLE_CONTENT.to_owned(), "dsse-envelope".to_owned()),
+    ])
+}
+
+fn fallback(image: &Descriptor) -> String {
+    image.digest.to_string().replace(':', "-")
+}
+
+async fn attach(fake: &Fake, image: &Descriptor, bundle: &str) -> Result<Descriptor, OciError> {
+    let bundle = Bytes::copy_from_slice(bundle.as_bytes());
+    client()
+        .attach(&fake.repository(), image, BUNDLE, bundle, &annotations())
+        .await
+}
+
+async fn bundles(fake: &Fake, image: &Descriptor) -> BTreeSet<String> {
+    let found = client().bundles(&fake.repository(), &image.digest).await;
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    found
+        .attached
+        .iter()
+        .map(|attached| String::from_utf8(attached.bundle.to_vec()).unwrap())
+        .collect()
+}
+
+fn set<const N: usize>(bundles: [&str; N]) -> BTreeSet<String> {
+    bundles.map(str::to_owned).into()
+}
+
+#[tokio::test]
+async fn a_bundle_is_attached_as_cosign_does_it() {
+    for (referrers, subject_header) in [(Some(10), true), (Some(10), false), (None, false)] {
+        let fake = Fake::start(Behaviour {
+            referrers,
+            subject_header,
+            ..Behaviour::default()
+        })
+        .await;
+        let image = fake.image();
+        let attached = attach(&fake, &image, "{}x").await.unwrap();
+        let manifest = fake.manifest(&attached.digest.to_string()).unwrap();
+        assert_eq!(
+            manifest,
+            json!({
+                "schemaVersion": 2,
+                "mediaType": IMAGE_TYPE,
+                "artifactType": BUNDLE,
+                "config": {
+                    "mediaType": "application/vnd.oci.empty.v1+json",
+                    "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+                    "size": 2,
+                    "artifactType": BUNDLE,
+                },
+                "layers": [Descriptor::of(BUNDLE, b"{}x")],
+                "subject": image,
+                "annotations": annotations(),
+            })
+        );
+        let tagged = fake.manifest(&fallback(&image));
+        assert_eq!(
+            tagged,
+            referrers.is_none().then(|| json!({
+                "schemaVersion": 2,
+                "mediaType": INDEX_TYPE,
+                "manifests": [attached],
+            }))
+        );
+        assert_eq!(bundles(&fake, &image).await, set(["{}x"]));
+
+        let uploads = fake.uploads.load(Ordering::SeqCst);
+        attach(&fake, &image, "{}x").await.unwrap();
+        assert_eq!(
+            fake.uploads.load(Ordering::SeqCst),
+            uploads,
+            "nothing is written twice"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_page_of_referrers_is_read_and_the_tag_too() {
+    let fake = Fake::start(Behaviour {
+        referrers: Some(2),
+        subject_header: true,
+        ..Behaviour::default()
+    })
+    .await;
+    let image = fake.image();
+    for bundle in ["a", "b", "c", "d", "e"] {
+        attach(&fake, &image, bundle).await.unwrap();
+    }
+    // An older client left one behind the tag, with the configuration's type in the entry.
+    let layer = fake.put_blob(BUNDLE, b"f");
+    let manifest = json!({ "schemaVersion": 2, "mediaType": IMAGE_TYPE, "layers": [layer], "subject": image, "by": "hand" });
+    let mut entry = fake.put("x", IMAGE_TYPE, manifest.to_string().as_bytes());
+    entry.artifact_type = Some("application/vnd.oci.empty.v1+json".to_owned());
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry] });
+    fake.put(&fallback(&image), INDEX_TYPE, index.to_string().as_bytes());
+    assert_eq!(
+        bundles(&fake, &image).await,
+        set(["a", "b", "c", "d", "e", "f"])
+    );
+}
+
+#[tokio::test]
+async fn writers_at_the_same_time_lose_nothing_on_the_fallback_tag() {
+    const WRITERS: usize = 8;
+    let fake = Fake::start(Behaviour {
+        gather: Some(Arc::new(Barrier::new(WRITERS))),
+        ..Behaviour::default()
+    })
+    .await;
+    let image = fake.image();
+    let writing: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (fake, image) = (Arc::clone(&fake), image.clone());
+            tokio::spawn(async move { attach(&fake, &image, &format!("{writer}")).await })
+        })
+        .collect();
+    for written in writing {
+        written.await.unwrap().unwrap();
+    }
+    let expected: BTreeSet<String> = (0..WRITERS).map(|writer| writer.to_string()).collect();
+    assert_eq!(bundles(&fake, &image).await, expected);
+}
+
+#[tokio::test]
+async fn what_others_wrote_behind_the_tag_stays_as_it_is() {
+    let fake = Fake::start(Behaviour::default()).await;
+    let image = fake.image();
+    let theirs = json!({
+        "mediaType": IMAGE_TYPE, "size": 3, "unknown": { "member": [1, 2] },
+        "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    });
+    let strange = json!({ "no": "digest" });
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX_TYPE, "annotations": { "a": "b" },
+        "manifests": [strange, theirs],
+    });
+    fake.put(&fallback(&image), INDEX_TYPE, index.to_string().as_bytes());
+    attach(&fake, &image, "ours").await.unwrap();
+    let index = fake.manifest(&fallback(&image)).unwrap();
+    assert_eq!(index["annotations"], json!({ "a": "b" }));
+    let manifests = index["manifests"].as_array().unwrap();
+    assert_eq!(manifests.len(), 3);
+    assert!(manifests.contains(&theirs) && manifests.contains(&strange));
+
+    let other = Descriptor::of(IMAGE_TYPE, b"other");
+    fake.put(&fallback(&other), IMAGE_TYPE, b"{}");
+    let refused = attach(&fake, &other, "ours").await.unwrap_err();
+    assert!(
+        matches!(&refused, OciError::Malformed { .. }),
+        "somebody's image is not overwritten: {refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_throttled_list_is_waited_for_and_a_refused_one_is_a_problem() {
+    let refusing = |times, status| Behaviour {
+        referrers: Some(10),
+        subject_header: true,
+        refuse_listing: Some((AtomicUsize::new(times), status)),
+        ..Behaviour::default()
+    };
+    let fake = Fake::start(refusing(2, StatusCode::TOO_MANY_REQUESTS)).await;
+    let image = fake.image();
+    attach(&fake, &image, "a").await.unwrap();
+    assert_eq!(bundles(&fake, &image).await, set(["a"]));
+
+    for status in [
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::FORBIDDEN,
+    ] {
+        let fake = Fake::start(refusing(usize::MAX, status)).await;
+        let image = fake.image();
+        let found = client().bundles(&fake.repository(), &image.digest).await;
+        assert_eq!(found.attached.len(), 0);
+        assert_eq!(
+            found.problems.len(),
+            1,
+            "{status}: not the same as unsigned"
+        );
+    }
+}
+
+#[tokio::test]
+async fn other_bytes_than_the_digest_says_are_refused() {
+    let fake = Fake::start(Behaviour {
+        referrers: Some(10),
+        subject_header: true,
+        ..Behaviour::default()
+    })
+    .await;
+    let at = fake.repository();
+    let image = fake.image();
+    let read = client()
+        .image(&Reference::parse(&format!("{at}:v1")).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(read.descriptor, image);
+    fake.spoil(&image.digest.to_string());
+    let refused = client().image(&at.at(image.digest)).await;
+    assert!(matches!(refused, Err(OciError::Digest { .. })));
+    let missing = Reference::parse(&format!("{at}:v2")).unwrap();
+    let refused = client().image(&missing).await;
+    assert!(matches!(refused, Err(OciError::NotFound { .. })));
+
+    let attached = attach(&fake, &image, "a bundle").await.unwrap();
+    let layer = Descriptor::of(BUNDLE, b"a bundle");
+    for spoiled in [layer.digest, attached.digest] {
+        fake.spoil(&spoiled.to_string());
+        let found = client().bundles(&at, &image.digest).await;
+        assert_eq!((found.attached.len(), found.problems.len()), (0, 1));
+        assert!(matches!(found.problems[0].why, OciError::Digest { .. }));
+    }
+    let mut sink = Vec::new();
+    let refused = client().blob_into(&at, &layer, &mut sink).await;
+    assert!(matches!(refused, Err(OciError::Digest { .. })));
+}
+
+#[tokio::test]
+async fn one_bad_referrer_does_not_hide_the_good_ones() {
+    let fake = Fake::start(Behaviour {
+        referrers: Some(10),
+        subject_header: true,
+        ..Behaviour::default()
+    })
+    .await;
+    let image = fake.image();
+    attach(&fake, &image, "good").await.unwrap();
+    let huge = Descriptor {
+        size: 1 << 40,
+        ..Descriptor::of(BUNDLE, b"huge")
+    };
+    for (layers, tag) in [(json!([huge]), "1"), (json!("no list"), "2")] {
+        let manifest = json!({ "mediaType": IMAGE_TYPE, "layers": layers, "subject": image });
+        fake.put(tag, IMAGE_TYPE, manifest.to_string().as_bytes());
+    }
+    // Referrers that are no bundles are no problem.
+    let sbom = Descriptor::of("application/spdx+json", b"sbom");
+    let manifest = json!({ "mediaType": IMAGE_TYPE, "layers": [sbom], "subject": image });
+    fake.put("3", IMAGE_TYPE, manifest.to_string().as_bytes());
+    let oversized = json!({ "mediaType": IMAGE_TYPE, "layers": [], "subject": image, "x": "y".repeat(oci::MANIFEST_MAX) });
+    fake.put("4", IMAGE_TYPE, oversized.to_string().as_bytes());
+
+    let found = client().bundles(&fake.repository(), &image.digest).await;
+    assert_eq!(found.attached.len(), 1);
+    assert_eq!(&found.attached[0].bundle[..], b"good");
+    assert_eq!(found.problems.len(), 3, "{:?}", found.problems);
+}
+
+#[tokio::test]
+async fn blobs_stream_and_are_mounted() {
+    let fake = Fake::start(Behaviour::default()).await;
+    let at = fake.repository();
+    let content = Bytes::from(vec![7; 300_000]);
+    let client = client();
+    let blob = client
+        .push_blob(&at, "application/octet-stream", content.clone())
+        .await
+        .unwrap();
+    let mut sink = Vec::new();
+    client.blob_into(&at, &blob, &mut sink).await.unwrap();
+    assert_eq!(sink, content);
+    let shorter = Descriptor {
+        size: blob.size - 1,
+        ..blob.clone()
+    };
+    assert!(client.blob_into(&at, &shorter, &mut sink).await.is_err());
+    assert!(client.blob(&at, &shorter, 1 << 20).await.is_err());
+    let refused = client.blob(&at, &blob, 1000).await;
+    assert!(matches!(refused, Err(OciError::Malformed { .. })));
+    assert!(client.mount(&at, &blob.digest, &at).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_token_service_is_asked_with_the_password_and_the_registry_with_the_token() {
+    let fake = Fake::start(Behaviour {
+        password: Some("secret"),
+        ..Behaviour::default()
+    })
+    .await;
+    let image = fake.image();
+    let at = fake.repository();
+    let with = |password: &str| {
+        client_with(Keychain::Given(Credentials::Password {
+            user: "user".to_owned(),
+            password: password.to_owned().into(),
+        }))
+    };
+    let attach = |client: oci::Registry| {
+        let (at, image) = (at.clone(), image.clone());
+        async move {
+            client
+                .attach(
+                    &at,
+                    &image,
+                    BUNDLE,
+                    Bytes::from_static(b"x"),
+                    &annotations(),
+                )
+                .await
+        }
+    };
+    attach(with("secret")).await.unwrap();
+    let found = with("secret").bundles(&at, &image.digest).await;
+    assert_eq!((found.attached.len(), found.problems.len()), (1, 0));
+
+    let refused = attach(with("wrong")).await.unwrap_err();
+    assert!(matches!(refused, OciError::Denied { .. }), "{refused}");
+    let refused = attach(client()).await.unwrap_err();
+    match refused {
+        OciError::Denied { anonymous, .. } => assert!(anonymous),
+        other => panic!("{other}"),
+    }
+    let found = client().bundles(&at, &image.digest).await;
+    assert_eq!((found.attached.len(), found.problems.len()), (0, 2));
+}
