@@ -121,7 +121,7 @@ impl Session {
     /// Signs an artifact of which the [`HASH`] digest is known.
     pub async fn sign_digest(
         &self,
-        digest: &Digest,
+        digest: Digest,
         now: Timestamp,
     ) -> Result<SignedBundle, SignError> {
         if digest.algorithm() != HASH {
@@ -130,7 +130,7 @@ impl Session {
                 found: digest.algorithm(),
             });
         }
-        self.sign(&What::Message(*digest), now).await
+        self.sign(&What::Message(digest), now).await
     }
 
     /// Signs an in-toto statement in an envelope. Its bytes are signed as they are.
