@@ -74,13 +74,13 @@ async fn command(command: Command) -> Result<ExitCode> {
         ))?,
         Command::Demo(arguments) => return demo::run(&arguments).await,
         Command::Wait { state, seconds } => {
-            scripts::wait(&state, Duration::from_secs(seconds)).await?
+            scripts::wait(&state, Duration::from_secs(seconds)).await?;
         }
         Command::Address { service, state } => {
-            print(&format!("{}\n", scripts::address(&state, service)?))?
+            print(&format!("{}\n", scripts::address(&state, service)?))?;
         }
         Command::Image { reference, state } => {
-            print(&format!("{}\n", scripts::image(&state, &reference).await?))?
+            print(&format!("{}\n", scripts::image(&state, &reference).await?))?;
         }
         Command::Serve { service, config } => {
             let built = parts::build(service, &config).await?;
