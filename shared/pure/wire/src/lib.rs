@@ -4,14 +4,15 @@
 //! either alphabet with or without padding and written in the standard one with it; 64-bit integers are written as strings and
 //! read as either; enumerations are written by name and read by name or number; `null` is the same as absent.
 //!
-//! Two things differ from a lenient reader, both on purpose: a member that stands there twice and, in documents that are verified, a
-//! member that nobody knows are errors. Two programs that read one document must not see two different things.
+//! Where readers differ, this one is strict: a member that stands there twice, an array in the place of an object and, in documents that are
+//! verified, a member that nobody knows are errors. Two programs that read one document must not see two different things.
 
 pub mod bundle;
 pub mod common;
 pub mod encoding;
 pub mod fulcio;
 pub mod rekor;
+mod strict;
 pub mod trustroot;
 
 use serde::de::DeserializeOwned;
@@ -36,5 +37,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     if bytes.len() > MAX_DOCUMENT {
         return Err(WireError::TooLarge(bytes.len()));
     }
-    Ok(serde_json::from_slice(bytes)?)
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let document = strict::deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(document)
 }
