@@ -1,8 +1,11 @@
 //! in-toto statements.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use keys::{Digest, HashAlgorithm};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -39,10 +42,14 @@ pub struct Subject {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Its digests, in hex, by algorithm.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     pub digest: BTreeMap<String, String>,
     /// Further facts; cosign keeps `-a key=value` here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "unique_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub annotations: Option<BTreeMap<String, serde_json::Value>>,
 }
 
@@ -51,7 +58,7 @@ pub struct Subject {
 pub enum StatementError {
     /// Not JSON of this shape.
     #[error("not an in-toto statement: {0}")]
-    Json(#[from] serde_json::Error),
+    Wire(#[from] wire::WireError),
     /// Another type than the two.
     #[error("unknown statement type {0:?}, expected {STATEMENT_V1} or {STATEMENT_V01}")]
     Type(String),
@@ -66,7 +73,7 @@ pub enum StatementError {
 impl Statement {
     /// Reads the payload of a verified envelope.
     pub fn parse(payload: &[u8]) -> Result<Self, StatementError> {
-        let statement: Self = serde_json::from_slice(payload)?;
+        let statement: Self = wire::parse(payload)?;
         if ![STATEMENT_V1, STATEMENT_V01].contains(&statement.statement_type.as_str()) {
             return Err(StatementError::Type(statement.statement_type));
         }
@@ -112,6 +119,38 @@ impl Statement {
     }
 }
 
+/// A map in which no key stands twice: of two digests under one name each reader would take another.
+fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Unique<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Unique<T> {
+        type Value = BTreeMap<String, T>;
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((name, value)) = members.next_entry::<String, T>()? {
+                if map.contains_key(&name) {
+                    return Err(A::Error::custom(format!("duplicate field `{name}`")));
+                }
+                map.insert(name, value);
+            }
+            Ok(map)
+        }
+    }
+    deserializer.deserialize_map(Unique(PhantomData))
+}
+
+fn unique_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, serde_json::Value>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Map(#[serde(deserialize_with = "unique")] BTreeMap<String, serde_json::Value>);
+    Ok(Option::<Map>::deserialize(deserializer)?.map(|map| map.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +178,19 @@ mod tests {
             "the predicate is kept as it was written"
         );
         assert_eq!(statement.subject.len(), 1);
+        // As cosign writes it: no name, annotations, an empty predicate or none.
+        let cosign = format!(
+            "{{\"_type\":\"{STATEMENT_V1}\",\"subject\":[{{\"digest\":{{\"sha256\":\"{}\"}},\"annotations\":{{\"a\":\"b\"}}}}],\"predicateType\":\"https://sigstore.dev/cosign/sign/v1\"}}",
+            digest.to_hex().to_ascii_uppercase()
+        );
+        let statement = Statement::parse(cosign.as_bytes()).unwrap();
+        let annotations = statement.subject_of(&digest).unwrap().annotations.as_ref();
+        assert_eq!(annotations.unwrap()["a"], "b");
+        assert!(statement.predicate.is_none());
+        assert_eq!(
+            statement.algorithms().collect::<Vec<_>>(),
+            [HashAlgorithm::Sha256]
+        );
     }
 
     #[test]
@@ -161,9 +213,19 @@ mod tests {
             Statement::parse(other.as_bytes()),
             Err(StatementError::Type(_))
         ));
-        assert!(matches!(
-            Statement::parse(b"[]"),
-            Err(StatementError::Json(_))
-        ));
+        for text in [
+            "[]".to_owned(),
+            statement("[{\"digest\":{\"sha256\":\"aa\",\"sha256\":\"bb\"}}]"),
+            statement("[{\"digest\":{\"sha256\":\"aa\"},\"annotations\":{\"a\":1,\"a\":2}}]"),
+            statement("[[\"name\",{\"sha256\":\"aa\"}]]"),
+        ] {
+            assert!(
+                matches!(
+                    Statement::parse(text.as_bytes()),
+                    Err(StatementError::Wire(_))
+                ),
+                "{text}"
+            );
+        }
     }
 }
