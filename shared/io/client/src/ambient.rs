@@ -48,7 +48,7 @@ pub enum AmbientError {
     #[error("asking GitHub Actions for an identity token")]
     Call(#[from] CallError),
     /// No.
-    #[error("GitHub Actions refuses an identity token: {0}")]
+    #[error("GitHub Actions refuses an identity token")]
     Refused(#[from] Refused),
     /// The answer has no token, or the URL is none.
     #[error("{0}")]

@@ -24,10 +24,10 @@ pub enum FulcioError {
     #[error("asking for a certificate")]
     Call(#[from] CallError),
     /// No.
-    #[error("the certificate authority refuses: {0}")]
+    #[error("the certificate authority refuses")]
     Refused(#[from] Refused),
     /// An answer that is none.
-    #[error("the certificate authority's answer: {0}")]
+    #[error("the certificate authority's answer")]
     Answer(#[from] wire::WireError),
     /// An answer without a certificate.
     #[error("the certificate authority's answer has no certificate")]
@@ -36,7 +36,7 @@ pub enum FulcioError {
     #[error("the certificate authority gives no certificate with an embedded SCT")]
     DetachedSct,
     /// Not certificates.
-    #[error("the certificate authority's answer: {0}")]
+    #[error("the certificate authority's answer")]
     Certificate(#[from] CertError),
 }
 

@@ -22,7 +22,7 @@ pub enum RekorError {
     #[error("logging the signature")]
     Call(#[from] CallError),
     /// No.
-    #[error("the log refuses the entry: {0}")]
+    #[error("the log refuses the entry")]
     Refused(#[from] Refused),
     /// The log has exactly this entry and does not say it again.
     #[error("the log has this entry already{}", index.map(|index| format!(", at index {index}")).unwrap_or_default())]
@@ -31,10 +31,10 @@ pub enum RekorError {
         index: Option<u64>,
     },
     /// An answer that is none.
-    #[error("the log's answer: {0}")]
+    #[error("the log's answer")]
     Answer(#[from] wire::WireError),
     /// An answer that is no entry.
-    #[error("the log's answer: {0}")]
+    #[error("the log's answer")]
     Entry(#[from] EntryError),
 }
 

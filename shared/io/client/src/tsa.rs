@@ -23,7 +23,7 @@ pub enum TsaError {
     #[error("asking for a timestamp")]
     Call(#[from] CallError),
     /// No.
-    #[error("the timestamp authority refuses: {0}")]
+    #[error("the timestamp authority refuses")]
     Refused(#[from] Refused),
     /// The request cannot be written.
     #[error("writing the timestamp request: {0}")]

@@ -237,7 +237,9 @@ async fn the_services_say_why_they_refuse() {
         .certificate(&token, &key, b"proof")
         .await
         .unwrap_err();
-    assert!(matches!(&refused, FulcioError::Refused(_)));
+    let FulcioError::Refused(refused) = refused else {
+        panic!("{refused:?}")
+    };
     assert!(
         refused
             .to_string()
