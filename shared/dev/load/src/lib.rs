@@ -1,0 +1,16 @@
+//! A load tool for the services: so many connections, each with one request after the other, for so many seconds.
+//!
+//! The loop is closed: a connection sends its next request when it has the last answer. A server that is slow is therefore asked less
+//! often, and its figure at few connections says how long one client waits rather than how much it could do; that is why a run is repeated
+//! with more connections.
+//!
+//! Every request is valid and no two are alike: keys, digests, signatures and proofs are made before the clock starts. The same requests
+//! go to our services and to the upstream ones, byte for byte in the same form. Answers are looked at only so far that a refusal is not counted
+//! as work done; verifying them is for tests.
+//!
+//! The tool itself runs on one thread: on a machine with two cores the server keeps at least one of them.
+
+pub mod drive;
+pub mod figures;
+pub mod program;
+pub mod requests;

@@ -1,0 +1,150 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use url::Url;
+
+use crate::drive::{self, Plan};
+use crate::figures::Figures;
+use crate::requests::Kind;
+
+/// Asks one service as fast as it answers, and says how fast that was. Exit code 1 when a request failed.
+#[derive(Debug, Parser)]
+#[command(name = "load", version)]
+struct Arguments {
+    #[command(subcommand)]
+    target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+enum Target {
+    /// A Rekor v2 log: hashedrekord entries
+    Log(How),
+    /// A certificate authority: certificates for new keys
+    Ca {
+        #[command(flatten)]
+        how: How,
+        /// File of identity tokens, one a line, used in turn
+        #[arg(long)]
+        tokens: PathBuf,
+    },
+    /// A timestamp authority: RFC 3161 tokens
+    Tsa(How),
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Base URL of the service, http
+    url: Url,
+    /// How many connections ask at the same time
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    connections: u16,
+    /// How long
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// How many requests are made beforehand; the run ends when they are used up
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(2..=5_000_000))]
+    requests: u32,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// One line
+    Text,
+    /// One object
+    Json,
+}
+
+/// Runs the command line.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        // clap's own text: help to standard output with success, a mistake to standard error without.
+        Err(error) => {
+            let _unread = error.print();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match measured(arguments.target) {
+        Ok(figures) if figures.errors == 0 => ExitCode::SUCCESS,
+        Ok(figures) => {
+            complain(&format!(
+                "{} OF {} REQUESTS FAILED: these are no figures",
+                figures.errors,
+                figures.errors.saturating_add(figures.answered)
+            ));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            complain(&format!("load: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measured(target: Target) -> Result<Figures> {
+    let (kind, how) = match target {
+        Target::Log(how) => (Kind::Log, how),
+        Target::Tsa(how) => (Kind::Tsa, how),
+        Target::Ca { how, tokens } => {
+            let text = std::fs::read_to_string(&tokens)
+                .with_context(|| format!("reading {}", tokens.display()))?;
+            let tokens = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect();
+            (Kind::Ca { tokens }, how)
+        }
+    };
+    let requests = kind.make(usize::try_from(how.requests)?)?;
+    let plan = Plan {
+        connections: usize::from(how.connections),
+        time: Duration::from_secs(u64::from(how.seconds)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let figures = runtime.block_on(drive::run(&kind, &how.url, requests, plan))?;
+    let mut out = std::io::stdout().lock();
+    match how.output {
+        Output::Text => write!(out, "{figures}")?,
+        Output::Json => writeln!(out, "{}", serde_json::to_string(&figures)?)?,
+    }
+    Ok(figures)
+}
+
+fn complain(text: &str) {
+    // Standard error may be closed; then nobody reads this anyway.
+    let _unread = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+        assert!(Arguments::try_parse_from(["load", "ca", "http://localhost:1"]).is_err());
+        assert!(
+            Arguments::try_parse_from(["load", "tsa", "http://localhost:1", "--seconds", "0"])
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! The loop against a server that answers, refuses, or hangs up.
+#![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use load::drive::{self, Plan};
+use load::requests::Kind;
+use url::Url;
+
+const GRANTED: &[u8] = &[0x30, 0x05, 0x30, 0x03, 0x02, 0x01, 0x00];
+
+async fn serve(router: Router) -> Url {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    format!("http://{address}").parse().unwrap()
+}
+
+fn plan(connections: usize) -> Plan {
+    Plan {
+        connections,
+        time: Duration::from_mins(1),
+    }
+}
+
+#[tokio::test]
+async fn every_request_is_sent_once() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = seen.clone();
+    let router = Router::new().route(
+        "/api/v1/timestamp",
+        post(async move |headers: HeaderMap, body: Bytes| {
+            assert_eq!(
+                headers.get("content-type").unwrap(),
+                "application/timestamp-query"
+            );
+            tsp::Request::parse_der(&body).unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+            (StatusCode::CREATED, GRANTED)
+        }),
+    );
+    let base = serve(router).await;
+    let requests = Kind::Tsa.make(50).unwrap();
+    let figures = drive::run(&Kind::Tsa, &base, requests, plan(4))
+        .await
+        .unwrap();
+    assert_eq!(seen.load(Ordering::Relaxed), 50);
+    // Four of them came before the clock started.
+    assert_eq!((figures.answered, figures.errors), (46, 0));
+    assert!(figures.per_second > 0.0 && figures.p50 <= figures.max);
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_error_whatever_its_status_is() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let router = Router::new().route(
+        "/below/api/v1/timestamp",
+        post(async move || match seen.fetch_add(1, Ordering::Relaxed) {
+            4 => (StatusCode::OK, b"no timestamp".as_slice()),
+            5 => (StatusCode::SERVICE_UNAVAILABLE, GRANTED),
+            _ => (StatusCode::OK, GRANTED),
+        }),
+    );
+    let base = serve(router).await.join("below").unwrap();
+    let requests = Kind::Tsa.make(20).unwrap();
+    let figures = drive::run(&Kind::Tsa, &base, requests, plan(2))
+        .await
+        .unwrap();
+    assert_eq!((figures.answered, figures.errors), (16, 2));
+    assert!(figures.to_string().contains("no timestamp"));
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ends_is_opened_again() {
+    let router = Router::new().route(
+        "/api/v1/timestamp",
+        post(async || ([("connection", "close")], GRANTED)),
+    );
+    let base = serve(router).await;
+    let requests = Kind::Tsa.make(20).unwrap();
+    let figures = drive::run(&Kind::Tsa, &base, requests, plan(2))
+        .await
+        .unwrap();
+    assert_eq!((figures.answered, figures.errors), (18, 0));
+}
+
+#[tokio::test]
+async fn nobody_there_and_too_few_requests_are_no_figures() {
+    let requests = Kind::Tsa.make(3).unwrap();
+    let nobody: Url = "http://127.0.0.1:9".parse().unwrap();
+    assert!(
+        drive::run(&Kind::Tsa, &nobody, requests.clone(), plan(1))
+            .await
+            .is_err()
+    );
+    assert!(
+        drive::run(&Kind::Tsa, &nobody, requests, plan(3))
+            .await
+            .is_err()
+    );
+}
