@@ -1,1 +1,56 @@
-//! cosign-rs
+//! The command line `cosign-rs`: signs and verifies container images, files and statements about them, without keeping a key.
+//!
+//! ```text
+//! argv -> args -> plan (trust, expectation, references: all read before anything runs)
+//!   sign    plan -> sign::Session -> bundle, verified already -> file, or registry
+//!   verify  artifact and bundles <- files, or registry;  then one pure pass: verify::bundle
+//! ```
+//!
+//! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked.
+//!
+//! Verifying calls nobody but the registry that holds the image; with files it opens no connection. Deliberately not here yet: a TUF client
+//! (the trusted root comes from a file, or is the one that is built in), keys of one's own for signing, the formats of cosign before 3.
+
+mod args;
+mod artifact;
+mod commands;
+mod expectation;
+mod failure;
+mod identity;
+mod predicate;
+mod report;
+mod retired;
+mod trust_files;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::args::Arguments;
+
+/// Runs the command line; `arguments` begins with the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut command = args::with_environment(Arguments::command());
+    let parsed = command
+        .try_get_matches_from_mut(arguments)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => return retired::explain(&error),
+    };
+    failure::listen(arguments.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(commands::run(arguments)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            failure::tell(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,546 @@
+//! The command line. Flags that cosign has are named as in cosign 3 and mean the same.
+
+#![expect(
+    clippy::struct_field_names,
+    reason = "the fields are named as the flags are"
+)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Sign and verify container images and files without keeping a key.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cosign-rs",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub(crate) struct Arguments {
+    /// Say on standard error which calls are made and how long they take
+    #[arg(short = 'd', long, global = true)]
+    pub(crate) verbose: bool,
+    /// Give up after this time, as 90s or 3m0s
+    #[arg(short, long, global = true, value_name = "DURATION", default_value = "3m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sign container images in their registry
+    Sign(Sign),
+    /// Verify the signatures of container images
+    Verify(Verify),
+    /// Attach a signed statement about a container image
+    Attest(Attest),
+    /// Verify attached statements, and print them
+    VerifyAttestation(VerifyAttestation),
+    /// Sign a file
+    SignBlob(SignBlob),
+    /// Verify the signature of a file
+    VerifyBlob(VerifyBlob),
+    /// Sign a statement about a file
+    AttestBlob(AttestBlob),
+    /// Verify a signed statement about a file
+    VerifyBlobAttestation(VerifyBlobAttestation),
+    /// Print the version
+    Version {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// The verifying half of the sigstore-conformance protocol
+    #[command(hide = true)]
+    VerifyBundle(VerifyBundle),
+    /// The signing half of the sigstore-conformance protocol
+    #[command(hide = true)]
+    SignBundle(SignBundle),
+}
+
+/// Whom to trust and whom to call.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Trust")]
+pub(crate) struct Trust {
+    /// Trusted root: whose certificates, logs and timestamps are believed. Without it the public-good one that is built in
+    #[arg(long, value_name = "FILE", conflicts_with = "trust_config")]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// Trusted root and signing config in one file (`ClientTrustConfig`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust_config: Option<PathBuf>,
+    /// There is no other format
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_parser = only_true)]
+    pub(crate) new_bundle_format: Option<bool>,
+}
+
+/// Whom to call when signing.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Trust")]
+pub(crate) struct Services {
+    /// Which services sign with you
+    #[arg(long, value_name = "FILE", conflicts_with = "trust_config")]
+    pub(crate) signing_config: Option<PathBuf>,
+}
+
+/// How to get an identity token.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Identity")]
+pub(crate) struct Identity {
+    /// An identity token, or a file that holds one. Without it: $SIGSTORE_ID_TOKEN, GitHub Actions, or the browser
+    #[arg(long, value_name = "TOKEN|FILE", hide_env_values = true)]
+    pub(crate) identity_token: Option<String>,
+    /// Identity provider to sign in at, instead of the signing config's
+    #[arg(long, value_name = "URL")]
+    pub(crate) oidc_issuer: Option<String>,
+    /// Who we are at the provider, and the audience of the token
+    #[arg(long, value_name = "ID", default_value = client::sign_in::CLIENT_ID)]
+    pub(crate) oidc_client_id: String,
+    /// Do not look for a token in the surroundings
+    #[arg(long)]
+    pub(crate) oidc_disable_ambient_providers: bool,
+    /// How to sign in
+    #[arg(long, value_enum, default_value_t = AuthFlow::Normal)]
+    pub(crate) fulcio_auth_flow: AuthFlow,
+    /// Do not ask for consent to put the identity into public logs
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// Ways to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuthFlow {
+    /// With a browser on this machine
+    Normal,
+    /// With a code to type on another device
+    Device,
+    /// With --identity-token or the surroundings only
+    Token,
+}
+
+/// Who must have signed. An identity (with its issuer) or a key: there is no "anybody".
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Who must have signed")]
+pub(crate) struct Expected {
+    /// Identity in the certificate: a mail address, or the URI of a workflow
+    #[arg(
+        long,
+        alias = "cert-identity",
+        value_name = "ID",
+        conflicts_with = "certificate_identity_regexp"
+    )]
+    pub(crate) certificate_identity: Option<String>,
+    /// The same as a regular expression, which the whole identity must match
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) certificate_identity_regexp: Option<String>,
+    /// Provider that vouched for the identity
+    #[arg(
+        long,
+        alias = "cert-oidc-issuer",
+        value_name = "URL",
+        conflicts_with = "certificate_oidc_issuer_regexp"
+    )]
+    pub(crate) certificate_oidc_issuer: Option<String>,
+    /// The same as a regular expression, which the whole URL must match
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) certificate_oidc_issuer_regexp: Option<String>,
+    /// Event that started the GitHub workflow
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) certificate_github_workflow_trigger: Option<String>,
+    /// Commit of the GitHub workflow
+    #[arg(long, value_name = "SHA")]
+    pub(crate) certificate_github_workflow_sha: Option<String>,
+    /// Name of the GitHub workflow
+    #[arg(long, value_name = "NAME")]
+    pub(crate) certificate_github_workflow_name: Option<String>,
+    /// Repository of the GitHub workflow, OWNER/NAME
+    #[arg(long, value_name = "REPOSITORY")]
+    pub(crate) certificate_github_workflow_repository: Option<String>,
+    /// Git ref of the GitHub workflow
+    #[arg(long, value_name = "REF")]
+    pub(crate) certificate_github_workflow_ref: Option<String>,
+    /// Public key (PEM) of the signer, instead of an identity
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["certificate_identity", "certificate_identity_regexp", "certificate_oidc_issuer", "certificate_oidc_issuer_regexp"]
+    )]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// How registries are called.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Registry")]
+pub(crate) struct Registry {
+    /// Call registries on other machines without TLS too (those on this machine always are)
+    #[arg(long)]
+    pub(crate) allow_http_registry: bool,
+    /// Take any TLS certificate of a registry
+    #[arg(long)]
+    pub(crate) allow_insecure_registry: bool,
+    /// Name for the registry, instead of Docker's configuration
+    #[arg(long, value_name = "NAME", requires = "registry_password")]
+    pub(crate) registry_username: Option<String>,
+    /// Password for the registry
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        requires = "registry_username",
+        hide_env_values = true
+    )]
+    pub(crate) registry_password: Option<String>,
+    /// Bearer token for the registry
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        conflicts_with = "registry_username",
+        hide_env_values = true
+    )]
+    pub(crate) registry_token: Option<String>,
+    /// Certificate authorities for registries besides the system's, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registry_cacert: Option<PathBuf>,
+    /// Repository that holds the signatures, instead of the image's own
+    #[arg(
+        long = "signature-repository",
+        env = "COSIGN_REPOSITORY",
+        value_name = "REPOSITORY"
+    )]
+    pub(crate) signature_repository: Option<String>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For programs: on standard output
+    Json,
+    /// For people: on standard error
+    Text,
+}
+
+/// `sign`.
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// The images, best by digest: a tag may point elsewhere tomorrow
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// Say something more in the signature, key=value; may be repeated
+    #[arg(short, long = "annotations", value_name = "KEY=VALUE", value_parser = key_value, action = ArgAction::Append)]
+    pub(crate) annotations: Vec<(String, String)>,
+    /// Write the bundle to a file as well (one image only)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Attach the signature in the registry
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) upload: bool,
+    #[command(flatten)]
+    pub(crate) identity: Identity,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) services: Services,
+    #[command(flatten)]
+    pub(crate) registry: Registry,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The images
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// What the signature must say, key=value; may be repeated
+    #[arg(short, long = "annotations", value_name = "KEY=VALUE", value_parser = key_value, action = ArgAction::Append)]
+    pub(crate) annotations: Vec<(String, String)>,
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t = Output::Json)]
+    pub(crate) output: Output,
+    /// Ask nobody but the registry. It is always so; the flag is there for scripts that say it
+    #[arg(long)]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) expected: Expected,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) registry: Registry,
+}
+
+/// `attest`.
+#[derive(Debug, Args)]
+pub(crate) struct Attest {
+    /// The images, best by digest
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// File with the predicate, JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predicate: PathBuf,
+    /// What kind of predicate: slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom, or a URI
+    #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
+    pub(crate) predicate_type: String,
+    /// Do not attach it in the registry; goes with --bundle
+    #[arg(long, requires = "bundle")]
+    pub(crate) no_upload: bool,
+    /// Write the bundle to a file as well (one image only)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) identity: Identity,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) services: Services,
+    #[command(flatten)]
+    pub(crate) registry: Registry,
+}
+
+/// `verify-attestation`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyAttestation {
+    /// The images
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// What kind of predicate must be there, as in attest
+    #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
+    pub(crate) predicate_type: String,
+    /// Ask nobody but the registry. It is always so; the flag is there for scripts that say it
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// How to print the result: the envelopes, one on a line, or a report for people
+    #[arg(short, long, value_enum, default_value_t = Output::Json)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) expected: Expected,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) registry: Registry,
+}
+
+/// `sign-blob`.
+#[derive(Debug, Args)]
+pub(crate) struct SignBlob {
+    /// The file; - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Where to write the bundle; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) identity: Identity,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) services: Services,
+}
+
+/// `verify-blob`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyBlob {
+    /// The file; - for standard input, or sha256:HEX where only the digest is at hand
+    #[arg(value_name = "FILE|DIGEST")]
+    pub(crate) file: String,
+    /// The bundle
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    /// Open no connection. It is always so; the flag is there for scripts that say it
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) expected: Expected,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+/// `attest-blob`.
+#[derive(Debug, Args)]
+pub(crate) struct AttestBlob {
+    /// The file
+    #[arg(value_name = "FILE", required_unless_present_any = ["statement", "hash"], conflicts_with_all = ["statement", "hash"])]
+    pub(crate) file: Option<PathBuf>,
+    /// SHA-256 of the file in hex, instead of the file
+    #[arg(long, value_name = "HEX", conflicts_with = "statement")]
+    pub(crate) hash: Option<String>,
+    /// File with the predicate, JSON
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "statement",
+        conflicts_with = "statement"
+    )]
+    pub(crate) predicate: Option<PathBuf>,
+    /// File with a whole in-toto statement, which is signed as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) statement: Option<PathBuf>,
+    /// What kind of predicate, as in attest
+    #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
+    pub(crate) predicate_type: String,
+    /// Where to write the bundle; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) identity: Identity,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) services: Services,
+}
+
+/// `verify-blob-attestation`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyBlobAttestation {
+    /// The file; - for standard input, or sha256:HEX where only the digest is at hand
+    #[arg(value_name = "FILE|DIGEST")]
+    pub(crate) file: String,
+    /// The bundle
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    /// What kind of predicate it must be, as in attest; without it any kind
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) predicate_type: Option<String>,
+    /// Open no connection. It is always so; the flag is there for scripts that say it
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) expected: Expected,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+/// `verify-bundle`: sigstore-conformance `docs/cli_protocol.md`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyBundle {
+    /// Use the staging instance: needs --trusted-root here
+    #[arg(long)]
+    pub(crate) staging: bool,
+    /// The bundle
+    #[arg(long)]
+    pub(crate) bundle: PathBuf,
+    /// The file, or sha256:HEX if there is no file of that name
+    pub(crate) file: String,
+    #[command(flatten)]
+    pub(crate) expected: Expected,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+/// `sign-bundle`: sigstore-conformance `docs/cli_protocol.md`.
+#[derive(Debug, Args)]
+pub(crate) struct SignBundle {
+    /// Use the staging instance: needs --trusted-root and --signing-config here
+    #[arg(long)]
+    pub(crate) staging: bool,
+    /// The file is an in-toto statement
+    #[arg(long)]
+    pub(crate) in_toto: bool,
+    /// Where to write the bundle
+    #[arg(long)]
+    pub(crate) bundle: PathBuf,
+    /// The file
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) identity: Identity,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) services: Services,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a time such as 90s or 3m0s".to_owned();
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    match Duration::try_from(parsed) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err(wrong()),
+    }
+}
+
+/// The only format there is; scripts that say so are right.
+fn only_true(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        _ => Err("the format before bundles is not supported".to_owned()),
+    }
+}
+
+/// Every flag has a variable, as in cosign: `--certificate-identity` is `COSIGN_CERTIFICATE_IDENTITY`.
+pub(crate) fn with_environment(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(variable);
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    names.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| command.mut_args(variable))
+    })
+}
+
+fn variable(argument: clap::Arg) -> clap::Arg {
+    let Some(long) = argument.get_long() else {
+        return argument;
+    };
+    if argument.get_env().is_some() || ["help", "version"].contains(&long) {
+        return argument;
+    }
+    let name = format!("COSIGN_{}", long.replace('-', "_").to_ascii_uppercase());
+    argument.env(name).hide_env(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        with_environment(Arguments::command()).debug_assert();
+    }
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        assert_eq!(duration("3m0s"), Ok(Duration::from_mins(3)));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "3", "-3m", "0s", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        let command = with_environment(Arguments::command());
+        let sign = command.find_subcommand("verify").unwrap();
+        let flag = sign
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some("certificate-identity"))
+            .unwrap();
+        assert_eq!(flag.get_env().unwrap(), "COSIGN_CERTIFICATE_IDENTITY");
+    }
+}

@@ -1,0 +1,151 @@
+//! Files as they are signed and verified: read as a stream, in constant memory, hashed once for each algorithm that is asked for.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use keys::{Digest, HashAlgorithm, Hasher};
+use verify::Artifact;
+
+use crate::failure::advice;
+
+/// What is read at a time.
+const PIECE: usize = 256 << 10;
+/// The largest artifact that is held in memory, for signatures over the bytes themselves (pure Ed25519).
+const IN_MEMORY_MAX: u64 = 256 << 20;
+
+/// Where an artifact is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `-`.
+    Standard,
+    /// A file.
+    File(PathBuf),
+    /// Not at hand; its digest is.
+    Digest(Digest),
+}
+
+impl Source {
+    /// What the command line names: a file that exists, `-`, or a digest.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        if text == "-" {
+            return Ok(Self::Standard);
+        }
+        let path = Path::new(text);
+        if path.exists() {
+            return Ok(Self::File(path.to_owned()));
+        }
+        Digest::parse(text).map(Self::Digest).map_err(|_| {
+            advice(
+                format!("there is no file {text}"),
+                "pass a file, - for standard input, or a digest as sha256:HEX",
+            )
+        })
+    }
+
+    /// A file of which the contents are needed.
+    pub(crate) fn of_path(path: &Path) -> Self {
+        if path.as_os_str() == "-" {
+            Self::Standard
+        } else {
+            Self::File(path.to_owned())
+        }
+    }
+
+    /// For messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Standard => "standard input".to_owned(),
+            Self::File(path) => path.display().to_string(),
+            Self::Digest(digest) => digest.to_string(),
+        }
+    }
+
+    /// The artifact with these digests. Standard input can be read once only and gives all of them.
+    pub(crate) fn digests(&self, algorithms: &[HashAlgorithm]) -> Result<Artifact> {
+        Ok(match self {
+            Self::Digest(digest) => Artifact::from_digest(*digest),
+            Self::File(path) => {
+                let reading = || format!("reading {}", path.display());
+                let file = File::open(path).with_context(reading)?;
+                Artifact::from_digests(hash(file, algorithms).with_context(reading)?)
+            }
+            Self::Standard => Artifact::from_digests(
+                hash(io::stdin().lock(), &HashAlgorithm::ALL).context("reading standard input")?,
+            ),
+        })
+    }
+
+    /// The artifact with its bytes, where it can be had and is not too large to hold.
+    pub(crate) fn bytes(&self) -> Result<Option<Artifact>> {
+        let Self::File(path) = self else {
+            return Ok(None);
+        };
+        let reading = || format!("reading {}", path.display());
+        let mut bytes = Vec::new();
+        let mut file = File::open(path)
+            .with_context(reading)?
+            .take(IN_MEMORY_MAX.saturating_add(1));
+        file.read_to_end(&mut bytes).with_context(reading)?;
+        let fits = u64::try_from(bytes.len()).is_ok_and(|length| length <= IN_MEMORY_MAX);
+        Ok(fits.then(|| Artifact::from_bytes(&bytes)))
+    }
+
+    /// The one digest to sign.
+    pub(crate) fn digest(&self, algorithm: HashAlgorithm) -> Result<Digest> {
+        self.digests(&[algorithm])?
+            .digest(algorithm)
+            .copied()
+            .with_context(|| format!("no {} digest of {} is known", algorithm.name(), self.name()))
+    }
+}
+
+fn hash(mut file: impl Read, algorithms: &[HashAlgorithm]) -> io::Result<Vec<Digest>> {
+    let mut hashers: Vec<Hasher> = algorithms.iter().copied().map(Hasher::new).collect();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        for hasher in &mut hashers {
+            hasher.update(piece.get(..read).unwrap_or_default());
+        }
+    }
+    Ok(hashers.into_iter().map(Hasher::finish).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_exists_comes_before_a_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Digest::of(HashAlgorithm::Sha256, b"x").to_string();
+        assert!(matches!(Source::parse(&digest).unwrap(), Source::Digest(_)));
+        let path = folder.path().join(&digest);
+        std::fs::write(&path, b"y").unwrap();
+        let source = Source::parse(path.to_str().unwrap()).unwrap();
+        assert!(matches!(source, Source::File(_)));
+        assert!(matches!(Source::parse("-").unwrap(), Source::Standard));
+        let error = Source::parse("no/such/file").unwrap_err();
+        assert_eq!(error.to_string(), "there is no file no/such/file");
+    }
+
+    #[test]
+    fn a_stream_gives_the_digests_of_the_whole() {
+        let bytes: Vec<u8> = (0..PIECE * 2 + 17)
+            .map(|n| u8::try_from(n % 251).unwrap())
+            .collect();
+        let found = hash(bytes.as_slice(), &HashAlgorithm::ALL).unwrap();
+        let expected: Vec<Digest> = HashAlgorithm::ALL
+            .into_iter()
+            .map(|algorithm| Digest::of(algorithm, &bytes))
+            .collect();
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,230 @@
+//! Files: sign-blob, verify-blob, attest-blob, verify-blob-attestation, and the commands of the conformance suite.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use bundle::{Bundle, Content, Signer};
+use dsse::Statement;
+use jiff::Timestamp;
+use keys::{Digest, HashAlgorithm};
+use trust::TrustedRoot;
+use verify::{Artifact, Expect, Verified, VerifyError};
+
+use super::{session, write_bundle};
+use crate::args::{
+    AttestBlob, Output, SignBlob, SignBundle, VerifyBlob, VerifyBlobAttestation, VerifyBundle,
+};
+use crate::artifact::Source;
+use crate::failure::{Refused, advice, say};
+use crate::report::{self, Report};
+use crate::{expectation, predicate, trust_files};
+
+/// The largest predicate, or statement: the parser of bundles takes no larger document, and a payload stands in it as base64.
+const STATEMENT_MAX: u64 = 10 << 20;
+
+pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
+    let source = Source::of_path(&arguments.file);
+    let digest = source.digest(sign::HASH)?;
+    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    let signed = session
+        .sign_digest(digest, Timestamp::now())
+        .await
+        .with_context(|| format!("signing {}", source.name()))?;
+    say(&format!(
+        "signed {}\n{}",
+        source.name(),
+        Report::of(signed.verified()).text()
+    ));
+    write_bundle(&arguments.bundle, signed.json())
+}
+
+pub(super) async fn attest(arguments: AttestBlob) -> Result<()> {
+    let statement = statement(&arguments)?;
+    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    let signed = session.sign_statement(statement, Timestamp::now()).await?;
+    say(&format!(
+        "attested\n{}",
+        Report::of(signed.verified()).text()
+    ));
+    write_bundle(&arguments.bundle, signed.json())
+}
+
+fn statement(arguments: &AttestBlob) -> Result<Vec<u8>> {
+    if let Some(path) = &arguments.statement {
+        return trust_files::read_at_most(path, STATEMENT_MAX);
+    }
+    let predicate_type = predicate::type_of(&arguments.predicate_type)?;
+    let path = arguments.predicate.as_deref().context("no predicate")?;
+    let predicate = trust_files::read_at_most(path, STATEMENT_MAX)?;
+    let (name, digest) = match (&arguments.file, &arguments.hash) {
+        (Some(file), _) => {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            (
+                name.into_owned(),
+                Source::of_path(file).digest(HashAlgorithm::Sha256)?,
+            )
+        }
+        (None, Some(hash)) => {
+            let text = hash.trim_start_matches("sha256:").to_ascii_lowercase();
+            let digest = Digest::parse(&format!("sha256:{text}"))
+                .with_context(|| format!("--hash {hash}"))?;
+            (String::new(), digest)
+        }
+        (None, None) => anyhow::bail!("no file"),
+    };
+    predicate::attestation(&name, &digest, predicate_type, &predicate, Timestamp::now())
+}
+
+pub(super) fn verify(arguments: &VerifyBlob) -> Result<()> {
+    let expect = expectation::of(&arguments.expected)?;
+    let root = trust_files::trusted_root(&arguments.trust)?;
+    let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
+    if let Content::Envelope(_) = bundle.content {
+        return Err(advice(
+            format!(
+                "{} signs a statement about a file, not the file",
+                arguments.bundle.display()
+            ),
+            "verify it with verify-blob-attestation",
+        ));
+    }
+    let verified = check(&bundle, &source, &root, &expect)?;
+    tell(&verified, arguments.output)
+}
+
+pub(super) fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()> {
+    let expect = expectation::of(&arguments.expected)?;
+    let root = trust_files::trusted_root(&arguments.trust)?;
+    let wanted = arguments
+        .predicate_type
+        .as_deref()
+        .map(predicate::type_of)
+        .transpose()?;
+    let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
+    let verified = check(&bundle, &source, &root, &expect)?;
+    let Some(statement) = verified.statement() else {
+        return Err(advice(
+            format!(
+                "{} signs the file itself, not a statement about it",
+                arguments.bundle.display()
+            ),
+            "verify it with verify-blob",
+        ));
+    };
+    if let Some(wanted) = wanted
+        && statement.predicate_type != wanted
+    {
+        return Err(advice(
+            format!(
+                "the signed statement is of type {}, expected {wanted}",
+                statement.predicate_type
+            ),
+            "pass the type that you expect with --type",
+        ));
+    }
+    tell(&verified, arguments.output)
+}
+
+pub(super) fn verify_bundle(arguments: &VerifyBundle) -> Result<()> {
+    if arguments.staging && arguments.trust.trusted_root.is_none() {
+        return Err(no_staging());
+    }
+    let expect = expectation::of(&arguments.expected)?;
+    let root = trust_files::trusted_root(&arguments.trust)?;
+    let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
+    let verified = check(&bundle, &source, &root, &expect)?;
+    tell(&verified, Output::Text)
+}
+
+pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
+    if arguments.staging && arguments.services.signing_config.is_none() {
+        return Err(no_staging());
+    }
+    let source = Source::of_path(&arguments.file);
+    let statement = arguments
+        .in_toto
+        .then(|| trust_files::read_at_most(&arguments.file, STATEMENT_MAX))
+        .transpose()?;
+    let digest = source.digest(sign::HASH)?;
+    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    let now = Timestamp::now();
+    let signed = match statement {
+        Some(statement) => session.sign_statement(statement, now).await?,
+        None => session.sign_digest(digest, now).await?,
+    };
+    write_bundle(&arguments.bundle, signed.json())
+}
+
+fn no_staging() -> anyhow::Error {
+    advice(
+        "the staging instance is not built in",
+        "pass its --trusted-root, and to sign its --signing-config",
+    )
+}
+
+fn open(bundle: &Path, file: &str) -> Result<(Bundle, Source)> {
+    let bytes = trust_files::read(bundle)?;
+    let parsed =
+        Bundle::parse(&bytes).with_context(|| format!("the bundle {}", bundle.display()))?;
+    Ok((parsed, Source::parse(file)?))
+}
+
+/// Hashes what the bundle needs and verifies. Signatures over the bytes themselves take a second reading, into memory.
+fn check(
+    bundle: &Bundle,
+    source: &Source,
+    root: &TrustedRoot,
+    expect: &Expect,
+) -> Result<Verified> {
+    let artifact = source.digests(&algorithms(bundle, expect))?;
+    let against = |artifact: &Artifact| verify::bundle(bundle, artifact, root, expect);
+    let outcome = match against(&artifact) {
+        Err(VerifyError::NeedsArtifact { .. }) => match source.bytes()? {
+            Some(artifact) => against(&artifact),
+            None => against(&artifact),
+        },
+        outcome => outcome,
+    };
+    outcome.map_err(|why| {
+        Refused {
+            what: source.name(),
+            why,
+        }
+        .into()
+    })
+}
+
+/// The digests that this bundle will ask for; a guess, since nothing of it is verified yet, and a wrong one costs a second reading.
+fn algorithms(bundle: &Bundle, expect: &Expect) -> Vec<HashAlgorithm> {
+    let mut algorithms: Vec<HashAlgorithm> = match &bundle.content {
+        Content::Envelope(envelope) => Statement::parse(&envelope.payload)
+            .map(|statement| statement.algorithms().collect())
+            .unwrap_or_default(),
+        Content::Message { digest, .. } => {
+            let key = match (&bundle.signer, expect) {
+                (Signer::Certificate { leaf, .. }, _) => Some(leaf.public_key()),
+                (Signer::Key { .. }, Expect::Key(key)) => Some(key),
+                (Signer::Key { .. }, _) => None,
+            };
+            let own = key.and_then(|key| key.default_algorithm().hash());
+            own.into_iter()
+                .chain(digest.map(|digest| digest.algorithm()))
+                .collect()
+        }
+    };
+    algorithms.push(HashAlgorithm::Sha256);
+    algorithms.sort_unstable();
+    algorithms.dedup();
+    algorithms
+}
+
+fn tell(verified: &Verified, output: Output) -> Result<()> {
+    let report = Report::of(verified);
+    match output {
+        Output::Json => report::print_json(&report),
+        Output::Text => {
+            say(&format!("Verified OK\n{}", report.text()));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Images in registries: sign, verify, attest, verify-attestation.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use bundle::{Bundle, Content};
+use bytes::Bytes;
+use jiff::Timestamp;
+use keys::Digest;
+use oci::{
+    Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, Credentials, Image, Keychain,
+    Reference, Repository,
+};
+use serde::Serialize;
+use sign::SignedBundle;
+use trust::TrustedRoot;
+use verify::{Expect, Verified};
+use zeroize::Zeroizing;
+
+use super::candidates::Candidates;
+use super::{session, write_bundle};
+use crate::args::{self, Attest, Output, Sign, Verify, VerifyAttestation};
+use crate::failure::{advice, say};
+use crate::report::{self, Report};
+use crate::{expectation, predicate, trust_files};
+
+/// The largest file with certificate authorities.
+const ROOTS_MAX: u64 = 4 << 20;
+/// The largest predicate: the parser of bundles takes no larger document, and a payload stands in it as base64.
+const PREDICATE_MAX: u64 = 10 << 20;
+
+/// A registry, the images asked for and the place of their signatures.
+struct Plan {
+    registry: oci::Registry,
+    references: Vec<Reference>,
+    elsewhere: Option<Repository>,
+}
+
+impl Plan {
+    fn new(images: &[String], flags: &args::Registry) -> Result<Self> {
+        let references = images
+            .iter()
+            .map(|image| Reference::parse(image).map_err(Into::into))
+            .collect::<Result<_>>()?;
+        let elsewhere = flags
+            .signature_repository
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .map(Repository::parse)
+            .transpose()
+            .context("--signature-repository")?;
+        Ok(Self {
+            registry: oci::Registry::new(settings(flags)?),
+            references,
+            elsewhere,
+        })
+    }
+
+    fn place<'a>(&'a self, reference: &'a Reference) -> &'a Repository {
+        self.elsewhere.as_ref().unwrap_or(&reference.repository)
+    }
+}
+
+fn settings(flags: &args::Registry) -> Result<oci::Settings> {
+    let secret = |text: &String| Zeroizing::new(text.clone());
+    let keychain = match (
+        &flags.registry_token,
+        &flags.registry_username,
+        &flags.registry_password,
+    ) {
+        (Some(token), _, _) => Keychain::Given(Credentials::Bearer(secret(token))),
+        (None, Some(user), Some(password)) => Keychain::Given(Credentials::Password {
+            user: user.clone(),
+            password: secret(password),
+        }),
+        _ => Keychain::Configured,
+    };
+    let mut settings = oci::Settings {
+        keychain,
+        plain_http: flags.allow_http_registry,
+        ..oci::Settings::default()
+    };
+    settings.agent.any_certificate = flags.allow_insecure_registry;
+    if let Some(path) = &flags.registry_cacert {
+        settings.agent.extra_roots_pem = trust_files::read_at_most(path, ROOTS_MAX)?;
+    }
+    Ok(settings)
+}
+
+pub(super) async fn sign(arguments: Sign) -> Result<()> {
+    let plan = Plan::new(&arguments.images, &arguments.registry)?;
+    one_bundle(arguments.bundle.as_deref(), &plan)?;
+    if !arguments.upload && arguments.bundle.is_none() {
+        return Err(advice(
+            "--upload=false without --bundle: the signature would be nowhere",
+            "write it to a file with --bundle",
+        ));
+    }
+    let images = resolve(&plan).await?;
+    for (reference, image) in plan.references.iter().zip(&images) {
+        if reference.digest.is_none() {
+            say(&format!(
+                "note: {reference} is {} now; a tag may be moved before somebody signs or verifies it, a digest is always the same image",
+                image.descriptor.digest
+            ));
+        }
+    }
+    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    for (reference, image) in plan.references.iter().zip(&images) {
+        let digest = image.descriptor.digest;
+        let statement = predicate::signature(&digest, &arguments.annotations)?;
+        let signed = session
+            .sign_statement(statement, Timestamp::now())
+            .await
+            .with_context(|| format!("signing {reference}"))?;
+        if let Some(path) = &arguments.bundle {
+            write_bundle(path, signed.json())?;
+        }
+        if arguments.upload {
+            attach(&plan, reference, image, &signed, predicate::SIGNATURE).await?;
+        }
+        say(&format!(
+            "signed {}\n{}",
+            reference.repository.at(digest),
+            Report::of(signed.verified()).text()
+        ));
+    }
+    Ok(())
+}
+
+pub(super) async fn attest(arguments: Attest) -> Result<()> {
+    let plan = Plan::new(&arguments.images, &arguments.registry)?;
+    one_bundle(arguments.bundle.as_deref(), &plan)?;
+    let predicate_type = predicate::type_of(&arguments.predicate_type)?;
+    if predicate_type == predicate::SIGNATURE {
+        return Err(advice(
+            format!("{predicate_type} is the type of signatures, not of attestations"),
+            "sign the image with sign",
+        ));
+    }
+    let predicate = trust_files::read_at_most(&arguments.predicate, PREDICATE_MAX)?;
+    let images = resolve(&plan).await?;
+    let mut statements = Vec::new();
+    for (reference, image) in plan.references.iter().zip(&images) {
+        statements.push(predicate::attestation(
+            &reference.repository.to_string(),
+            &image.descriptor.digest,
+            predicate_type,
+            &predicate,
+            Timestamp::now(),
+        )?);
+    }
+    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    for ((reference, image), statement) in plan.references.iter().zip(&images).zip(statements) {
+        let signed = session
+            .sign_statement(statement, Timestamp::now())
+            .await
+            .with_context(|| format!("attesting to {reference}"))?;
+        if let Some(path) = &arguments.bundle {
+            write_bundle(path, signed.json())?;
+        }
+        if !arguments.no_upload {
+            attach(&plan, reference, image, &signed, predicate_type).await?;
+        }
+        say(&format!(
+            "attested to {}\n{}",
+            reference.repository.at(image.descriptor.digest),
+            Report::of(signed.verified()).text()
+        ));
+    }
+    Ok(())
+}
+
+fn one_bundle(path: Option<&Path>, plan: &Plan) -> Result<()> {
+    if path.is_some() && plan.references.len() > 1 {
+        return Err(advice(
+            "--bundle names one file, and there are several images",
+            "sign them one by one, or leave --bundle out",
+        ));
+    }
+    Ok(())
+}
+
+/// The digests of all images, before anything is signed: a name that is wrong costs no log entry.
+async fn resolve(plan: &Plan) -> Result<Vec<Image>> {
+    let reading = plan
+        .references
+        .iter()
+        .map(|reference| plan.registry.image(reference));
+    Ok(futures_util::future::try_join_all(reading).await?)
+}
+
+async fn attach(
+    plan: &Plan,
+    reference: &Reference,
+    image: &Image,
+    signed: &SignedBundle,
+    predicate_type: &str,
+) -> Result<()> {
+    let now = Timestamp::from_second(Timestamp::now().as_second())?;
+    let annotations = Annotations::from([
+        (CREATED.to_owned(), now.to_string()),
+        (BUNDLE_CONTENT.to_owned(), "dsse-envelope".to_owned()),
+        (BUNDLE_PREDICATE_TYPE.to_owned(), predicate_type.to_owned()),
+    ]);
+    plan.registry
+        .attach(
+            plan.place(reference),
+            &image.descriptor,
+            bundle::MEDIA_TYPE,
+            Bytes::copy_from_slice(signed.json()),
+            &annotations,
+        )
+        .await
+        .with_context(|| {
+            format!(
+                "{reference} is signed and recorded, and the bundle could not be attached to it"
+            )
+        })?;
+    Ok(())
+}
+
+/// What `verify` prints of a signature: cosign's form, and beside it what cosign does not tell.
+#[derive(Serialize)]
+struct Row<'a> {
+    critical: Critical<'a>,
+    optional: Option<&'a BTreeMap<String, serde_json::Value>>,
+    verified: Report<'a>,
+}
+
+#[derive(Serialize)]
+struct Critical<'a> {
+    identity: DockerReference,
+    image: ManifestDigest,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct DockerReference {
+    docker_reference: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ManifestDigest {
+    docker_manifest_digest: String,
+}
+
+pub(super) async fn verify(arguments: Verify) -> Result<()> {
+    let expect = expectation::of(&arguments.expected)?;
+    let root = trust_files::trusted_root(&arguments.trust)?;
+    let plan = Plan::new(&arguments.images, &arguments.registry)?;
+    for reference in &plan.references {
+        let candidates = candidates(&plan, reference, &root, &expect).await?;
+        let digest = candidates.digest();
+        let accepted = candidates.choose("signature", |holds| match holds.statement() {
+            Some(statement) if statement.predicate_type != predicate::SIGNATURE => Some(format!(
+                "an attestation of type {}",
+                statement.predicate_type
+            )),
+            statement => (!predicate::annotated(statement, &digest, &arguments.annotations))
+                .then(|| "signed without the annotations asked for".to_owned()),
+        })?;
+        if arguments.output == Output::Json {
+            let rows: Vec<Row<'_>> = accepted
+                .iter()
+                .map(|(_, verified)| row(reference, &digest, verified))
+                .collect();
+            report::print_json(&rows)?;
+        }
+        told(reference, "signature", &accepted);
+    }
+    Ok(())
+}
+
+fn row<'a>(reference: &Reference, digest: &Digest, verified: &'a Verified) -> Row<'a> {
+    let statement = verified.statement();
+    Row {
+        critical: Critical {
+            identity: DockerReference {
+                docker_reference: reference.to_string(),
+            },
+            image: ManifestDigest {
+                docker_manifest_digest: digest.to_string(),
+            },
+            kind: statement.map_or("cosign container image signature", |statement| {
+                statement.predicate_type.as_str()
+            }),
+        },
+        optional: statement
+            .and_then(|statement| statement.subject_of(digest))
+            .and_then(|subject| subject.annotations.as_ref()),
+        verified: Report::of(verified),
+    }
+}
+
+pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<()> {
+    let expect = expectation::of(&arguments.expected)?;
+    let root = trust_files::trusted_root(&arguments.trust)?;
+    let wanted = predicate::type_of(&arguments.predicate_type)?;
+    let what = format!("attestation of type {wanted}");
+    let plan = Plan::new(&arguments.images, &arguments.registry)?;
+    for reference in &plan.references {
+        let candidates = candidates(&plan, reference, &root, &expect).await?;
+        let accepted = candidates.choose(&what, |holds| match holds.statement() {
+            Some(statement) if statement.predicate_type == wanted => None,
+            Some(statement) => Some(format!("a statement of type {}", statement.predicate_type)),
+            None => Some("a signature over the image itself".to_owned()),
+        })?;
+        if arguments.output == Output::Json {
+            for (bundle, _) in &accepted {
+                if let Content::Envelope(envelope) = &bundle.content {
+                    report::print_json(&envelope.to_wire())?;
+                }
+            }
+        }
+        told(reference, &what, &accepted);
+    }
+    Ok(())
+}
+
+async fn candidates(
+    plan: &Plan,
+    reference: &Reference,
+    root: &TrustedRoot,
+    expect: &Expect,
+) -> Result<Candidates> {
+    let image = plan.registry.image(reference).await?;
+    let place = plan.place(reference);
+    let found = plan.registry.bundles(place, &image.descriptor.digest).await;
+    Ok(Candidates::check(reference, &image, found, root, expect))
+}
+
+fn told(reference: &Reference, what: &str, accepted: &[(Bundle, Verified)]) {
+    say(&format!(
+        "\nVerified {reference}: {} x {what}",
+        accepted.len()
+    ));
+    for (_, verified) in accepted {
+        say(&Report::of(verified).text());
+    }
+}

@@ -1,0 +1,163 @@
+//! Who must have signed, out of the flags. Identity and issuer are both needed: a mail address means nothing without the provider that checked it.
+
+use anyhow::{Context as _, Result};
+use keys::PublicKey;
+use pki::Field;
+use verify::{Expect, IdentityPolicy, Matcher};
+
+use crate::args::Expected;
+use crate::failure::advice;
+use crate::trust_files::read_at_most;
+
+/// The largest key file.
+const KEY_MAX: u64 = 64 << 10;
+
+/// The expectation that the flags state.
+pub(crate) fn of(expected: &Expected) -> Result<Expect> {
+    let extensions = extensions(expected);
+    if let Some(path) = &expected.key {
+        if !extensions.is_empty() {
+            return Err(advice(
+                "--key with --certificate-github-workflow-...: a key has no certificate",
+                "leave one of the two out",
+            ));
+        }
+        let reading = || format!("the public key {}", path.display());
+        let bytes = read_at_most(path, KEY_MAX)?;
+        let text = std::str::from_utf8(&bytes).with_context(reading)?;
+        return Ok(Expect::Key(
+            PublicKey::from_pem(text).with_context(reading)?,
+        ));
+    }
+    let subject = matcher(
+        expected.certificate_identity.as_deref(),
+        expected.certificate_identity_regexp.as_deref(),
+    )?;
+    let issuer = matcher(
+        expected.certificate_oidc_issuer.as_deref(),
+        expected.certificate_oidc_issuer_regexp.as_deref(),
+    )?;
+    let (Some(subject), Some(issuer)) = (subject, issuer) else {
+        return Err(advice(
+            "nobody is named who must have signed",
+            "pass --certificate-identity (or --certificate-identity-regexp) and --certificate-oidc-issuer (or --certificate-oidc-issuer-regexp), or --key",
+        ));
+    };
+    Ok(Expect::Identity(IdentityPolicy {
+        subject,
+        issuer,
+        extensions,
+    }))
+}
+
+/// An empty value is no value: a variable that was not set in a script must not become an expectation that nobody thought of.
+fn matcher(exact: Option<&str>, pattern: Option<&str>) -> Result<Option<Matcher>> {
+    let given = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
+    Ok(match (given(exact), given(pattern)) {
+        (Some(exact), _) => Some(Matcher::Exact(exact)),
+        (None, Some(pattern)) => Some(Matcher::pattern(&pattern)?),
+        (None, None) => None,
+    })
+}
+
+fn extensions(expected: &Expected) -> Vec<(Field, Matcher)> {
+    [
+        (
+            Field::GithubWorkflowTrigger,
+            &expected.certificate_github_workflow_trigger,
+        ),
+        (
+            Field::GithubWorkflowSha,
+            &expected.certificate_github_workflow_sha,
+        ),
+        (
+            Field::GithubWorkflowName,
+            &expected.certificate_github_workflow_name,
+        ),
+        (
+            Field::GithubWorkflowRepository,
+            &expected.certificate_github_workflow_repository,
+        ),
+        (
+            Field::GithubWorkflowRef,
+            &expected.certificate_github_workflow_ref,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(field, value)| Some((field, Matcher::Exact(value.clone()?))))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    fn expectation(flags: &[&str]) -> Result<Expect> {
+        let all = ["cosign-rs", "verify-blob", "--bundle", "b", "f"];
+        let arguments = Arguments::try_parse_from(all.iter().chain(flags))?;
+        let Command::VerifyBlob(verify) = arguments.command else {
+            panic!("another command")
+        };
+        of(&verify.expected)
+    }
+
+    #[test]
+    fn nobody_is_no_expectation() {
+        for flags in [
+            &[][..],
+            &["--certificate-identity", "a@b.c"],
+            &["--certificate-oidc-issuer", "https://i"],
+            &[
+                "--certificate-identity",
+                "",
+                "--certificate-oidc-issuer",
+                "https://i",
+            ],
+            &[
+                "--certificate-identity-regexp",
+                "",
+                "--certificate-oidc-issuer-regexp",
+                "",
+            ],
+            &["--certificate-github-workflow-ref", "refs/heads/main"],
+            &[
+                "--certificate-identity-regexp",
+                "(",
+                "--certificate-oidc-issuer",
+                "https://i",
+            ],
+            &["--key", "/nonexistent"],
+        ] {
+            assert!(expectation(flags).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_must_match_the_whole_value() {
+        let Expect::Identity(policy) = expectation(&[
+            "--certificate-identity-regexp",
+            "a|b@example.com",
+            "--certificate-oidc-issuer",
+            "https://i",
+            "--certificate-github-workflow-ref",
+            "refs/heads/main",
+        ])
+        .unwrap() else {
+            panic!("no identity")
+        };
+        assert!(policy.subject.matches("b@example.com"));
+        assert!(!policy.subject.matches("b@example.com.evil.example"));
+        assert!(!policy.subject.matches("abc"));
+        assert!(policy.issuer.matches("https://i"));
+        assert_eq!(policy.extensions.len(), 1);
+    }
+
+    #[test]
+    fn a_key_excludes_an_identity() {
+        let flags = ["--key", "k", "--certificate-identity", "a@b.c"];
+        assert!(expectation(&flags).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! What a person reads when it did not work: what is wrong, with the values, and what to do next.
+
+use std::error::Error;
+use std::fmt;
+use std::io::Write as _;
+
+use client::AmbientError;
+use oci::OciError;
+use sign::SignError;
+use verify::VerifyError;
+
+/// Something was verified and does not hold.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// What was verified: a file, an image.
+    pub(crate) what: String,
+    /// Why it does not hold.
+    pub(crate) why: VerifyError,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.what, self.why)
+    }
+}
+
+impl Error for Refused {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.why.source()
+    }
+}
+
+/// A mistake in what was asked, and the way out of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub(crate) struct Advice {
+    problem: String,
+    hint: String,
+}
+
+/// An error that tells what to do next.
+pub(crate) fn advice(problem: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Advice {
+        problem: problem.into(),
+        hint: hint.into(),
+    }
+    .into()
+}
+
+/// Says it on standard error.
+pub(crate) fn tell(error: &anyhow::Error) {
+    say(&text(error));
+}
+
+/// Writes to standard error, which may be closed: then nobody reads it anyway. What comes from bundles and registries must not steer the
+/// terminal, so control characters are shown, not sent.
+pub(crate) fn say(text: &str) {
+    let _unread = writeln!(std::io::stderr(), "{}", shown(text));
+}
+
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\n' {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// With `--verbose`, every call and how long it took.
+pub(crate) fn listen(verbose: bool) {
+    if verbose {
+        let _already = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_max_level(tracing::Level::DEBUG)
+            .try_init();
+    }
+}
+
+fn text(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for (depth, cause) in error.chain().enumerate() {
+        text.push_str(if depth == 0 {
+            "error: "
+        } else {
+            "\n  because: "
+        });
+        text.push_str(&cause.to_string());
+    }
+    if let Some(refused) = find::<Refused>(error) {
+        let (step, reason) = (refused.why.step().name(), refused.why.code());
+        text.push_str("\n  step: ");
+        text.push_str(step);
+        text.push_str(", reason: ");
+        text.push_str(reason);
+    }
+    if let Some(hint) = hint(error) {
+        text.push_str("\nhint: ");
+        text.push_str(&hint);
+    }
+    text
+}
+
+fn find<E: Error + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+fn hint(error: &anyhow::Error) -> Option<String> {
+    if let Some(advice) = find::<Advice>(error) {
+        return Some(advice.hint.clone());
+    }
+    if let Some(refused) = find::<Refused>(error) {
+        return verify_hint(&refused.why).map(str::to_owned);
+    }
+    if let Some(error) = find::<SignError>(error) {
+        return sign_hint(error).map(str::to_owned);
+    }
+    if find::<AmbientError>(error).is_some() {
+        return Some(
+            "in GitHub Actions the job needs `permissions: id-token: write`; --oidc-disable-ambient-providers looks elsewhere"
+                .to_owned(),
+        );
+    }
+    find::<OciError>(error).and_then(|error| {
+        matches!(error, OciError::Call { .. }).then(|| {
+            "is the registry's name right? One without TLS on another machine needs --allow-http-registry"
+                .to_owned()
+        })
+    })
+}
+
+/// What to do about a signature that does not hold.
+pub(crate) const fn verify_hint(error: &VerifyError) -> Option<&'static str> {
+    Some(match error {
+        VerifyError::NoEntry { .. } | VerifyError::NoAuthorityAt { .. } => {
+            "was it signed with another instance of Sigstore? Pass that one's trusted root with --trusted-root"
+        }
+        VerifyError::Checkpoint { .. }
+        | VerifyError::Timestamp { .. }
+        | VerifyError::Sct { .. }
+        | VerifyError::Chain { .. }
+        | VerifyError::LogNotValidAt { .. }
+        | VerifyError::AuthorityNotValidAt { .. } => {
+            "if the signer uses another instance of Sigstore, or keys newer than your trusted root, pass the right one with --trusted-root; otherwise do not trust this bundle"
+        }
+        VerifyError::NoTime => {
+            "the signer must ask a timestamp authority: without a time a certificate of ten minutes proves nothing afterwards"
+        }
+        VerifyError::NeedsArtifact { .. } => "pass the file instead of its digest",
+        VerifyError::Signature { .. }
+        | VerifyError::DigestHint { .. }
+        | VerifyError::Subject { .. } => {
+            "this is not what was signed: compare the artifact's digest with the one that its publisher states"
+        }
+        VerifyError::Subjects { .. } | VerifyError::Issuer { .. } => {
+            "if you trust this signer, pass exactly what is stated there with --certificate-identity and --certificate-oidc-issuer"
+        }
+        VerifyError::NoCertificate { .. } => {
+            "get the signer's public key from a place that you trust and pass it with --key"
+        }
+        VerifyError::OtherKey => "the bundle is by somebody with another key than the one in --key",
+        VerifyError::Inclusion { .. }
+        | VerifyError::OtherTree { .. }
+        | VerifyError::Promise { .. }
+        | VerifyError::Body { .. }
+        | VerifyError::Binding { .. } => {
+            "the log entry in the bundle was changed or belongs to another signature: do not trust this bundle"
+        }
+        _ => return None,
+    })
+}
+
+const fn sign_hint(error: &SignError) -> Option<&'static str> {
+    Some(match error {
+        SignError::Token(_) => "get a new identity token, or let the browser do it",
+        SignError::Certificate { .. } => {
+            "does this certificate authority know the issuer of the token? --verbose shows each call"
+        }
+        SignError::Leaf { .. } | SignError::Refused { .. } => {
+            "signing config and trusted root must be of the same instance: --trust-config has both in one file"
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_wrong_why_at_which_step_and_what_to_do() {
+        let refused = anyhow::Error::from(Refused {
+            what: "hello.txt".into(),
+            why: VerifyError::Issuer {
+                subject: "dev@example.com".into(),
+                found: "https://one.example".into(),
+                expected: "https://two.example".into(),
+            },
+        });
+        let text = text(&refused);
+        assert!(
+            text.starts_with(
+                "error: hello.txt: signed by dev@example.com of issuer https://one.example, expected issuer https://two.example\n  step: identity, reason: wrong-issuer\nhint: "
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(shown("a\u{1b}[2Jb\r\nü"), "a\\u{1b}[2Jb\\r\nü");
+    }
+
+    #[test]
+    fn causes_follow_one_a_line() {
+        let error = advice("no signing config", "pass --trust-config").context("signing hello.txt");
+        assert_eq!(
+            text(&error),
+            "error: signing hello.txt\n  because: no signing config\nhint: pass --trust-config"
+        );
+    }
+}

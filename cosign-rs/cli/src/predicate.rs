@@ -1,0 +1,184 @@
+//! Statements: the predicate types by their short names, and what is signed about an image or a file.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use dsse::{STATEMENT_V1, Statement, Subject};
+use jiff::Timestamp;
+use keys::Digest;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::failure::advice;
+
+/// What cosign signs about an image (sigstore/cosign: specs/BUNDLE_SPEC.md).
+pub(crate) const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
+/// What cosign wraps a predicate of no type into.
+const CUSTOM: &str = "https://cosign.sigstore.dev/attestation/v1";
+/// Short name and type, as cosign has them.
+const ALIASES: &[(&str, &str)] = &[
+    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
+    ("link", "https://in-toto.io/Link/v1"),
+    ("spdx", "https://spdx.dev/Document"),
+    ("spdxjson", "https://spdx.dev/Document"),
+    ("cyclonedx", "https://cyclonedx.org/bom"),
+    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
+    ("openvex", "https://openvex.dev/ns"),
+    ("custom", CUSTOM),
+];
+
+/// The type that a name or a URI means.
+pub(crate) fn type_of(name: &str) -> Result<&str> {
+    if let Some((_, uri)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
+        return Ok(uri);
+    }
+    if url::Url::parse(name).is_ok() {
+        return Ok(name);
+    }
+    let known: Vec<&str> = ALIASES.iter().map(|(alias, _)| *alias).collect();
+    Err(advice(
+        format!("{name} is no predicate type"),
+        format!("pass one of {}, or a URI", known.join(", ")),
+    ))
+}
+
+/// The statement that `sign` signs: this image, with these annotations.
+pub(crate) fn signature(digest: &Digest, annotations: &[(String, String)]) -> Result<Vec<u8>> {
+    let annotations: BTreeMap<String, serde_json::Value> = annotations
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone().into()))
+        .collect();
+    let subject = Subject {
+        name: String::new(),
+        digest: digests(digest),
+        annotations: (!annotations.is_empty()).then_some(annotations),
+    };
+    write(subject, SIGNATURE, RawValue::from_string("{}".to_owned())?)
+}
+
+/// The statement that `attest` signs: `predicate` about this thing. A custom one is wrapped as cosign wraps it, and need not be JSON.
+pub(crate) fn attestation(
+    name: &str,
+    digest: &Digest,
+    predicate_type: &str,
+    predicate: &[u8],
+    now: Timestamp,
+) -> Result<Vec<u8>> {
+    let text = std::str::from_utf8(predicate).context("the predicate is no UTF-8 text")?;
+    let predicate = if predicate_type == CUSTOM {
+        let mut seconds = now;
+        seconds = Timestamp::from_second(seconds.as_second())?;
+        to_raw_value(&serde_json::json!({ "Data": text, "Timestamp": seconds.to_string() }))?
+    } else {
+        let value: Box<RawValue> =
+            serde_json::from_str(text).context("the predicate is no JSON")?;
+        if !value.get().starts_with('{') {
+            return Err(advice(
+                "the predicate is no JSON object",
+                "only --type custom takes anything else",
+            ));
+        }
+        value
+    };
+    let subject = Subject {
+        name: name.to_owned(),
+        digest: digests(digest),
+        annotations: None,
+    };
+    write(subject, predicate_type, predicate)
+}
+
+fn digests(digest: &Digest) -> BTreeMap<String, String> {
+    BTreeMap::from([(digest.algorithm().name().to_owned(), digest.to_hex())])
+}
+
+fn write(subject: Subject, predicate_type: &str, predicate: Box<RawValue>) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&Statement {
+        statement_type: STATEMENT_V1.to_owned(),
+        subject: vec![subject],
+        predicate_type: predicate_type.to_owned(),
+        predicate: Some(predicate),
+    })?)
+}
+
+/// Do the annotations of the signed statement contain these?
+pub(crate) fn annotated(
+    statement: Option<&Statement>,
+    digest: &Digest,
+    wanted: &[(String, String)],
+) -> bool {
+    let found = statement
+        .and_then(|statement| statement.subject_of(digest))
+        .and_then(|subject| subject.annotations.as_ref());
+    wanted.iter().all(|(key, value)| {
+        found
+            .and_then(|found| found.get(key))
+            .and_then(serde_json::Value::as_str)
+            == Some(value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::HashAlgorithm;
+
+    use super::*;
+
+    #[test]
+    fn a_signature_is_the_statement_that_cosign_writes() {
+        let digest = Digest::of(HashAlgorithm::Sha256, b"x");
+        let statement = signature(&digest, &[("a".into(), "b".into())]).unwrap();
+        assert_eq!(
+            String::from_utf8(statement).unwrap(),
+            format!(
+                r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{}"}},"annotations":{{"a":"b"}}}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{{}}}}"#,
+                digest.to_hex()
+            )
+        );
+    }
+
+    #[test]
+    fn annotations_must_all_be_there() {
+        let digest = Digest::of(HashAlgorithm::Sha256, b"x");
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let signed = signature(&digest, &[pair("a", "1"), pair("b", "2")]).unwrap();
+        let statement = Statement::parse(&signed).unwrap();
+        let check = |wanted: &[(String, String)]| annotated(Some(&statement), &digest, wanted);
+        assert!(check(&[]));
+        assert!(check(&[pair("b", "2"), pair("a", "1")]));
+        assert!(!check(&[pair("a", "1"), pair("b", "1")]));
+        assert!(!check(&[pair("c", "")]));
+        assert!(!annotated(None, &digest, &[pair("a", "1")]));
+    }
+
+    #[test]
+    fn predicates_keep_their_bytes_and_custom_ones_are_wrapped() {
+        let digest = Digest::of(HashAlgorithm::Sha256, b"x");
+        let make = |name, predicate: &str| {
+            attestation(
+                "f",
+                &digest,
+                type_of(name)?,
+                predicate.as_bytes(),
+                Timestamp::UNIX_EPOCH,
+            )
+        };
+        let predicate = |bytes: Vec<u8>| {
+            let statement = Statement::parse(&bytes).unwrap();
+            statement.predicate.unwrap().get().to_owned()
+        };
+        assert_eq!(
+            predicate(make("slsaprovenance1", "{ \"z\":1.0, \"a\":2 }\n").unwrap()),
+            "{ \"z\":1.0, \"a\":2 }"
+        );
+        assert_eq!(
+            predicate(make("custom", "any\n").unwrap()),
+            "{\"Data\":\"any\\n\",\"Timestamp\":\"1970-01-01T00:00:00Z\"}"
+        );
+        assert!(make("spdx", "any").is_err());
+        assert!(make("spdx", "[]").is_err());
+        assert!(make("nonsense", "{}").is_err());
+        assert!(make("https://example.com/v1", "{}").is_ok());
+    }
+}
