@@ -7,7 +7,7 @@ use bundle::Bundle;
 use keys::Digest;
 use oci::{Found, Image, Reference};
 use trust::TrustedRoot;
-use verify::{Artifact, Expect, Verified};
+use verify::{Artifact, Expect, Verified, VerifyError};
 
 use crate::failure::{Refused, advice, say};
 
@@ -105,7 +105,17 @@ impl Candidates {
             ));
         }
         let mut refused = self.refused;
-        refused.sort_by_key(|refused| refused.why.step());
+        // The nearest miss last: furthest on the way, and then the one whose issuer is the expected one.
+        refused.sort_by_key(|refused| {
+            let issuer_matches = matches!(
+                refused.why,
+                VerifyError::Subjects {
+                    issuer_matches: true,
+                    ..
+                }
+            );
+            (refused.why.step(), issuer_matches)
+        });
         let furthest = refused.pop();
         others.extend(refused.iter().map(ToString::to_string));
         list(&others);
