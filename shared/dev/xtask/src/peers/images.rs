@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::stack::{IDENTITY, Server, Stack, free_port};
 use super::{cosign, present, referrers_program, refused};
@@ -49,9 +49,7 @@ fn start(registry: &str, stack: &Stack) -> Result<Server> {
         )
     } else {
         Server::start(
-            Command::new(referrers_program())
-                .args(["serve", "--port", &port.to_string()])
-                .env("REGISTRY_PORT", port.to_string()),
+            Command::new(referrers_program()).args(["-listen", &format!("localhost:{port}")]),
             port,
             &log,
         )
@@ -75,6 +73,25 @@ fn on(report: &mut Report, stack: &Stack, registry: &str, server: &Server) -> Re
             ours_sign(stack, image)?.expect(0)?;
             ours_verify(stack, image, IDENTITY)?.expect(0)?;
             refused(&ours_verify(stack, image, "mallory@example.com")?)
+        },
+    );
+    report.check(
+        &format!("{registry}: the signature is found the way that this registry offers"),
+        || {
+            let tag = image
+                .rsplit_once('@')
+                .map(|(_, digest)| digest.replace(':', "-"))
+                .context("an image without a digest")?;
+            let status = server.status(&format!("/v2/team/app/manifests/{tag}"))?;
+            let expected = if registry == "docker-registry" {
+                200
+            } else {
+                404
+            };
+            if status != expected {
+                bail!("the fallback tag {tag} answers {status}, expected {expected}");
+            }
+            Ok(())
         },
     );
     if !present("cosign") {

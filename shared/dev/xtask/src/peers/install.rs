@@ -15,7 +15,9 @@ use crate::run::{self, live, quiet};
 /// Pinned where the registry keeps versions; Debian's unstable suite has one at a time.
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &[&str] = &["sigstore@4.1.1"];
-const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/cmd/registry@v0.20.7";
+const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/pkg/registry@v0.21.7";
+/// What serves it: the module's own command has no flag for the referrers API.
+const REFERRERS_PROGRAM: &str = include_str!("../../peers/registry.go");
 const CARGO_DENY: &str = "0.20.2";
 /// Part of every Debian system; the unstable suite is signed with the same keys.
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -150,15 +152,25 @@ fn javascript() -> Result<()> {
 
 fn referrers_registry() -> Result<()> {
     let place = folder().join("go");
-    if place.join("registry").is_file() {
+    if place.join("referrers-registry").is_file() {
         return Ok(());
     }
-    live(
-        Command::new("go")
-            .args(["install", REFERRERS_REGISTRY])
-            .env("GOBIN", &place)
-            .env("CGO_ENABLED", "0"),
-    )
+    let source = place.join("src/referrers-registry");
+    fs::create_dir_all(&source)?;
+    fs::write(source.join("main.go"), REFERRERS_PROGRAM)?;
+    fs::write(source.join("go.mod"), "module referrers-registry\n")?;
+    let go = |arguments: &[&str]| -> Result<()> {
+        quiet(
+            Command::new("go")
+                .args(arguments)
+                .current_dir(&source)
+                .env("CGO_ENABLED", "0"),
+        )?
+        .expect(0)
+        .map(drop)
+    };
+    go(&["get", REFERRERS_REGISTRY])?;
+    go(&["build", "-o", "../../referrers-registry", "."])
 }
 
 fn cargo_deny() -> Result<()> {

@@ -4,7 +4,7 @@
 
 mod images;
 pub(crate) mod install;
-mod stack;
+pub(crate) mod stack;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -191,7 +191,7 @@ pub(crate) fn present(name: &str) -> bool {
     }
 }
 
-fn cosign_program() -> PathBuf {
+pub(crate) fn cosign_program() -> PathBuf {
     install::folder().join("cosign/usr/bin/cosign")
 }
 
@@ -200,7 +200,7 @@ fn python_program() -> PathBuf {
 }
 
 fn referrers_program() -> PathBuf {
-    install::folder().join("go/registry")
+    install::folder().join("go/referrers-registry")
 }
 
 fn ours_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finished> {

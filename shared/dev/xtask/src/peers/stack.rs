@@ -1,10 +1,13 @@
 //! One `sigstack` as a child process, and how the checks speak to it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use crate::run::{self, quiet};
@@ -15,6 +18,8 @@ pub(crate) const IDENTITY: &str = "dev@example.com";
 /// A running stack; stopped when dropped.
 pub(crate) struct Stack {
     folder: TempDir,
+    /// Where our programs are.
+    programs: PathBuf,
     child: Child,
     issuer: String,
 }
@@ -22,11 +27,16 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts it on ports that nobody uses and waits until every service answers.
     pub(crate) fn start() -> Result<Self> {
+        Self::start_from(&run::target().join("debug"))
+    }
+
+    /// [`start`](Self::start) with the programs of one profile.
+    pub(crate) fn start_from(programs: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let state = folder.path().join("state");
         let log = fs::File::create(folder.path().join("sigstack.log"))?;
         fs::create_dir_all(folder.path().join("home"))?;
-        let child = Command::new(run::ours("sigstack"))
+        let child = Command::new(programs.join("sigstack"))
             .args(["up", "--port-base", "0", "--state"])
             .arg(&state)
             .stdin(Stdio::null())
@@ -36,11 +46,12 @@ impl Stack {
             .context("cannot start sigstack")?;
         let mut stack = Self {
             folder,
+            programs: programs.to_owned(),
             child,
             issuer: String::new(),
         };
         let waited = quiet(
-            Command::new(run::ours("sigstack"))
+            Command::new(programs.join("sigstack"))
                 .args(["wait", "--state"])
                 .arg(&state),
         )?;
@@ -48,13 +59,7 @@ impl Stack {
             let log = fs::read_to_string(stack.path("sigstack.log")).unwrap_or_default();
             waited.expect(0).with_context(|| log)?;
         }
-        let issuer = quiet(
-            Command::new(run::ours("sigstack"))
-                .args(["address", "issuer", "--state"])
-                .arg(&state),
-        )?
-        .expect(0)?;
-        issuer.stdout.trim().clone_into(&mut stack.issuer);
+        stack.issuer = stack.address("issuer")?;
         Ok(stack)
     }
 
@@ -91,10 +96,21 @@ impl Stack {
         &self.issuer
     }
 
+    /// The base URL of one of its services.
+    pub(crate) fn address(&self, service: &str) -> Result<String> {
+        let finished = quiet(
+            Command::new(self.programs.join("sigstack"))
+                .args(["address", service, "--state"])
+                .arg(self.state()),
+        )?
+        .expect(0)?;
+        Ok(finished.stdout.trim().to_owned())
+    }
+
     /// A fresh identity token for [`IDENTITY`].
     pub(crate) fn token(&self) -> Result<String> {
         let finished = quiet(
-            Command::new(run::ours("sigstack"))
+            Command::new(self.programs.join("sigstack"))
                 .args(["token", "--email", IDENTITY, "--state"])
                 .arg(self.state()),
         )?
@@ -114,7 +130,7 @@ impl Stack {
 
     /// One of our verifying commands with the stack's trusted root.
     pub(crate) fn cosign_rs(&self, command: &str) -> Command {
-        let mut cosign = Command::new(run::ours("cosign-rs"));
+        let mut cosign = Command::new(self.programs.join("cosign-rs"));
         cosign
             .arg(command)
             .arg("--trusted-root")
@@ -125,7 +141,7 @@ impl Stack {
     /// Pushes a small image of two layers to a registry and gives its reference by digest.
     pub(crate) fn push_image(&self, reference: &str) -> Result<String> {
         let finished = quiet(
-            Command::new(run::ours("sigstack"))
+            Command::new(self.programs.join("sigstack"))
                 .args(["image", "--state"])
                 .arg(self.state())
                 .arg(reference),
@@ -169,13 +185,36 @@ impl Server {
             child,
             address: format!("localhost:{port}"),
         };
-        quiet(Command::new("bash").args([
-            "-c",
-            &format!("for i in $(seq 100); do (echo > /dev/tcp/localhost/{port}) 2> /dev/null && exit 0; read -rt 0.1 < <(:) || :; done; exit 1"),
-        ]))?
-        .expect(0)
-        .context("the server does not listen")?;
-        Ok(server)
+        for _ in 0..100 {
+            if TcpStream::connect(("localhost", port)).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("{} does not listen after 5 s", server.address)
+    }
+
+    /// The status of the answer to a GET of `path`.
+    pub(crate) fn status(&self, path: &str) -> Result<u16> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let accept = "application/vnd.oci.image.index.v1+json";
+        write!(
+            stream,
+            "GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: {accept}\r\n\r\n",
+            self.address
+        )?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        line.split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .with_context(|| format!("no HTTP answer: {line}"))
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 
