@@ -127,7 +127,7 @@ impl Candidates {
             )),
             None => Err(advice(
                 format!(
-                    "{}: none of its {} bundles is a {what}",
+                    "{}: none of its {} bundles is the {what} that is asked for",
                     self.name,
                     others.len()
                 ),
