@@ -15,10 +15,89 @@ use crate::run;
 const EDGES: &[(&str, &str)] = &[
     // shared/pure
     ("keys", ""),
+    ("tlog", ""),
+    ("wire", ""),
+    ("dsse", "keys wire"),
+    ("note", "keys tlog"),
+    ("oidc", "keys"),
+    ("pki", "keys"),
+    ("tuf", "keys"),
+    ("ct", "keys wire pki"),
+    ("entry", "keys tlog wire dsse pki"),
+    ("trust", "keys wire note pki"),
+    ("tsp", "keys wire pki"),
+    ("bundle", "keys wire dsse pki entry"),
+    (
+        "verify",
+        "keys tlog wire dsse note pki ct entry trust tsp bundle",
+    ),
+    // shared/io
+    ("serve", ""),
+    ("store", ""),
+    ("signer", "keys"),
+    ("sequencer", "keys tlog note store signer"),
+    ("client", "keys wire pki entry tsp"),
+    ("oci", "keys client"),
+    (
+        "sign",
+        "keys dsse pki entry trust bundle verify signer client",
+    ),
+    // fulcio-rs
+    (
+        "ctlog-rs",
+        "keys tlog wire note pki ct serve store signer sequencer",
+    ),
+    ("tsa-rs", "pki tsp serve signer"),
+    ("fulcio-rs", "keys wire oidc pki ct serve signer client"),
+    // rekor-rs
+    (
+        "rekor-rs",
+        "keys tlog wire note entry serve signer sequencer",
+    ),
+    // cosign-rs
+    (
+        "cosign-rs",
+        "keys dsse pki trust bundle verify signer client oci sign",
+    ),
+    (
+        "sigstack",
+        "keys note pki tuf serve store signer ctlog-rs tsa-rs fulcio-rs rekor-rs cosign-rs",
+    ),
+    // shared/dev
+    ("xtask", ""),
+    ("load", "keys wire oidc entry tsp signer"),
+    (
+        "testkit",
+        "keys tlog dsse note pki ct entry trust tsp bundle signer",
+    ),
 ];
 
 /// What a pure crate may take from outside: formats and arithmetic. No runtime, no client, no source of randomness.
-const PURE_EXTERNAL: &[&str] = &[];
+const PURE_EXTERNAL: &[&str] = &[
+    // the crypto library, in keys only (CRYPTO_LIBRARY), and what it lacks: Ed25519ph
+    "aws-lc-rs",
+    "ed25519-dalek",
+    "sha2",
+    "sha1",
+    // DER and certificates
+    "der",
+    "spki",
+    "const-oid",
+    "x509-cert",
+    "rustls-webpki",
+    "rustls-pki-types",
+    // JSON and text
+    "serde",
+    "serde_json",
+    "serde_json_canonicalizer",
+    "base64",
+    "hex",
+    "regex",
+    "url",
+    // time as a value
+    "jiff",
+    "thiserror",
+];
 
 /// The crates that touch the crypto library: public operations in `keys`, private keys and randomness in `signer`.
 const CRYPTO_LIBRARY: (&str, &[&str]) = ("aws-lc-rs", &["keys", "signer"]);
@@ -52,6 +131,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     .expect(0)?;
     let metadata: Metadata = serde_json::from_str(&finished.stdout).context("cargo metadata")?;
     report.check("crate edges are the table's", || edges(&metadata));
+    report.check("ARCHITECTURE.md shows the same table", document);
     report.check("the graph has no cycle and shared/ never looks up", || {
         floors(&metadata)
     });
@@ -103,6 +183,40 @@ fn edges(metadata: &Metadata) -> Result<()> {
             .any(|package| package.name == **name)
         {
             wrong.push(format!("{name} is in the table and not in the workspace"));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", wrong.join("\n"))
+    }
+}
+
+/// The rows `| `crate` | what it knows | what it depends on |` of the document against the table above.
+fn document() -> Result<()> {
+    let text = std::fs::read_to_string(run::root().join("ARCHITECTURE.md"))?;
+    let shown: BTreeMap<&str, BTreeSet<&str>> = text
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let name = cells.next()?.strip_suffix('`')?;
+            let edges = cells.nth(1)?.strip_suffix(" |")?;
+            let edges = edges.split_whitespace().filter(|edge| *edge != "-");
+            EDGES
+                .iter()
+                .any(|(known, _)| *known == name)
+                .then(|| (name, edges.collect()))
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for (name, edges) in EDGES {
+        let edges: BTreeSet<&str> = edges.split_whitespace().collect();
+        match shown.get(name) {
+            None => wrong.push(format!("{name} has no row")),
+            Some(row) if *row != edges => {
+                wrong.push(format!("{name}: the row says {row:?}, the table {edges:?}"));
+            }
+            Some(_) => {}
         }
     }
     if wrong.is_empty() {
