@@ -52,7 +52,7 @@ pub enum Command {
     },
     /// Build the demo's image, push it, and print its reference by digest (for scripts)
     Image {
-        /// NAME[:TAG] in the stack's registry, or HOST:PORT/NAME[:TAG] in another one on this machine
+        /// NAME or NAME:TAG in the stack's registry, or HOST:PORT/NAME:TAG in another one on this machine
         reference: String,
         /// State folder of the stack
         #[arg(long, default_value = ".state", env = "SIGSTACK_STATE")]
@@ -132,7 +132,7 @@ pub struct Token {
     /// A person's token for this address
     #[arg(long, required_unless_present = "github", conflicts_with = "github")]
     pub email: Option<String>,
-    /// A GitHub Actions job's token: repo=OWNER/NAME[,ref=..][,workflow=..][,sha=..][,event=..][,run_id=..][,visibility=..]
+    /// A token as a GitHub Actions job gets it: repo=OWNER/NAME, and after commas any of ref=, workflow=, sha=, event=, run_id=, visibility=
     #[arg(long, value_name = "JOB")]
     pub github: Option<String>,
     /// Whom the token is for
