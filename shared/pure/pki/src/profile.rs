@@ -1,7 +1,7 @@
 //! The certificates that we issue: Fulcio's leaf with its precertificate, and the authorities.
 //!
 //! Each is prepared here, signed elsewhere, and sealed here: [`Unsigned::seal`] checks the signature with the issuer's key before a
-//! certificate exists. A leaf is sealed twice, and the two are compared by code that builds neither ([`same_but_for_ct`]).
+//! certificate exists. A leaf is sealed twice, and the two are compared by code that builds neither (`same_but_for_ct`).
 
 use const_oid::ObjectIdentifier;
 use der::asn1::{Any, BitString, GeneralizedTime, Ia5String, OctetString, UtcTime, Utf8StringRef};

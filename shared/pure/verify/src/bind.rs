@@ -9,7 +9,7 @@ use crate::leaf::TrustedLeaf;
 use crate::record::Recorded;
 use crate::signature::Signed;
 
-/// Every entry is about the signature that holds. Only [`check`] makes it.
+/// Every entry is about the signature that holds. Only `check` makes it.
 #[derive(Debug)]
 pub struct Bound {
     hash: Option<HashAlgorithm>,

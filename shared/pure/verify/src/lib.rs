@@ -35,7 +35,7 @@ pub use record::{Recorded, RecordedEntry};
 pub use signature::Signed;
 pub use time::{ObservedTime, ObservedTimes, Witness};
 
-/// A bundle that holds, and what it says. Only [`bundle`] makes one.
+/// A bundle that holds, and what it says. Only [`bundle()`] makes one.
 #[derive(Debug)]
 pub struct Verified {
     identity: Option<Identity>,

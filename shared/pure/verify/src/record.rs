@@ -11,7 +11,7 @@ use wire::encoding::Bytes;
 
 use crate::error::VerifyError;
 
-/// Entries that are in their logs; at least one. Only [`check`] makes it.
+/// Entries that are in their logs; at least one. Only `check` makes it.
 #[derive(Debug)]
 pub struct Recorded(Vec<RecordedEntry>);
 

@@ -8,7 +8,7 @@ use crate::artifact::Artifact;
 use crate::error::VerifyError;
 use crate::leaf::TrustedLeaf;
 
-/// A signature that holds over the artifact. Only [`check`] makes it.
+/// A signature that holds over the artifact. Only `check` makes it.
 #[derive(Debug)]
 pub struct Signed {
     /// The hash that the signature is over; none for a signature over the bytes.

@@ -6,7 +6,7 @@ use trust::TrustedRoot;
 use crate::error::VerifyError;
 use crate::record::Recorded;
 
-/// Times that trusted witnesses state. Only [`observe`] makes it.
+/// Times that trusted witnesses state. Only `observe` makes it.
 #[derive(Debug)]
 pub struct ObservedTimes(Vec<ObservedTime>);
 
