@@ -82,8 +82,8 @@ async fn command(command: Command) -> Result<ExitCode> {
             print(&format!("{}\n", scripts::image(&state, &reference).await?))?;
         }
         Command::Serve { service, config } => {
+            logging::init_from(&config);
             let built = parts::build(service, &config).await?;
-            logging::init(built.server.log_format, &built.server.log);
             let listeners = serve::Listeners::bind(&built.server.listen).await?;
             serve::run(
                 listeners,

@@ -1,9 +1,15 @@
 //! Where log lines go: standard error, as text for people or as JSON for machines.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+
+use crate::settings::{self, ServerSettings};
+
+/// What is logged if nobody says otherwise.
+pub(crate) const FILTER: &str = "info";
 
 /// The shape of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -16,12 +22,32 @@ pub enum Format {
     Json,
 }
 
+/// Of any service's settings the table that all have.
+#[derive(Deserialize)]
+struct Settings {
+    server: ServerSettings,
+}
+
+/// Starts logging as a service's settings file says. What is wrong in that file is left to whoever reads all of it.
+pub fn init_from(settings: &Path) {
+    if let Ok(Settings { server }) = settings::load(settings) {
+        init(server.log_format, server.log.as_deref().unwrap_or(FILTER));
+    }
+}
+
+/// Is this a filter? An error that says what is wrong with it.
+pub(crate) fn check(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 /// Starts logging for this process. `filter` is a `tracing` directive such as `info` or `warn,rekor_rs=debug`; the
 /// environment variable `RUST_LOG` goes before it. A second call changes nothing, so tests may call it too.
 pub fn init(format: Format, filter: &str) {
     let filter = EnvFilter::try_from_default_env()
         .or_else(|_| EnvFilter::try_new(filter))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+        .unwrap_or_else(|_| EnvFilter::new(FILTER));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

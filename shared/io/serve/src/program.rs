@@ -97,8 +97,9 @@ where
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        // Before the service is made: what it recovers on the way is worth a line in the log.
+        crate::logging::init_from(path);
         let service = build(path.to_owned()).await?;
-        crate::logging::init(service.server.log_format, &service.server.log);
         let listeners = Listeners::bind(&service.server.listen).await?;
         let stop = Stop::on_signals()?;
         crate::run(listeners, name, service.router, service.server.limits, stop).await;

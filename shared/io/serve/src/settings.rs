@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::limits::Limits;
 use crate::listen::ListenAddress;
-use crate::logging::Format;
+use crate::logging::{self, Format};
 
 /// Largest settings file: a few hundred issuers fit in.
 const FILE_MAX: u64 = 1 << 20;
@@ -170,11 +170,13 @@ impl ServerSettings {
             )?,
             ..defaults
         };
+        let log = self.log.unwrap_or_else(|| logging::FILTER.to_owned());
+        logging::check(&log).map_err(|why| SettingsError::value("server.log", why))?;
         Ok(Server {
             listen: self.listen,
             limits,
             log_format: self.log_format,
-            log: self.log.unwrap_or_else(|| "info".to_owned()),
+            log,
         })
     }
 }
@@ -233,6 +235,13 @@ mod tests {
             text.contains("body_byte") && text.contains("line 3"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_log_filter_that_is_none_is_refused() {
+        let raw = read("[server]\nlisten = 'localhost:0'\nlog = 'loud=very'\n").unwrap();
+        let error = raw.server.checked(Limits::default()).unwrap_err();
+        assert!(error.to_string().contains("server.log"), "{error}");
     }
 
     #[test]
