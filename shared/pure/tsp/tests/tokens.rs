@@ -219,6 +219,11 @@ fn openssl_accepts_our_tokens() {
         .arg("version")
         .output()
     else {
+        use std::io::Write as _;
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED openssl_accepts_our_tokens: no openssl here"
+        );
         return;
     };
     assert!(version.status.success());
