@@ -173,8 +173,8 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a command that listens on `port` and waits until it does.
-    pub(crate) fn start(command: &mut Command, port: u16, log: &Path) -> Result<Self> {
-        let log = fs::File::create(log)?;
+    pub(crate) fn start(command: &mut Command, port: u16, path: &Path) -> Result<Self> {
+        let log = fs::File::create(path)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -191,7 +191,11 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        bail!("{} does not listen after 5 s", server.address)
+        let said = fs::read_to_string(path).unwrap_or_default();
+        bail!(
+            "{} does not listen after 5 s; it said: {said}",
+            server.address
+        )
     }
 
     /// The status of the answer to a GET of `path`.

@@ -1,0 +1,50 @@
+//! Figures, never verdicts: each bench prints ours, and last the peer's where it is installed, from one run on one machine.
+//!
+//! | bench | what is measured | against |
+//! | --- | --- | --- |
+//! | log | entries a second of rekor-rs, each durable and proven when it is answered | rekor-tiles on a file system |
+//! | ca | certificates a second of fulcio-rs, with a CT log and without | fulcio, with the same keys and the same CT log |
+//! | tsa | timestamps a second of tsa-rs | timestamp-server, with the same key |
+//! | verify | one bundle in one process; one bundle with one process for it | cosign, as whole processes |
+//! | image | signing and verifying an image in a registry, as whole processes | cosign |
+//!
+//! The peers of the first three are Go programs that `cargo xtask bench install` installs. Continuous integration installs and measures
+//! nothing: a figure from a shared machine is no figure.
+
+mod clients;
+mod machine;
+mod peer;
+mod service;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::run::{self, live};
+
+pub(crate) fn run(what: &str) -> Result<bool> {
+    match what {
+        "log" => service::log(),
+        "ca" => service::ca(),
+        "tsa" => service::tsa(),
+        "verify" => clients::verify(),
+        "image" => clients::image(),
+        "install" => peer::install(),
+        other => bail!("no bench {other}"),
+    }
+}
+
+/// Where our optimised programs are.
+fn programs() -> PathBuf {
+    run::target().join("release")
+}
+
+/// Builds some of our programs as they are shipped.
+fn build(packages: &[&str]) -> Result<()> {
+    let mut command = run::cargo(["build", "--quiet", "--release"]);
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    live(&mut command)
+}
