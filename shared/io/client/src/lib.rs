@@ -2,7 +2,7 @@
 //!
 //! [`Agent`] is the only maker of connections: timeouts, size limits, bounded retries, no redirect to another host, TLS everywhere but on
 //! this machine. On it stand the clients of the services that a signer calls ([`Fulcio`], [`Rekor`], [`Tsa`]) and the ways to an identity
-//! token ([`ambient`], [`sign_in`]).
+//! token ([`ambient`], and with the feature `sign-in` the browser and device flows).
 //!
 //! What somebody could do who controls the other end: a CA, log or timestamp authority can answer nonsense or nothing; its answers are
 //! parsed with limits here and believed only after `verify` has checked them. An identity provider sees where one signs in, and can name
@@ -16,6 +16,7 @@ pub mod ambient;
 mod fulcio;
 mod identity;
 mod rekor;
+#[cfg(feature = "sign-in")]
 pub mod sign_in;
 mod tsa;
 
