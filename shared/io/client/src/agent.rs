@@ -13,6 +13,8 @@ use reqwest::{Method, Response, StatusCode};
 use thiserror::Error;
 use url::{Host, Url};
 
+use crate::tls;
+
 /// The largest answer that is read unless a call says otherwise: a certificate chain, a log entry and a timestamp are far below it.
 const ANSWER_MAX: usize = 1024 * 1024;
 /// How much of a refusal's text is kept for the message.
@@ -273,7 +275,7 @@ pub enum CallError {
     },
     /// The agent itself cannot be made: its settings are wrong.
     #[error("cannot prepare calls")]
-    Setup(#[source] reqwest::Error),
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 fn tries(attempts: u32) -> String {
@@ -460,7 +462,10 @@ pub fn up_to(longest: Duration) -> Duration {
     (longest / 255) * u32::from(byte)
 }
 
-fn transport(settings: &Settings, local: bool) -> Result<reqwest::Client, reqwest::Error> {
+fn transport(
+    settings: &Settings,
+    local: bool,
+) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
     let mut headers = HeaderMap::new();
     headers.insert(
         USER_AGENT,
@@ -477,14 +482,12 @@ fn transport(settings: &Settings, local: bool) -> Result<reqwest::Client, reqwes
     if local {
         builder = builder.no_proxy();
     }
-    if settings.any_certificate {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    if !settings.extra_roots_pem.is_empty() {
-        let roots = reqwest::Certificate::from_pem_bundle(&settings.extra_roots_pem)?;
-        builder = builder.tls_certs_merge(roots);
-    }
-    builder.build()
+    builder = if settings.any_certificate {
+        builder.tls_danger_accept_invalid_certs(true)
+    } else {
+        builder.tls_backend_preconfigured(tls::config(&settings.extra_roots_pem)?)
+    };
+    Ok(builder.build()?)
 }
 
 fn policy(redirects: Redirects) -> Policy {

@@ -18,6 +18,7 @@ mod identity;
 mod rekor;
 #[cfg(feature = "sign-in")]
 pub mod sign_in;
+mod tls;
 mod tsa;
 
 pub use agent::{
