@@ -111,9 +111,12 @@ pub(crate) fn quiet(command: &mut Command) -> Result<Finished> {
 
 /// Is this program on the search path?
 pub(crate) fn installed(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-    })
+    std::env::var_os("PATH").is_some_and(|path| installed_in(&path, program))
+}
+
+/// The same for another search path.
+pub(crate) fn installed_in(path: &OsStr, program: &str) -> bool {
+    std::env::split_paths(path).any(|folder| folder.join(program).is_file())
 }
 
 pub(crate) fn format(report: &mut Report) -> Result<()> {
