@@ -82,7 +82,7 @@ async fn command(command: Command) -> Result<ExitCode> {
             print(&format!("{}\n", scripts::image(&state, &reference).await?))?;
         }
         Command::Serve { service, config } => {
-            logging::init_from(&config);
+            serve::settings::start_logging(&config);
             let built = parts::build(service, &config).await?;
             let listeners = serve::Listeners::bind(&built.server.listen).await?;
             serve::run(

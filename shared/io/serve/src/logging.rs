@@ -1,12 +1,9 @@
 //! Where log lines go: standard error, as text for people or as JSON for machines.
 
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
-
-use crate::settings::{self, ServerSettings};
 
 /// What is logged if nobody says otherwise.
 pub(crate) const FILTER: &str = "info";
@@ -20,19 +17,6 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Of any service's settings the table that all have.
-#[derive(Deserialize)]
-struct Settings {
-    server: ServerSettings,
-}
-
-/// Starts logging as a service's settings file says. What is wrong in that file is left to whoever reads all of it.
-pub fn init_from(settings: &Path) {
-    if let Ok(Settings { server }) = settings::load(settings) {
-        init(server.log_format, server.log.as_deref().unwrap_or(FILTER));
-    }
 }
 
 /// Is this a filter? An error that says what is wrong with it.

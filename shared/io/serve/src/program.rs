@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 
 use crate::listen::{ListenAddress, Listeners};
-use crate::settings::Server;
+use crate::settings::{self, Server};
 use crate::stop::Stop;
 
 /// How long `--check-health` waits; a container engine asks every few seconds.
@@ -98,7 +98,7 @@ where
         .build()?;
     runtime.block_on(async {
         // Before the service is made: what it recovers on the way is worth a line in the log.
-        crate::logging::init_from(path);
+        settings::start_logging(path);
         let service = build(path.to_owned()).await?;
         let listeners = Listeners::bind(&service.server.listen).await?;
         let stop = Stop::on_signals()?;

@@ -127,6 +127,19 @@ pub struct ServerSettings {
     pub log: Option<String>,
 }
 
+/// Starts logging as a service's settings file says, before the service itself reads all of it. What is wrong in the file is said there.
+pub fn start_logging(settings: &Path) {
+    /// Of any service's settings the table that all have.
+    #[derive(Deserialize)]
+    struct Common {
+        server: ServerSettings,
+    }
+    if let Ok(Common { server }) = load(settings) {
+        let filter = server.log.as_deref().unwrap_or(logging::FILTER);
+        logging::init(server.log_format, filter);
+    }
+}
+
 /// A checked `[server]` table.
 #[derive(Clone, Debug)]
 pub struct Server {
