@@ -45,7 +45,7 @@ pub enum Command {
     /// Print the address of one of the services (for scripts)
     Address {
         /// Which one
-        service: crate::layout::Name,
+        service: crate::state::Name,
         /// State folder of the stack
         #[arg(long, default_value = ".state", env = "SIGSTACK_STATE")]
         state: PathBuf,

@@ -16,7 +16,7 @@ use rcgen::{
 };
 use signer::Signer;
 
-use crate::layout::Name;
+use crate::state::Name;
 use crate::state::State;
 
 /// How long the authorities live: beyond any development machine.

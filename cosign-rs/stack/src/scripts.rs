@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::demo;
-use crate::layout::Name;
-use crate::state::Addresses;
+use crate::state::{Addresses, Name};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -225,6 +225,90 @@ impl Addresses {
     }
 }
 
+/// A service of the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Name {
+    /// The development identity provider.
+    Issuer,
+    /// The certificate authority.
+    Fulcio,
+    /// The CT log.
+    Ctlog,
+    /// The timestamp authority.
+    Tsa,
+    /// The transparency log.
+    Rekor,
+    /// The container registry.
+    Registry,
+    /// The TUF repository.
+    Tuf,
+}
+
+impl Name {
+    /// All, in the order of their ports.
+    pub const ALL: [Self; 7] = [
+        Self::Issuer,
+        Self::Fulcio,
+        Self::Ctlog,
+        Self::Tsa,
+        Self::Rekor,
+        Self::Registry,
+        Self::Tuf,
+    ];
+
+    /// The word for it, in file names and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Fulcio => "fulcio",
+            Self::Ctlog => "ctlog",
+            Self::Tsa => "tsa",
+            Self::Rekor => "rekor",
+            Self::Registry => "registry",
+            Self::Tuf => "tuf",
+        }
+    }
+
+    /// Its settings file in the state folder.
+    pub fn settings_file(self) -> String {
+        format!("{0}/{0}.toml", self.as_str())
+    }
+}
+
+impl Addresses {
+    /// One service's base URL.
+    pub fn of(&self, name: Name) -> &str {
+        match name {
+            Name::Issuer => &self.issuer,
+            Name::Fulcio => &self.fulcio,
+            Name::Ctlog => &self.ctlog,
+            Name::Tsa => &self.tsa,
+            Name::Rekor => &self.rekor,
+            Name::Registry => &self.registry,
+            Name::Tuf => &self.tuf,
+        }
+    }
+
+    /// All on localhost, each at the port that `port` says.
+    pub fn on_localhost(port: impl Fn(Name) -> u16) -> Self {
+        let url = |name| format!("http://localhost:{}", port(name));
+        Self {
+            issuer: url(Name::Issuer),
+            fulcio: url(Name::Fulcio),
+            ctlog: url(Name::Ctlog),
+            tsa: url(Name::Tsa),
+            rekor: url(Name::Rekor),
+            registry: url(Name::Registry),
+            tuf: url(Name::Tuf),
+        }
+    }
+
+    /// The port of one of them.
+    pub fn port(&self, name: Name) -> Option<u16> {
+        self.of(name).rsplit_once(':')?.1.parse().ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,10 +9,10 @@ use serve::{Clock, ListenAddress, Listeners, Service, Stop, StopHandle};
 use tokio::task::JoinHandle;
 
 use crate::args::{Part, Up};
-use crate::layout::{self, Name};
+use crate::layout;
 use crate::material::Material;
 use crate::parts;
-use crate::state::{Addresses, State};
+use crate::state::{Addresses, Name, State};
 
 /// First of the ports in a row if nobody says otherwise: not registered with IANA, and below the range that kernels give away.
 const PORT_BASE: u16 = 7710;

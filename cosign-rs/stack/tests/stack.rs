@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 use serve::{Listeners, Service, Stop};
 use signer::Signer;
 use sigstack::args::{Token, Up};
-use sigstack::layout::Name;
-use sigstack::state::Addresses;
+use sigstack::state::{Addresses, Name};
 use sigstack::token;
 use sigstack::up::{self, Options, Ports, Stack};
 

@@ -27,7 +27,7 @@ use self::programs::Programs;
 use self::remote::{Attached, Remote};
 use self::report::Report;
 use crate::args::{Demo, Token};
-use crate::layout::Name;
+use crate::state::Name;
 use crate::token;
 use crate::up::{Options, Stack};
 
