@@ -5,6 +5,7 @@
 mod images;
 pub(crate) mod install;
 pub(crate) mod stack;
+mod tuf;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +24,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     });
     let Some(stack) = stack else { return Ok(()) };
     blobs(report, &stack)?;
+    tuf::check(report, &stack)?;
     images::check(report, &stack)
 }
 
