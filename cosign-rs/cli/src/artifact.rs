@@ -1,7 +1,7 @@
 //! Files as they are signed and verified: read as a stream, in constant memory, hashed once for each algorithm that is asked for.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -14,6 +14,9 @@ use crate::failure::advice;
 const PIECE: usize = 256 << 10;
 /// The largest artifact that is held in memory, for signatures over the bytes themselves (pure Ed25519).
 const IN_MEMORY_MAX: u64 = 256 << 20;
+
+/// A file that takes long enough to read that a person wonders.
+const WORTH_TELLING: u64 = 256 << 20;
 
 /// Where an artifact is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,10 +72,12 @@ impl Source {
             Self::File(path) => {
                 let reading = || format!("reading {}", path.display());
                 let file = File::open(path).with_context(reading)?;
-                Artifact::from_digests(hash(file, algorithms).with_context(reading)?)
+                let progress = Progress::of(&file);
+                Artifact::from_digests(hash(file, algorithms, progress).with_context(reading)?)
             }
             Self::Standard => Artifact::from_digests(
-                hash(io::stdin().lock(), &HashAlgorithm::ALL).context("reading standard input")?,
+                hash(io::stdin().lock(), &HashAlgorithm::ALL, None)
+                    .context("reading standard input")?,
             ),
         })
     }
@@ -101,7 +106,11 @@ impl Source {
     }
 }
 
-fn hash(mut file: impl Read, algorithms: &[HashAlgorithm]) -> io::Result<Vec<Digest>> {
+fn hash(
+    mut file: impl Read,
+    algorithms: &[HashAlgorithm],
+    mut progress: Option<Progress>,
+) -> io::Result<Vec<Digest>> {
     let mut hashers: Vec<Hasher> = algorithms.iter().copied().map(Hasher::new).collect();
     let mut piece = vec![0; PIECE];
     loop {
@@ -114,8 +123,48 @@ fn hash(mut file: impl Read, algorithms: &[HashAlgorithm]) -> io::Result<Vec<Dig
         for hasher in &mut hashers {
             hasher.update(piece.get(..read).unwrap_or_default());
         }
+        if let Some(progress) = &mut progress {
+            progress.advance(read);
+        }
     }
     Ok(hashers.into_iter().map(Hasher::finish).collect())
+}
+
+/// How much of a large file is read, on a terminal.
+struct Progress {
+    total: u64,
+    done: u64,
+    told: Option<u64>,
+}
+
+impl Progress {
+    /// None where nobody would see it, or nobody would wait long enough to want it.
+    fn of(file: &File) -> Option<Self> {
+        let total = file.metadata().ok()?.len();
+        (total >= WORTH_TELLING && io::stderr().is_terminal()).then_some(Self {
+            total,
+            done: 0,
+            told: None,
+        })
+    }
+
+    fn advance(&mut self, read: usize) {
+        self.done = self
+            .done
+            .saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        // `total` is not 0; a file that grows meanwhile stays at 100.
+        let percent = (self.done.saturating_mul(100) / self.total.max(1)).min(100);
+        if self.told != Some(percent) {
+            self.told = Some(percent);
+            let _unread = write!(io::stderr(), "\rreading: {percent:3} %");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let _unread = write!(io::stderr(), "\r                \r");
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +190,7 @@ mod tests {
         let bytes: Vec<u8> = (0..PIECE * 2 + 17)
             .map(|n| u8::try_from(n % 251).unwrap())
             .collect();
-        let found = hash(bytes.as_slice(), &HashAlgorithm::ALL).unwrap();
+        let found = hash(bytes.as_slice(), &HashAlgorithm::ALL, None).unwrap();
         let expected: Vec<Digest> = HashAlgorithm::ALL
             .into_iter()
             .map(|algorithm| Digest::of(algorithm, &bytes))
