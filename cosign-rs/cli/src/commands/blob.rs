@@ -23,9 +23,10 @@ use crate::{expectation, predicate, trust_files};
 const STATEMENT_MAX: u64 = 10 << 20;
 
 pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let source = Source::of_path(&arguments.file);
     let digest = source.digest(sign::HASH)?;
-    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    let session = session(&arguments.identity, trusted).await?;
     let signed = session
         .sign_digest(digest, Timestamp::now())
         .await
@@ -39,8 +40,9 @@ pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
 }
 
 pub(super) async fn attest(arguments: AttestBlob) -> Result<()> {
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let statement = statement(&arguments)?;
-    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    let session = session(&arguments.identity, trusted).await?;
     let signed = session.sign_statement(statement, Timestamp::now()).await?;
     say(&format!(
         "attested\n{}",
@@ -140,13 +142,14 @@ pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
     if arguments.staging && arguments.services.signing_config.is_none() {
         return Err(no_staging());
     }
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let source = Source::of_path(&arguments.file);
     let statement = arguments
         .in_toto
         .then(|| trust_files::read_at_most(&arguments.file, STATEMENT_MAX))
         .transpose()?;
     let digest = source.digest(sign::HASH)?;
-    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    let session = session(&arguments.identity, trusted).await?;
     let now = Timestamp::now();
     let signed = match statement {
         Some(statement) => session.sign_statement(statement, now).await?,

@@ -89,6 +89,7 @@ fn settings(flags: &args::Registry) -> Result<oci::Settings> {
 }
 
 pub(super) async fn sign(arguments: Sign) -> Result<()> {
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     one_bundle(arguments.bundle.as_deref(), &plan)?;
     if !arguments.upload && arguments.bundle.is_none() {
@@ -106,7 +107,7 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
             ));
         }
     }
-    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    let session = session(&arguments.identity, trusted).await?;
     for (reference, image) in plan.references.iter().zip(&images) {
         let digest = image.descriptor.digest;
         let statement = predicate::signature(&digest, &arguments.annotations)?;
@@ -130,6 +131,7 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
 }
 
 pub(super) async fn attest(arguments: Attest) -> Result<()> {
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     one_bundle(arguments.bundle.as_deref(), &plan)?;
     let predicate_type = predicate::type_of(&arguments.predicate_type)?;
@@ -151,7 +153,7 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
             Timestamp::now(),
         )?);
     }
-    let session = session(&arguments.identity, &arguments.trust, &arguments.services).await?;
+    let session = session(&arguments.identity, trusted).await?;
     for ((reference, image), statement) in plan.references.iter().zip(&images).zip(statements) {
         let signed = session
             .sign_statement(statement, Timestamp::now())

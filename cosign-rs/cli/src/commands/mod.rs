@@ -11,10 +11,11 @@ use anyhow::{Context as _, Result};
 use client::Agent;
 use jiff::Timestamp;
 use sign::{Services, Session};
+use trust::{SigningConfig, TrustedRoot};
 
-use crate::args::{self, Arguments, Command, Identity};
+use crate::args::{Arguments, Command, Identity};
 use crate::failure::{advice, say};
-use crate::{identity, report, trust_files};
+use crate::{identity, report};
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let patience = arguments.timeout;
@@ -43,13 +44,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     })?
 }
 
-/// Signs in and gets a certificate.
+/// Signs in and gets a certificate. Whom to trust and whom to call is read before, and with it everything that can be wrong without anybody
+/// being asked.
 async fn session(
     identity: &Identity,
-    trust: &args::Trust,
-    services: &args::Services,
+    (root, config): (TrustedRoot, SigningConfig),
 ) -> Result<Session> {
-    let (root, config) = trust_files::for_signing(trust, services)?;
     let now = Timestamp::now();
     let called = Services::select(&config, now, rotation()?)?;
     let agent = Agent::new(client::Settings::default());
