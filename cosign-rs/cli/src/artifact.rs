@@ -141,7 +141,7 @@ impl Progress {
     /// None where nobody would see it, or nobody would wait long enough to want it.
     fn of(file: &File) -> Option<Self> {
         let total = file.metadata().ok()?.len();
-        (total >= WORTH_TELLING && io::stderr().is_terminal()).then_some(Self {
+        (total >= WORTH_TELLING && io::stderr().is_terminal()).then(|| Self {
             total,
             done: 0,
             told: None,
