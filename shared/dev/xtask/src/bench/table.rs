@@ -49,10 +49,16 @@ struct Figures {
     reasons: BTreeMap<String, u32>,
 }
 
+/// One run, and the processor time that one request took of the contestant.
+struct Row {
+    figures: Figures,
+    micros: f64,
+}
+
 /// The runs of one contestant.
 pub(crate) struct Table {
     name: String,
-    rows: Vec<Figures>,
+    rows: Vec<Row>,
 }
 
 /// Runs every level against a contestant and prints its table.
@@ -76,6 +82,7 @@ pub(crate) fn measure(contestant: &Contestant<'_>, work: &Work) -> Result<Table>
         let spent = processor_seconds(contestant.process)? - before;
         // One request of each connection warms it up.
         let all = f64::from(figures.answered.saturating_add(*connections).max(1));
+        let micros = spent * 1e6 / all;
         let millis = |micros: u32| f64::from(micros) / 1e3;
         println!(
             "{:>12} {:>12.1} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>15.0} {:>13}",
@@ -85,13 +92,13 @@ pub(crate) fn measure(contestant: &Contestant<'_>, work: &Work) -> Result<Table>
             millis(figures.p95),
             millis(figures.p99),
             millis(figures.max),
-            spent * 1e6 / all,
+            micros,
             resident(contestant.process)?
         );
         for (reason, count) in &figures.reasons {
             println!("             ERROR {count} times: {reason}");
         }
-        rows.push(figures);
+        rows.push(Row { figures, micros });
     }
     Ok(Table {
         name: contestant.name.to_owned(),
@@ -123,26 +130,27 @@ fn load(contestant: &Contestant<'_>, work: &Work, connections: u32) -> Result<Fi
 impl Table {
     /// Did every request get what it asked for?
     pub(crate) fn is_clean(&self) -> bool {
-        self.rows.iter().all(|row| row.errors == 0)
+        self.rows.iter().all(|row| row.figures.errors == 0)
     }
 
     /// Prints how often `self` is as fast as a peer, at the levels that both were measured at.
     pub(crate) fn against(&self, peer: &Self) {
         println!("\n{} : {}", self.name, peer.name);
-        for ours in &self.rows {
-            let Some(theirs) = peer
+        for row in &self.rows {
+            let ours = &row.figures;
+            let other = peer
                 .rows
                 .iter()
-                .find(|row| row.connections == ours.connections)
-            else {
-                continue;
-            };
+                .find(|other| other.figures.connections == ours.connections);
+            let Some(other) = other else { continue };
+            let theirs = &other.figures;
             println!(
-                "{:>12} connections: requests/s {} : 1, p50 1 : {}, p99 1 : {}",
+                "{:>12} connections: requests/s {} : 1, p50 1 : {}, p99 1 : {}, CPU/request 1 : {}",
                 ours.connections,
                 ratio(ours.per_second, theirs.per_second),
                 ratio(f64::from(theirs.p50), f64::from(ours.p50)),
                 ratio(f64::from(theirs.p99), f64::from(ours.p99)),
+                ratio(other.micros, row.micros),
             );
         }
         println!(
@@ -155,7 +163,7 @@ impl Table {
     fn best(&self) -> f64 {
         self.rows
             .iter()
-            .map(|row| row.per_second)
+            .map(|row| row.figures.per_second)
             .fold(0.0, f64::max)
     }
 }
