@@ -161,11 +161,20 @@ fn check_entry(entry: &LogEntry, logs: &[&LogInstance]) -> Result<RecordedEntry,
             what: "it has neither an inclusion proof with a checkpoint nor a promise",
         });
     }
-    if !proven && entry.version == "0.0.2" && entry.kind != "intoto" {
+    if !proven && is_v2(entry) {
         return Err(VerifyError::Unproven {
             index,
             log,
             what: "an entry of Rekor v2 needs an inclusion proof",
+        });
+    }
+    // Rekor v2 counts in one tree and promises nothing: what the proof does not say about the index, nobody says.
+    let other_index = |proof: &entry::InclusionProof| proof.index.get() != index;
+    if is_v2(entry) && entry.proof.as_ref().is_some_and(other_index) {
+        return Err(VerifyError::Unproven {
+            index,
+            log,
+            what: "its index is not the one that its inclusion proof is about",
         });
     }
     Ok(RecordedEntry {
@@ -175,6 +184,11 @@ fn check_entry(entry: &LogEntry, logs: &[&LogInstance]) -> Result<RecordedEntry,
         proven,
         validity: log_of.validity,
     })
+}
+
+/// Rekor v1 has `intoto` in this version too.
+fn is_v2(entry: &LogEntry) -> bool {
+    entry.version == "0.0.2" && entry.kind != "intoto"
 }
 
 /// The instance that signed at the entry's time. An entry without a time is checked against the observed times later.

@@ -121,6 +121,11 @@ fn record() {
         (Step::Record, "log-entry-unproven")
     );
     assert_eq!(
+        broken(&|bundle| bundle.entries[0].index += 1),
+        (Step::Record, "log-entry-unproven"),
+        "an index that nothing proves"
+    );
+    assert_eq!(
         broken(&|bundle| bundle.entries[0].promise = Some(vec![1])),
         (Step::Record, "log-entry-unproven"),
         "a promise without a time"
