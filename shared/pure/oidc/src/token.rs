@@ -67,8 +67,13 @@ impl Token {
                 .decode(part)
                 .map_err(|_| TokenError::Malformed("not base64url"))
         };
-        let parsed: Header = serde_json::from_slice(&decode(header)?)
-            .map_err(|_| TokenError::Malformed("header"))?;
+        let header_bytes = decode(header)?;
+        // serde would take an array for the members in our order.
+        if header_bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(TokenError::Malformed("header is no object"));
+        }
+        let parsed: Header =
+            serde_json::from_slice(&header_bytes).map_err(|_| TokenError::Malformed("header"))?;
         // RFC 7515 4.1.11: who does not understand a critical parameter must refuse.
         if parsed.crit.is_some() {
             return Err(TokenError::Malformed("critical header parameters"));
