@@ -1,7 +1,7 @@
 //! What a client asks for.
 
 use const_oid::ObjectIdentifier;
-use der::{Decode, Encode};
+use der::{Any, Decode, Encode};
 use keys::{Digest, HashAlgorithm};
 use pki::tlv;
 use serde::Deserialize;
@@ -210,7 +210,13 @@ fn imprint(der: &[u8]) -> Result<Digest, RequestError> {
     let [algorithm, digest] = parts.as_slice() else {
         return Err(RequestError::Malformed("messageImprint".into()));
     };
-    let oid = AlgorithmIdentifierOwned::from_der(algorithm)?.oid;
+    let AlgorithmIdentifierOwned { oid, parameters } = Decode::from_der(algorithm)?;
+    // RFC 5754 2: NULL or none. With others the token's imprint would not be the one that was asked for.
+    if parameters.is_some_and(|parameters| parameters != Any::null()) {
+        return Err(RequestError::Malformed(
+            "messageImprint: parameters of a hash algorithm".into(),
+        ));
+    }
     let Some(hash) = hash_of(oid) else {
         let name = oid.to_string();
         return Err(if [SHA1, MD5].contains(&name.as_str()) {

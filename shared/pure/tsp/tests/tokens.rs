@@ -183,6 +183,17 @@ fn requests_are_read_in_both_forms() {
     for cut in 0..der.len() {
         assert!(Request::parse_der(&der[..cut]).is_err(), "{cut}");
     }
+    // SHA-384 with parameters that are no NULL: the token's imprint could not be the same.
+    let null = der
+        .windows(4)
+        .position(|part| part == [5, 0, 4, 48])
+        .unwrap();
+    let mut parameters = der.clone();
+    parameters[null] = 4;
+    assert!(matches!(
+        Request::parse_der(&parameters),
+        Err(RequestError::Malformed(_))
+    ));
     let hash = wire::encoding::Bytes::encode(wanted.imprint.bytes());
     let json = |algorithm: &str, more: &str| {
         format!("{{\"artifactHash\":\"{hash}\",\"hashAlgorithm\":\"{algorithm}\"{more}}}")
