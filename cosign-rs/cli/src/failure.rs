@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use client::AmbientError;
 use oci::OciError;
@@ -20,7 +20,12 @@ pub(crate) struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.what, self.why)
+        write!(
+            formatter,
+            "{}: {}",
+            self.what,
+            in_line(&self.why.to_string())
+        )
     }
 }
 
@@ -61,7 +66,7 @@ pub(crate) fn say(text: &str) {
 fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() && character != '\n' {
+        if character != '\n' && misleads(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);
@@ -70,11 +75,23 @@ fn shown(text: &str) -> String {
     shown
 }
 
+/// A value that somebody else chose, inside a line of ours: it cannot begin a line of its own.
+pub(crate) fn in_line(value: &str) -> String {
+    shown(value).replace('\n', "\\n")
+}
+
+/// Steers the terminal, or the order in which it shows text (Unicode's line ends and bidirectional controls).
+fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// With `--verbose`, every call and how long it took.
 pub(crate) fn listen(verbose: bool) {
     if verbose {
         let _already = tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_max_level(tracing::Level::DEBUG)
             .try_init();
     }
@@ -82,13 +99,20 @@ pub(crate) fn listen(verbose: bool) {
 
 fn text(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for (depth, cause) in error.chain().enumerate() {
-        text.push_str(if depth == 0 {
+    let mut last: Option<String> = None;
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        // Many errors of others say their cause themselves.
+        if last.as_ref().is_some_and(|last| last.ends_with(&cause)) {
+            continue;
+        }
+        text.push_str(if last.is_none() {
             "error: "
         } else {
             "\n  because: "
         });
-        text.push_str(&cause.to_string());
+        push_short(&mut text, &cause);
+        last = Some(cause);
     }
     if let Some(refused) = find::<Refused>(error) {
         let (step, reason) = (refused.why.step().name(), refused.why.code());
@@ -102,6 +126,24 @@ fn text(error: &anyhow::Error) -> String {
         text.push_str(&hint);
     }
     text
+}
+
+/// A cause may quote a whole file: its beginning and its end are enough.
+fn push_short(text: &mut String, cause: &str) {
+    const HALF: usize = 1000;
+    let cut = cause.len().saturating_sub(HALF);
+    let (head, tail) = (
+        cause.floor_char_boundary(HALF),
+        cause.ceil_char_boundary(cut),
+    );
+    match (cause.get(..head), cause.get(tail..)) {
+        (Some(first), Some(end)) if head < tail => {
+            text.push_str(first);
+            text.push_str(" [...] ");
+            text.push_str(end);
+        }
+        _ => text.push_str(cause),
+    }
 }
 
 fn find<E: Error + 'static>(error: &anyhow::Error) -> Option<&E> {
@@ -212,6 +254,41 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(shown("a\u{1b}[2Jb\r\nü"), "a\\u{1b}[2Jb\\r\nü");
+    }
+
+    #[test]
+    fn what_a_signer_chose_stays_in_its_line() {
+        let refused = anyhow::Error::from(Refused {
+            what: "hello.txt".into(),
+            why: VerifyError::Issuer {
+                subject: "a\nVerified OK\u{202e}\u{2028}".into(),
+                found: "one".into(),
+                expected: "two".into(),
+            },
+        });
+        assert!(
+            text(&refused).starts_with(
+                "error: hello.txt: signed by a\\nVerified OK\\u{202e}\\u{2028} of issuer one"
+            ),
+            "{}",
+            text(&refused)
+        );
+    }
+
+    #[test]
+    fn a_cause_is_said_once_and_shortly() {
+        let inner = anyhow::anyhow!("expected one, found {}", "ü".repeat(100_000));
+        let whole = inner.to_string();
+        let error = inner
+            .context(format!("not JSON: {whole}"))
+            .context("the bundle");
+        let text = text(&error);
+        assert!(
+            text.starts_with("error: the bundle\n  because: not JSON: expected one, found ü"),
+            "{text}"
+        );
+        assert!(text.len() < 2500, "{}", text.len());
+        assert_eq!(text.matches("because").count(), 1, "{text}");
     }
 
     #[test]

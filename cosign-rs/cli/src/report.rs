@@ -10,6 +10,8 @@ use pki::SubjectName;
 use serde::Serialize;
 use verify::{Verified, Witness};
 
+use crate::failure::in_line;
+
 /// A bundle that holds, as JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,7 +111,8 @@ impl<'a> Report<'a> {
                 let _infallible = writeln!(
                     text,
                     "  signed by {} (issuer {})",
-                    signer.subject, signer.issuer
+                    in_line(signer.subject),
+                    in_line(signer.issuer)
                 );
             }
             None => text.push_str("  signed with the given key\n"),
@@ -118,7 +121,9 @@ impl<'a> Report<'a> {
             let _infallible = writeln!(
                 text,
                 "  at {} ({} of {})",
-                time.time, time.kind, time.witness
+                time.time,
+                time.kind,
+                in_line(time.witness)
             );
         }
         for entry in &self.log_entries {
@@ -130,7 +135,8 @@ impl<'a> Report<'a> {
             let _infallible = writeln!(
                 text,
                 "  recorded at {} index {}, {shown}",
-                entry.log, entry.index
+                in_line(entry.log),
+                entry.index
             );
         }
         text.truncate(text.trim_end().len());

@@ -9,7 +9,7 @@ use oci::{Found, Image, Reference};
 use trust::TrustedRoot;
 use verify::{Artifact, Expect, Verified, VerifyError};
 
-use crate::failure::{Refused, advice, say};
+use crate::failure::{Refused, advice, in_line, say};
 
 /// Reasons that are told one by one.
 const TOLD_MAX: usize = 10;
@@ -88,7 +88,11 @@ impl Candidates {
         }
         if !accepted.is_empty() {
             for unread in self.unread.iter().take(TOLD_MAX) {
-                say(&format!("warning: {}: not read: {unread}", self.name));
+                say(&format!(
+                    "warning: {}: not read: {}",
+                    self.name,
+                    in_line(unread)
+                ));
             }
             return Ok(accepted);
         }
@@ -139,7 +143,7 @@ impl Candidates {
 
 fn list(reasons: &[String]) {
     for reason in reasons.iter().take(TOLD_MAX) {
-        say(&format!("  {reason}"));
+        say(&format!("  {}", in_line(reason)));
     }
     if let Some(more) = reasons.len().checked_sub(TOLD_MAX).filter(|more| *more > 0) {
         say(&format!("  and {more} more"));

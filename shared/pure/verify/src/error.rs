@@ -260,7 +260,7 @@ pub enum VerifyError {
         expected: String,
     },
     /// Another value in one of Fulcio's extensions.
-    #[error("the certificate's {field} is {found:?}, expected {expected}")]
+    #[error("the certificate's {field} is {}, expected {expected}", .found.as_deref().unwrap_or("missing"))]
     Extension {
         /// Which.
         field: &'static str,
