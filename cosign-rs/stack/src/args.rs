@@ -29,7 +29,7 @@ pub enum Command {
     Serve {
         /// Which one
         service: Part,
-        /// Its settings, as `sigstack init` writes them to STATE/config
+        /// Its settings, as `sigstack init` writes them to STATE/SERVICE/SERVICE.toml
         #[arg(long)]
         config: PathBuf,
     },
