@@ -10,7 +10,6 @@
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
 //! | `cargo xtask bench log\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
-//! | `cargo xtask bench install` | installs the upstream servers that the benches compare with |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -43,7 +42,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   advisories                      the lock file against the RustSec snapshot beside the checkout
   peers install | peers test      the real clients and servers
   conformance sigstore | tuf      the public suites
-  bench log | ca | tsa | verify | image | install";
+  bench log | ca | tsa | verify | image";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -8,12 +8,10 @@
 //! | verify | one bundle in one process; one bundle with one process for it | cosign, as whole processes |
 //! | image | signing and verifying an image in a registry, as whole processes | cosign |
 //!
-//! The peers of the first three are Go programs that `cargo xtask bench install` installs. Continuous integration installs and measures
-//! nothing: a figure from a shared machine is no figure.
+//! `cargo xtask peers install` installs the peers. Continuous integration measures nothing: a figure from a shared machine is no figure.
 
 mod clients;
 mod machine;
-mod peer;
 mod service;
 mod table;
 
@@ -30,7 +28,6 @@ pub(crate) fn run(what: &str) -> Result<bool> {
         "tsa" => service::tsa(),
         "verify" => clients::verify(),
         "image" => clients::image(),
-        "install" => peer::install(),
         other => bail!("no bench {other}"),
     }
 }

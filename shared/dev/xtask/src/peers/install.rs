@@ -34,6 +34,10 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("PyPI: sigstore", python);
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
+    report.check(
+        "Go: fulcio, timestamp-server, rekor-tiles",
+        super::upstream::install,
+    );
     report.check("crates: cargo-deny", cargo_deny);
     Ok(())
 }

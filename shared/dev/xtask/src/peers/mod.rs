@@ -4,8 +4,11 @@
 
 mod images;
 pub(crate) mod install;
+mod services;
+pub(crate) mod site;
 pub(crate) mod stack;
 mod tuf;
+pub(crate) mod upstream;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +28,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     let Some(stack) = stack else { return Ok(()) };
     blobs(report, &stack)?;
     tuf::check(report, &stack)?;
+    services::check(report)?;
     images::check(report, &stack)
 }
 

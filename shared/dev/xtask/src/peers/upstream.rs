@@ -1,0 +1,161 @@
+//! The upstream servers: installed as Go modules, started with the same keys as ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::install::folder;
+use super::site::Site;
+use super::stack::{Server, free_port};
+use crate::run::live;
+
+/// A server of upstream's.
+pub(crate) struct Peer {
+    /// What it is called in the output, and its file in the folder of the Go programs.
+    pub(crate) name: &'static str,
+    package: &'static str,
+    version: &'static str,
+}
+
+/// Rekor v2 that keeps its tiles on a file system.
+pub(crate) const REKOR: Peer = Peer {
+    name: "rekor-server-posix",
+    package: "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix",
+    version: "v2.3.0",
+};
+
+/// The certificate authority.
+pub(crate) const FULCIO: Peer = Peer {
+    name: "fulcio",
+    package: "github.com/sigstore/fulcio",
+    version: "v1.8.8",
+};
+
+/// The timestamp authority.
+pub(crate) const TSA: Peer = Peer {
+    name: "timestamp-server",
+    package: "github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server",
+    version: "v2.1.3",
+};
+
+impl Peer {
+    /// The program, if it is installed.
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        let program = folder().join("go").join(self.name);
+        program.is_file().then_some(program)
+    }
+
+    /// [`program`](Self::program), and a word to the reader where there is none.
+    pub(crate) fn program_or_tell(&self) -> Option<PathBuf> {
+        let program = self.program();
+        if program.is_none() {
+            println!(
+                "\npeer {}: not installed (cargo xtask peers install)",
+                self.name
+            );
+        }
+        program
+    }
+
+    /// Its name with its version, for a table.
+    pub(crate) fn title(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
+    fn install(&self) -> Result<()> {
+        let place = folder().join("go");
+        fs::create_dir_all(&place)?;
+        live(
+            Command::new("go")
+                .arg("install")
+                .arg(format!("{}@{}", self.package, self.version))
+                .env("GOBIN", &place)
+                .env("CGO_ENABLED", "0"),
+        )?;
+        // Go names a program by the last word of its package.
+        let built = self.package.rsplit('/').next().unwrap_or(self.name);
+        if built != self.name {
+            fs::rename(place.join(built), place.join(self.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Installs those that are missing.
+pub(crate) fn install() -> Result<()> {
+    for peer in [REKOR, FULCIO, TSA] {
+        if peer.program().is_none() {
+            peer.install()?;
+        }
+    }
+    Ok(())
+}
+
+/// Rekor v2 at this port, with the site's key.
+pub(crate) fn rekor(site: &Site, program: &Path, port: u16, flags: &[&str]) -> Result<Server> {
+    let data = tempfile::tempdir_in(site.folder())?.keep();
+    Server::start(
+        Command::new(program)
+            .arg("serve")
+            .args(["--http-address", "127.0.0.1", "--http-port"])
+            .arg(port.to_string())
+            .args(["--grpc-port", &free_port()?.to_string()])
+            .args(["--http-metrics-port", &free_port()?.to_string()])
+            .args(["--hostname", "localhost", "--log-level", "warn"])
+            .arg("--signer-filepath")
+            .arg(site.file("rekor/key.pem"))
+            .arg("--storage-dir")
+            .arg(data)
+            .args(flags),
+        port,
+        &site.log("rekor-server-posix"),
+    )
+}
+
+/// The timestamp authority at this port, with the site's key and chain.
+pub(crate) fn tsa(site: &Site, program: &Path, port: u16) -> Result<Server> {
+    Server::start(
+        Command::new(program)
+            .args(["serve", "--host", "127.0.0.1", "--port"])
+            .arg(port.to_string())
+            .args(["--log-type", "prod", "--disable-ntp-monitoring"])
+            .args(["--timestamp-signer", "file", "--file-signer-key-path"])
+            .arg(site.file("tsa/key.pem"))
+            .arg("--certificate-chain-path")
+            .arg(site.file("tsa/chain.pem")),
+        port,
+        &site.log("timestamp-server"),
+    )
+}
+
+/// The certificate authority at this port, with the site's key, chain and issuers.
+pub(crate) fn fulcio(site: &Site, program: &Path, port: u16, witnessed: bool) -> Result<Server> {
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--host", "127.0.0.1", "--port"])
+        .arg(port.to_string())
+        .args(["--grpc-host", "127.0.0.1", "--grpc-port"])
+        .arg(free_port()?.to_string())
+        .args(["--metrics-port", &free_port()?.to_string()])
+        .args(["--log_type", "prod", "--ca", "fileca", "--fileca-key"])
+        .arg(site.file("fulcio/key.pem"))
+        .arg("--fileca-cert")
+        .arg(site.file("fulcio/chain.pem"))
+        // It wants a password and does not use it, since the key is not encrypted.
+        .args(["--fileca-key-passwd", "unused", "--fileca-watch=false"])
+        .arg("--legacy-unix-domain-socket")
+        .arg(format!("@fulcio-bench-{port}"))
+        .arg("--config-path")
+        .arg(site.file("fulcio/issuers.yaml"));
+    if witnessed {
+        command
+            .args(["--ct-log-url", &site.address("ctlog")?])
+            .arg("--ct-log-public-key-path")
+            .arg(site.file("fulcio/ctlog.pub.pem"));
+    } else {
+        command.args(["--ct-log-url", ""]);
+    }
+    Server::start(&mut command, port, &site.log("fulcio"))
+}
