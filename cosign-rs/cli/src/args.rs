@@ -92,7 +92,7 @@ pub(crate) struct Trust {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Trust")]
 pub(crate) struct Services {
-    /// Which services sign with you
+    /// Which services sign with you; goes with --trusted-root. Without both, those of the public-good instance
     #[arg(long, value_name = "FILE", conflicts_with = "trust_config")]
     pub(crate) signing_config: Option<PathBuf>,
 }

@@ -10,7 +10,10 @@ use crate::failure::{advice, say};
 
 /// The trusted root of the public-good instance, which is what people mean who name none.
 const PUBLIC_GOOD: &[u8] = include_bytes!("../../../testdata/trust/public-good.json");
-/// When it was taken from sigstore/root-signing. It is as old as this program and learns nothing new.
+/// The services of the public-good instance, with its Rekor v2 log.
+const PUBLIC_GOOD_SIGNING: &[u8] =
+    include_bytes!("../../../testdata/trust/public-good-signing.json");
+/// When both were taken from sigstore/root-signing. They are as old as this program and learn nothing new.
 const PUBLIC_GOOD_TAKEN: &str = "2026-08-21";
 /// The most that is read of one of these files; the parser takes no larger document either.
 const FILE_MAX: u64 = 16 << 20;
@@ -29,7 +32,8 @@ pub(crate) fn trusted_root(trust: &args::Trust) -> Result<TrustedRoot> {
     TrustedRoot::parse(&read(path)?).with_context(|| format!("the trusted root {}", path.display()))
 }
 
-/// Whom to trust and whom to call. A signing config has no default: whoever signs says into which log.
+/// Whom to trust and whom to call. A signing config without the trusted root of the same instance is of no use, nor the other way round, so that
+/// either both are named or neither.
 pub(crate) fn for_signing(
     trust: &args::Trust,
     services: &args::Services,
@@ -38,15 +42,31 @@ pub(crate) fn for_signing(
         let config = trust_config(path)?;
         return Ok((config.root, config.signing));
     }
-    let Some(path) = &services.signing_config else {
-        return Err(advice(
-            "no signing config: which certificate authority, log and timestamp authority sign with you?",
-            "pass --trust-config, or --signing-config with --trusted-root; `sigstack up` writes all three",
-        ));
-    };
-    let config = SigningConfig::parse(&read(path)?)
-        .with_context(|| format!("the signing config {}", path.display()))?;
-    Ok((trusted_root(trust)?, config))
+    match (&trust.trusted_root, &services.signing_config) {
+        (Some(root), Some(config)) => Ok((
+            TrustedRoot::parse(&read(root)?)
+                .with_context(|| format!("the trusted root {}", root.display()))?,
+            SigningConfig::parse(&read(config)?)
+                .with_context(|| format!("the signing config {}", config.display()))?,
+        )),
+        (None, None) => {
+            say(&format!(
+                "note: signing with the public-good instance as of {PUBLIC_GOOD_TAKEN}: your identity goes into its public logs; --trust-config names another one"
+            ));
+            Ok((
+                TrustedRoot::parse(PUBLIC_GOOD).context("the built-in trusted root")?,
+                SigningConfig::parse(PUBLIC_GOOD_SIGNING).context("the built-in signing config")?,
+            ))
+        }
+        (Some(_), None) => Err(advice(
+            "a trusted root without a signing config: which certificate authority, log and timestamp authority sign with you?",
+            "pass --signing-config too, or --trust-config, which has both; `sigstack up` writes all three",
+        )),
+        (None, Some(_)) => Err(advice(
+            "a signing config without a trusted root: nobody could tell whether what its services answer holds",
+            "pass --trusted-root too, or --trust-config, which has both",
+        )),
+    }
 }
 
 fn trust_config(path: &Path) -> Result<ClientTrustConfig> {
@@ -86,6 +106,20 @@ mod tests {
         assert_eq!(root.ctlogs.len(), 2);
         assert_eq!(root.authorities.len(), 2);
         assert_eq!(root.timestamp_authorities.len(), 1);
+    }
+
+    #[test]
+    fn the_built_in_services_are_those_of_the_built_in_root() {
+        let config = SigningConfig::parse(PUBLIC_GOOD_SIGNING).unwrap();
+        let now = format!("{PUBLIC_GOOD_TAKEN}T00:00:00Z").parse().unwrap();
+        let services = sign::Services::select(&config, now, 0).unwrap();
+        assert_eq!(services.fulcio().as_str(), "https://fulcio.sigstore.dev/");
+        let root = TrustedRoot::parse(PUBLIC_GOOD).unwrap();
+        let log = services.logs()[0].as_str().trim_end_matches('/');
+        assert!(
+            root.tlogs.iter().any(|known| known.base_url == log),
+            "{log}"
+        );
     }
 
     #[test]

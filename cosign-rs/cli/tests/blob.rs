@@ -371,7 +371,15 @@ fn signing_needs_services_an_identity_and_somebody_who_agrees() {
         arguments.extend(rest);
         scene.run_with(&arguments, variables, b"")
     };
-    sign(&["file"], &[]).refused("no signing config");
+    // The public-good instance is what people mean who name none; without a token nobody is asked anything.
+    let public = sign(&["file"], &[]).refused("no terminal at which somebody could sign in");
+    assert!(
+        public.err.contains("public-good instance as of"),
+        "{}",
+        public.err
+    );
+    sign(&["--trusted-root", "root.json", "file"], &[])
+        .refused("a trusted root without a signing config");
     let config = r#"{"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json"}"#;
     scene.write("empty.json", config.as_bytes());
     let empty = [
@@ -381,6 +389,8 @@ fn signing_needs_services_an_identity_and_somebody_who_agrees() {
         "root.json",
         "file",
     ];
+    sign(&["--signing-config", "empty.json", "file"], &[])
+        .refused("a signing config without a trusted root");
     sign(&empty, &[]).refused("names 1 Fulcio service(s) to use and has 0");
     // Nobody listens at port 1, and nobody is asked: without a token there is nothing to say.
     let service = |path: &str, version: u8| {
