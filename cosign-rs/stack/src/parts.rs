@@ -22,6 +22,8 @@ const REGISTRY_LIMITS: Limits = Limits {
     connection: Duration::from_mins(30),
     drain: Duration::from_secs(2),
     body: 1 << 30,
+    // They go to the disk as they come.
+    bodies: usize::MAX,
     connections: 256,
     streams: 64,
 };

@@ -5,7 +5,7 @@
 //! all of them:
 //!
 //! * every connection and every request has an end: a deadline for the request head, one for the whole request, one for
-//!   the connection; a cap on connections and on the body ([`Limits`]);
+//!   the connection; a cap on connections, on the body and on all bodies together ([`Limits`]);
 //! * a panic in a handler is a 500 and not the end of the process;
 //! * logs name method, route, status, duration and request id, and never a body, a query string or a header;
 //! * `SIGINT` and `SIGTERM` stop the accepting, let running requests finish, and then end ([`Stop`]).
@@ -33,6 +33,7 @@ pub mod settings;
 pub mod stop;
 
 mod observe;
+mod room;
 mod run;
 
 pub use clock::Clock;

@@ -16,6 +16,8 @@ pub struct Limits {
     pub drain: Duration,
     /// Bytes of a request body; more is answered 413.
     pub body: usize,
+    /// Bytes of all large bodies that are on their way; one more is answered 503.
+    pub bodies: usize,
     /// Open connections; further ones wait in the kernel's queue.
     pub connections: usize,
     /// Streams on one HTTP/2 connection.
@@ -31,6 +33,7 @@ impl Default for Limits {
             connection: Duration::from_mins(10),
             drain: Duration::from_secs(10),
             body: 1 << 20,
+            bodies: 256 << 20,
             connections: 1024,
             streams: 128,
         }

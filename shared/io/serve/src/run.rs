@@ -26,6 +26,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use crate::limits::Limits;
 use crate::listen::Listeners;
 use crate::observe;
+use crate::room::{self, Room};
 use crate::stop::Stop;
 
 /// A pause after the kernel had no socket for us (too many open files): without it the loop would spin.
@@ -44,9 +45,13 @@ pub async fn run(
     stop: Stop,
 ) {
     crate::metrics::init();
+    let bodies = Room::new(&limits);
     let router = router
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(limits.body))
+        .layer(middleware::from_fn(move |request, next| {
+            room::reserve(bodies.clone(), request, next)
+        }))
         .layer(CatchPanicLayer::custom(observe::panicked))
         .layer(middleware::from_fn(move |request, next| {
             observe::observe(service, limits.request, request, next)

@@ -170,6 +170,51 @@ async fn a_large_body_is_refused_by_its_length_and_while_it_is_read() {
 }
 
 #[tokio::test]
+async fn large_bodies_have_room_together_and_small_ones_always() {
+    let limits = Limits {
+        body: 200 << 10,
+        bodies: 200 << 10,
+        ..Limits::default()
+    };
+    let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
+    let running = start(router, limits).await;
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    let large = format!("{head}Content-Length: {}\r\n\r\n", 200 << 10);
+    let whole = large.clone() + &"x".repeat(200 << 10);
+
+    let mut slow = connect(&running).await;
+    let asking = large.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    slow.write_all(asking.as_bytes()).await.unwrap();
+    // The server says this when it begins to read, and so has made room.
+    let mut begun = [0; 25];
+    slow.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut refused = ask(&running, &large).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("retry-after: 5"), "{refused}");
+    refused = ask(
+        &running,
+        &format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+    )
+    .await;
+    assert!(
+        refused.starts_with("HTTP/1.1 503 "),
+        "of unknown size: {refused}"
+    );
+    let small = ask(&running, &format!("{head}Content-Length: 1\r\n\r\nx")).await;
+    assert!(small.starts_with("HTTP/1.1 200 "), "{small}");
+
+    slow.write_all(&vec![b'x'; 200 << 10]).await.unwrap();
+    let answer = read(&mut slow).await;
+    assert!(answer.ends_with("204800"), "{answer}");
+    let answer = ask(&running, &whole).await;
+    assert!(
+        answer.ends_with("204800"),
+        "the room is free again: {answer}"
+    );
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer_without_its_message() {
     let running = start(
         Router::new().route("/", get(async || -> &'static str { panic!("the secret") })),
