@@ -1,0 +1,57 @@
+//! Memory for bodies that are on their way. Whoever sends little is always let in; whoever announces much, or does not
+//! say how much, only while there is room: a thousand connections that each hold back the last byte of a large body
+//! would else fill the machine.
+
+use std::sync::Arc;
+
+use axum::body::HttpBody as _;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::Version;
+use tokio::sync::Semaphore;
+
+use crate::limits::Limits;
+use crate::problem::Problem;
+
+/// Bodies up to here need no room: [`Limits::connections`] bounds them. HTTP/2 has many requests on one connection, so
+/// there all do.
+const SMALL: u64 = 64 << 10;
+
+/// One permit is a kibibyte.
+const UNIT: u64 = 1 << 10;
+
+/// The room for the bodies of one service.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    free: Arc<Semaphore>,
+    largest: u64,
+}
+
+impl Room {
+    /// There is always room for one body of the largest size.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let bytes = limits.bodies.max(limits.body);
+        let units = bytes.div_ceil(1 << 10);
+        Self {
+            free: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+            largest: u64::try_from(limits.body).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Lets a request through when its body has room, and keeps the room until the answer.
+pub(crate) async fn reserve(room: Room, request: Request, next: Next) -> Response {
+    let announced = request.body().size_hint().upper().unwrap_or(u64::MAX);
+    // What is larger than the largest is refused before it is read.
+    let bytes = announced.min(room.largest);
+    if bytes <= SMALL && request.version() < Version::HTTP_2 {
+        return next.run(request).await;
+    }
+    let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+    match room.free.try_acquire_many_owned(units) {
+        Ok(_reserved) => next.run(request).await,
+        Err(_full) => Problem::unavailable("too many large requests are under way, try again", 5)
+            .into_response(),
+    }
+}
