@@ -17,7 +17,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     let text = std::fs::read_to_string(run::root().join("README.md"))?;
     let folders = [
         run::target().join("debug"),
-        peers::install::folder().join("cosign/usr/bin"),
+        peers::install::folder().join("debian/usr/bin"),
         peers::install::folder().join("python/bin"),
     ];
     let system = std::env::var_os("PATH").unwrap_or_default();

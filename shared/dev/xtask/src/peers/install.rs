@@ -19,6 +19,11 @@ const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/pkg/reg
 /// What serves it: the module's own command has no flag for the referrers API.
 const REFERRERS_PROGRAM: &str = include_str!("../../peers/registry.go");
 const CARGO_DENY: &str = "0.20.2";
+/// Package and program.
+const UNSTABLE: &[(&str, &str)] = &[
+    ("cosign", "cosign"),
+    ("sigstore-go", "sigstore-go-verification"),
+];
 /// Part of every Debian system; the unstable suite is signed with the same keys.
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -30,7 +35,7 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn all(report: &mut Report) -> Result<()> {
     fs::create_dir_all(folder())?;
     report.check("Debian: docker-registry, openssl", debian);
-    report.check("Debian unstable: cosign", cosign);
+    report.check("Debian unstable: cosign, sigstore-go", debian_unstable);
     report.check("PyPI: sigstore", python);
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
@@ -64,10 +69,15 @@ fn debian() -> Result<()> {
     Ok(())
 }
 
-fn cosign() -> Result<()> {
-    let place = folder().join("cosign");
-    let program = place.join("usr/bin/cosign");
-    if program.is_file() {
+/// Programs of the unstable suite, unpacked beside the system: each needs no more than its C library.
+fn debian_unstable() -> Result<()> {
+    let place = folder().join("debian");
+    let missing: Vec<&str> = UNSTABLE
+        .iter()
+        .filter(|(_, program)| !place.join("usr/bin").join(program).is_file())
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let apt = place.join("apt");
@@ -110,18 +120,25 @@ fn cosign() -> Result<()> {
     .expect(0)?;
     quiet(
         Command::new("apt-get")
-            .args(["download", "cosign"])
+            .arg("download")
+            .args(missing)
             .current_dir(&apt)
             .env("APT_CONFIG", &configuration),
     )?
     .expect(0)?;
-    let package = fs::read_dir(&apt)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get download left no package")?;
-    quiet(Command::new("dpkg").arg("-x").arg(package).arg(&place))?.expect(0)?;
-    if !program.is_file() {
-        bail!("the package has no usr/bin/cosign");
+    for entry in fs::read_dir(&apt)? {
+        let package = entry?.path();
+        if package
+            .extension()
+            .is_some_and(|extension| extension == "deb")
+        {
+            quiet(Command::new("dpkg").arg("-x").arg(package).arg(&place))?.expect(0)?;
+        }
+    }
+    for (package, program) in UNSTABLE {
+        if !place.join("usr/bin").join(program).is_file() {
+            bail!("the package {package} has no usr/bin/{program}");
+        }
     }
     Ok(())
 }

@@ -63,6 +63,10 @@ fn blobs(report: &mut Report, stack: &Stack) -> Result<()> {
             name: "sigstore-js",
             sign: javascript_sign,
         },
+        Signer {
+            name: "sigstore-go",
+            sign: go_sign,
+        },
     ];
     let verifiers = [
         Verifier {
@@ -80,6 +84,10 @@ fn blobs(report: &mut Report, stack: &Stack) -> Result<()> {
         Verifier {
             name: "sigstore-js",
             verify: javascript_verify,
+        },
+        Verifier {
+            name: "sigstore-go",
+            verify: go_verify,
         },
     ];
     let artifact = stack.file("artifact.txt", "a file that many programs sign\n")?;
@@ -191,6 +199,7 @@ pub(crate) fn present(name: &str) -> bool {
         "sigstore-js" => {
             install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")
         }
+        "sigstore-go" => debian_program("sigstore-go-verification").is_file(),
         "docker-registry" => run::installed("docker-registry"),
         "a registry with referrers (go-containerregistry)" => referrers_program().is_file(),
         _ => true,
@@ -198,7 +207,11 @@ pub(crate) fn present(name: &str) -> bool {
 }
 
 pub(crate) fn cosign_program() -> PathBuf {
-    install::folder().join("cosign/usr/bin/cosign")
+    debian_program("cosign")
+}
+
+fn debian_program(name: &str) -> PathBuf {
+    install::folder().join("debian/usr/bin").join(name)
 }
 
 fn python_program() -> PathBuf {
@@ -374,5 +387,36 @@ fn javascript_verify(
             identity.into(),
             stack.issuer().into(),
         ],
+    )
+}
+
+/// sigstore-go's own examples, as Debian packages them.
+fn go_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finished> {
+    let finished = quiet(
+        Command::new(debian_program("sigstore-go-signing"))
+            .args(["-rekor", "-tsa", "-id-token", &stack.token()?])
+            .arg("-signing-config")
+            .arg(stack.signing_config())
+            .arg("-trusted-root")
+            .arg(stack.trusted_root())
+            .arg(artifact)
+            .env("HOME", stack.path("home")),
+    )?;
+    // It prints its public key before the bundle.
+    let json = finished.stdout.lines().find(|line| line.starts_with('{'));
+    std::fs::write(bundle, json.unwrap_or_default())?;
+    Ok(finished)
+}
+
+fn go_verify(stack: &Stack, artifact: &Path, bundle: &Path, identity: &str) -> Result<Finished> {
+    quiet(
+        Command::new(debian_program("sigstore-go-verification"))
+            .arg("-artifact")
+            .arg(artifact)
+            .args(["-expectedIssuer", stack.issuer(), "-expectedSAN", identity])
+            .arg("-trustedrootJSONpath")
+            .arg(stack.trusted_root())
+            .arg(bundle)
+            .env("HOME", stack.path("home")),
     )
 }
