@@ -5,21 +5,26 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
-use sequencer::{CheckpointSigner as _, Log, NoteSigner, OpenError};
+use sequencer::{CheckpointSigner as _, Leaf, Log, NoteSigner, OpenError};
 use serve::{Clock, Health, Service};
 use signer::Signer;
 use thiserror::Error;
 
 use crate::admit::Door;
 use crate::config::{Config, KEY_ALGORITHM, LogConfig};
+use crate::gate::Gate;
 use crate::http::{self, State};
 use crate::leaf::Entry;
+use crate::v1::config::V1Config;
+use crate::v1::{self, Attestations, Shards, V1};
 
-/// What the log needs from outside.
+/// What the logs need from outside.
 #[derive(Clone, Debug)]
 pub struct Deps {
-    /// The log's key.
+    /// The v2 log's key.
     pub signer: Signer,
+    /// The v1 log, with a key for each of its shards.
+    pub v1: Option<(V1Config, Vec<Signer>)>,
     /// The time.
     pub clock: Clock,
 }
@@ -36,6 +41,9 @@ pub enum BuildError {
     /// The engine refused.
     #[error("cannot open the log")]
     Open(#[source] OpenError),
+    /// The v1 log cannot run.
+    #[error("cannot open the v1 log")]
+    V1(#[source] anyhow::Error),
 }
 
 /// A running log. It is closed, with everything written, when the last clone of its router is gone.
@@ -45,6 +53,8 @@ pub struct App {
     pub router: Router,
     /// The engine below, for tools that run in the same process.
     pub log: Log<Entry>,
+    /// The trees of the v1 log.
+    pub v1: Option<Shards>,
 }
 
 /// Opens the log and makes its routes. Must be called within a tokio runtime.
@@ -55,41 +65,88 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
     }
     let signer = NoteSigner::new(&config.origin, deps.signer).map_err(BuildError::Origin)?;
     let log_id = signer.verifier().id().to_vec();
+    let gate = Gate::new();
+    let v1 = match deps.v1 {
+        Some((config, signers)) => Some(open_v1(&config, signers, &deps.clock, &gate).await?),
+        None => None,
+    };
     let clock = deps.clock;
     let clock: sequencer::Clock = Arc::new(move || clock.now());
     let log = Log::open(config.engine(), Arc::new(signer), clock).await;
     let log = log.map_err(BuildError::Open)?;
 
     let health = Health::serving();
-    let stopped = log.stopped();
-    let watched = health.clone();
-    // Ends when the log ends.
-    tokio::spawn(async move {
-        if let Some(reason) = stopped.await {
-            watched.fail(reason);
-        }
-    });
+    watch(&log, &health);
     let state = State {
         log: log.clone(),
-        door: Door::new(config.dsse),
+        door: Door::new(gate, config.dsse),
         duplicates: config.duplicates,
         log_id,
     };
-    let router = http::routes(state).merge(health.routes());
-    Ok(App { router, log })
+    let mut router = http::routes(state).merge(health.routes());
+    let v1 = v1.map(|state| {
+        for shard in state.shards.all() {
+            watch(&shard.log, &health);
+        }
+        let shards = state.shards.clone();
+        router = std::mem::take(&mut router).merge(v1::routes(state));
+        shards
+    });
+    Ok(App { router, log, v1 })
+}
+
+/// The service is as healthy as each of its logs. Ends when the log ends.
+fn watch<L: Leaf>(log: &Log<L>, health: &Health) {
+    let stopped = log.stopped();
+    let health = health.clone();
+    tokio::spawn(async move {
+        if let Some(reason) = stopped.await {
+            health.fail(reason);
+        }
+    });
+}
+
+async fn open_v1(
+    config: &V1Config,
+    signers: Vec<Signer>,
+    clock: &Clock,
+    gate: &Gate,
+) -> Result<V1, BuildError> {
+    let shards = Shards::open(config, signers, clock).await;
+    let attestations = config.attestations.as_deref().map(|folder| {
+        Attestations::open(folder, config.attestation_bytes).context("v1.attestations")
+    });
+    Ok(V1 {
+        shards: shards.map_err(BuildError::V1)?,
+        gate: gate.clone(),
+        attestations: attestations.transpose().map_err(BuildError::V1)?,
+    })
 }
 
 /// The log of a settings file, ready to be put on a socket.
 pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
     let signer = Signer::load(&config.log.key).context("log.key")?;
+    let v1 = config.v1.map(|v1| {
+        let keys = v1.shards.iter().map(|shard| {
+            let key = Signer::load(&shard.key);
+            key.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))
+        });
+        keys.collect::<anyhow::Result<Vec<_>>>()
+            .map(|keys| (v1, keys))
+    });
     let deps = Deps {
         signer,
+        v1: v1.transpose()?,
         clock: Clock::system(),
     };
-    let App { router, log } = build(&config.log, deps).await?;
+    let App { router, log, v1 } = build(&config.log, deps).await?;
     let head = log.published().head;
     tracing::info!(origin = config.log.origin, size = %head.size, root = %head.root, "the log is open");
+    for shard in v1.iter().flat_map(Shards::all) {
+        let head = shard.log.published().head;
+        tracing::info!(tree = shard.tree_id, offset = shard.offset, size = %head.size, root = %head.root, "the v1 shard is open");
+    }
     Ok(Service {
         server: config.server,
         router,

@@ -6,6 +6,8 @@ use keys::Algorithm;
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
 
+use crate::v1::config::{RawV1, V1Config};
+
 /// rekor-tiles' limit of a request: 4 MiB. Only an envelope with a large payload gets near it.
 const BODY: usize = 4 << 20;
 
@@ -15,6 +17,7 @@ const BODY: usize = 4 << 20;
 struct RawConfig {
     server: ServerSettings,
     log: RawLog,
+    v1: Option<RawV1>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +39,8 @@ pub struct Config {
     pub server: Server,
     /// The `[log]` table.
     pub log: LogConfig,
+    /// The `[v1]` table.
+    pub v1: Option<V1Config>,
 }
 
 /// Settings of the log itself.
@@ -80,10 +85,12 @@ impl Config {
         if !(1..=1 << 20).contains(&queue) {
             return Err(SettingsError::value("log.queue", "expected 1 to 1048576"));
         }
-        check_origin(&raw.log.origin)?;
+        check_host("log.origin", &raw.log.origin)?;
         let beside = |named: &Path| settings::beside(path, named);
+        let v1 = raw.v1.map(|v1| v1.checked(path, queue)).transpose()?;
         Ok(Self {
             server: raw.server.checked(limits)?,
+            v1,
             log: LogConfig {
                 origin: raw.log.origin,
                 key: beside(&raw.log.key),
@@ -109,13 +116,13 @@ impl LogConfig {
 }
 
 /// Clients compare the origin with the host name in the trusted root's base URL (sigstore-go drops the port).
-fn check_origin(origin: &str) -> Result<(), SettingsError> {
+pub(crate) fn check_host(key: &'static str, host: &str) -> Result<(), SettingsError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    if !origin.is_empty() && origin.bytes().all(plain) {
+    if !host.is_empty() && host.bytes().all(plain) {
         return Ok(());
     }
     let message = "expected the host name of the log's base URL, without scheme, port and path";
-    Err(SettingsError::value("log.origin", message))
+    Err(SettingsError::value(key, message))
 }
 
 /// The key of a Rekor v2 log is Ed25519: witnesses and monitors take no other (C2SP tlog-tiles).
@@ -148,10 +155,11 @@ mod tests {
             "a+b",
             "a/b",
         ] {
-            assert!(check_origin(origin).is_err(), "{origin}");
+            assert!(check_host("log.origin", origin).is_err(), "{origin}");
         }
         assert!(
-            check_origin("localhost").is_ok() && check_origin("log2026-1.rekor.example").is_ok()
+            check_host("log.origin", "localhost").is_ok()
+                && check_host("log.origin", "log2026-1.rekor.example").is_ok()
         );
     }
 }

@@ -146,7 +146,7 @@ fn conflict(appended: &Appended) -> Response {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Busy | Refusal::Interrupted => Self::unavailable(refusal.to_string(), 1),
+            Refusal::Turned(_) => Self::unavailable(refusal.to_string(), 1),
             Refusal::Request(_) | Refusal::DsseIsOff | Refusal::TooLong(_) => {
                 Self::invalid_argument(refusal.to_string())
             }
@@ -154,7 +154,7 @@ impl From<Refusal> for Problem {
     }
 }
 
-fn not_appended(error: &AppendError) -> Problem {
+pub(crate) fn not_appended(error: &AppendError) -> Problem {
     match error {
         AppendError::Overloaded { retry_after } => {
             let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX);
@@ -178,6 +178,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::gate::Turned;
 
     #[test]
     fn a_client_is_told_when_to_come_back() {
@@ -187,7 +188,7 @@ mod tests {
         assert!(!stopped.message().contains("fire"), "our troubles are ours");
         for (problem, seconds) in [
             (overloaded, "2"),
-            (Problem::from(Refusal::Busy), "1"),
+            (Problem::from(Refusal::Turned(Turned::Busy)), "1"),
             (stopped, "30"),
             (not_appended(&AppendError::Closed), "30"),
         ] {

@@ -1,4 +1,4 @@
-//! A Rekor v2 log: what was signed, and a proof that the log has it.
+//! Rekor: what was signed, and a proof that the log has it. A v2 log, and beside it, with `[v1]` in the settings, a v1 log.
 //!
 //! Specifications: sigstore/architecture-docs rekor-v2-spec.md, sigstore/rekor-tiles (HTTP interface and error bodies), C2SP
 //! tlog-tiles and tlog-checkpoint (reading).
@@ -9,19 +9,22 @@
 //! GET  /tile/<L>/<N>[.p/<W>]
 //! GET  /tile/entries/<N>[.p/<W>]
 //! GET  /healthz /metrics
+//! /api/v1/..                      see [`v1`]
 //! ```
 //!
 //! Invariants:
 //! - a signature is checked before its entry gets a place, and not on the threads that serve connections;
 //! - an answer of 201 is about an entry that is durable, with a proof that was verified.
 //!
-//! Deliberately not here: gRPC, witnesses, search, Rekor v1.
+//! Deliberately not here yet: gRPC, witnesses, search.
 
 pub mod admit;
 pub mod app;
 pub mod config;
 pub mod fsck;
+pub mod gate;
 mod http;
 pub mod leaf;
+pub mod v1;
 
 pub use app::service;

@@ -60,6 +60,7 @@ async fn instance(change: impl FnOnce(&mut LogConfig)) -> Instance {
 fn deps(signer: &Signer) -> Deps {
     Deps {
         signer: signer.clone(),
+        v1: None,
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
     }
 }

@@ -29,7 +29,7 @@ const EDGES: &[(&str, &str)] = &[
     ("bundle", "keys wire dsse pki entry"),
     (
         "verify",
-        "keys tlog wire dsse note pki ct entry trust tsp bundle",
+        "keys tlog dsse note pki ct entry trust tsp bundle",
     ),
     // shared/io
     ("serve", ""),
@@ -52,7 +52,7 @@ const EDGES: &[(&str, &str)] = &[
     // rekor-rs
     (
         "rekor-rs",
-        "keys tlog wire note entry serve signer sequencer",
+        "keys tlog wire note entry serve store signer sequencer",
     ),
     // cosign-rs
     (

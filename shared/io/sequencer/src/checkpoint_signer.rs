@@ -32,9 +32,10 @@ pub enum SignError {
     Seal(#[source] OpenError),
 }
 
-/// Signs the text of the note (C2SP signed-note): Rekor v2 with Ed25519.
+/// Signs the text of the note (C2SP signed-note): Rekor v2 with Ed25519, Rekor v1 with ECDSA P-256.
 #[derive(Debug)]
 pub struct NoteSigner {
+    origin: String,
     verifier: VerifierKey,
     signer: Signer,
 }
@@ -43,7 +44,17 @@ impl NoteSigner {
     /// A log named `origin`, whose key id follows from the kind of key (see [`VerifierKey::new`]).
     pub fn new(origin: &str, signer: Signer) -> Result<Self, note::KeyError> {
         Ok(Self {
+            origin: origin.to_owned(),
             verifier: VerifierKey::new(origin, signer.public_key().clone())?,
+            signer,
+        })
+    }
+
+    /// A shard of a Rekor v1 log: its key is named after the host, its origin names the tree too.
+    pub fn rekor_v1(host: &str, tree_id: u64, signer: Signer) -> Result<Self, note::KeyError> {
+        Ok(Self {
+            origin: format!("{host} - {tree_id}"),
+            verifier: VerifierKey::rekor_v1(host, signer.public_key().clone())?,
             signer,
         })
     }
@@ -56,7 +67,7 @@ impl CheckpointSigner for NoteSigner {
 
     fn sign(&self, head: TreeHead, _timestamp_ms: u64) -> SignFuture<'_> {
         Box::pin(async move {
-            let prepared = note::prepare(&self.verifier, head);
+            let prepared = note::prepare_for(&self.origin, &self.verifier, head);
             let signature = self
                 .signer
                 .sign(prepared.to_be_signed())

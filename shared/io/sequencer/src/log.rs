@@ -252,6 +252,14 @@ impl<L: Leaf> Log<L> {
         Ok(Some(bytes))
     }
 
+    /// Where the published tree has the entry with this dedup key (see [`Leaf::dedup_key`]).
+    pub fn find(&self, dedup_key: &[u8; 32]) -> Option<LeafIndex> {
+        // First the place, then the size: what was published in between is in both.
+        let place = self.inner.shared.known.find(dedup_key)?;
+        let size = self.published().head.size.get();
+        (place.index < size).then(|| LeafIndex::new(place.index))
+    }
+
     /// One entry, as it stands in its bundle; `None` when the published tree does not have it.
     pub async fn entry(&self, index: LeafIndex) -> Result<Option<Vec<u8>>, ReadError> {
         let size = self.published().head.size;
@@ -293,6 +301,24 @@ impl<L: Leaf> Log<L> {
             proof::consistency(old, size, &tiles)?,
             snapshot.published.clone(),
         ))
+    }
+
+    /// Proof that the tree of `old` leaves is a prefix of the tree of `new` leaves, and the newest tree's head; `None` when
+    /// that has fewer than `new` leaves.
+    pub async fn consistency_between(
+        &self,
+        old: TreeSize,
+        new: TreeSize,
+    ) -> Result<(Option<Vec<Hash>>, Published), ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        let published = snapshot.published.clone();
+        if new > published.head.size {
+            return Ok((None, published));
+        }
+        // The tiles of the newest tree are at least as wide.
+        let wanted = proof::tiles_for_consistency(old, new)?;
+        let tiles = self.load_tiles(&snapshot, &wanted).await?;
+        Ok((Some(proof::consistency(old, new, &tiles)?), published))
     }
 
     async fn load_tiles(

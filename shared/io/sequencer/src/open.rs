@@ -20,7 +20,7 @@ use crate::record::Chain;
 use crate::recover::{self, Recovered};
 use crate::sequence::{self, Segment, Sequencer, Waiter};
 use crate::shared::{Published, Shared, Snapshot};
-use crate::state::{Filled, Known, State};
+use crate::state::{Filled, State};
 use crate::write_behind::{CopyPlace, WORK_QUEUE, Work, Writer};
 
 /// A running engine.
@@ -81,7 +81,7 @@ pub(crate) fn start<L: Leaf>(
         update,
         open: state.open.clone(),
     };
-    let shared = Arc::new(Shared::new(files, snapshot));
+    let shared = Arc::new(Shared::new(files, state.known.clone(), snapshot));
     let mut writer = Writer {
         shared: shared.clone(),
         bundle_name: L::BUNDLE,
@@ -199,7 +199,7 @@ fn begin(
     let state = State {
         edge: Edge::empty(),
         open: Vec::new(),
-        known: Known::default(),
+        known: Arc::default(),
         timestamp_ms,
         chain,
     };
@@ -220,7 +220,7 @@ fn begin(
 /// Brings the files into the state that was recovered. Each step may be interrupted and done again.
 fn repair<L: Leaf>(files: &dyn Disk, recovered: Recovered) -> Result<Ready, OpenError> {
     let Recovered {
-        mut state,
+        state,
         head,
         checkpoint,
         base,
@@ -235,7 +235,7 @@ fn repair<L: Leaf>(files: &dyn Disk, recovered: Recovered) -> Result<Ready, Open
         .map_err(disk("open the index"))?;
     if index_is_short {
         tracing::warn!("the index is short, making it again from the bundles");
-        let rows = recover::rebuild_rows::<L>(files, base, &mut state.known)?;
+        let rows = recover::rebuild_rows::<L>(files, base, &state.known)?;
         index
             .truncate(0)
             .and_then(|()| index.append(&rows))

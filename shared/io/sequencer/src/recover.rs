@@ -1,6 +1,7 @@
 //! From the files of a folder to the state of the log. This part only reads; [`crate::open`] repairs and goes on.
 
 use std::io;
+use std::sync::Arc;
 
 use note::VerifierKey;
 use store::{Disk, Path};
@@ -135,7 +136,7 @@ pub(crate) fn recover<L: Leaf>(
         ));
     }
     let Replay {
-        mut state,
+        state,
         head,
         checkpoint,
         base,
@@ -156,7 +157,7 @@ pub(crate) fn recover<L: Leaf>(
             head.size
         )));
     }
-    let index_is_short = !load_index(files, base, &mut state.known)?;
+    let index_is_short = !load_index(files, base, &state.known)?;
     Ok(Some(Recovered {
         state,
         head,
@@ -271,7 +272,7 @@ impl Replay {
         let state = State {
             edge,
             open: open_entries::<L>(files, size)?,
-            known: Known::default(),
+            known: Arc::default(),
             timestamp_ms: start.timestamp_ms,
             chain: Chain::FIRST,
         };
@@ -471,7 +472,7 @@ pub(crate) fn split_bundle<L: Leaf>(bundle: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Reads the index rows of the leaves before `base` into the table; false when there are too few.
-fn load_index(files: &dyn Disk, base: TreeSize, known: &mut Known) -> Result<bool, OpenError> {
+fn load_index(files: &dyn Disk, base: TreeSize, known: &Known) -> Result<bool, OpenError> {
     let mut index = 0_u64;
     while index < base.get() {
         let left = usize::try_from(base.get().saturating_sub(index))
@@ -508,7 +509,7 @@ fn load_index(files: &dyn Disk, base: TreeSize, known: &mut Known) -> Result<boo
 pub(crate) fn rebuild_rows<L: Leaf>(
     files: &dyn Disk,
     base: TreeSize,
-    known: &mut Known,
+    known: &Known,
 ) -> Result<Vec<u8>, OpenError> {
     let mut rows = Vec::new();
     let mut index = 0_u64;

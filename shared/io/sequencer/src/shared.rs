@@ -7,7 +7,7 @@ use store::Disk;
 use tlog::{Tile, TreeHead, Update};
 use tokio::sync::watch;
 
-use crate::state::Filled;
+use crate::state::{Filled, Known};
 
 /// The newest state that was committed and may be shown.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub(crate) struct Unwritten {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) files: Arc<dyn Disk>,
+    pub(crate) known: Arc<Known>,
     /// Written by the sequencer only, after a commit.
     snapshot: RwLock<Arc<Snapshot>>,
     /// The sequencer adds before it publishes the snapshot, the writer removes after the rename.
@@ -49,9 +50,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(files: Arc<dyn Disk>, snapshot: Snapshot) -> Self {
+    pub(crate) fn new(files: Arc<dyn Disk>, known: Arc<Known>, snapshot: Snapshot) -> Self {
         Self {
             files,
+            known,
             snapshot: RwLock::new(Arc::new(snapshot)),
             unwritten: Mutex::default(),
             failure: watch::Sender::new(None),

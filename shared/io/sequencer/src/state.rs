@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tlog::tile::FULL_WIDTH;
 use tlog::{Edge, Hash, Tile, TileId, TreeHead, Update};
@@ -17,19 +17,19 @@ pub(crate) struct State {
     pub(crate) edge: Edge,
     /// Entries of the bundle that is not full yet, in order.
     pub(crate) open: Vec<Arc<[u8]>>,
-    pub(crate) known: Known,
+    pub(crate) known: Arc<Known>,
     /// Time of the last batch; the next one is not earlier.
     pub(crate) timestamp_ms: u64,
     /// Where the next record of the write-ahead log stands.
     pub(crate) chain: Chain,
 }
 
-/// Exact memory of all entries: dedup key to place.
+/// Exact memory of all entries: dedup key to place. Written by the sequencer only, when a batch is durable.
 ///
 /// 48 bytes of payload per entry; a table on disk can take its place behind these two functions.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    places: HashMap<[u8; 32], Place>,
+    places: RwLock<HashMap<[u8; 32], Place>>,
 }
 
 /// Where an entry stands, and since when.
@@ -41,12 +41,14 @@ pub(crate) struct Place {
 
 impl Known {
     pub(crate) fn find(&self, dedup_key: &[u8; 32]) -> Option<Place> {
-        self.places.get(dedup_key).copied()
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places.get(dedup_key).copied()
     }
 
     /// Remembers a place; the first one stays.
-    pub(crate) fn insert(&mut self, dedup_key: [u8; 32], place: Place) {
-        if let Entry::Vacant(vacant) = self.places.entry(dedup_key) {
+    pub(crate) fn insert(&self, dedup_key: [u8; 32], place: Place) {
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Vacant(vacant) = places.entry(dedup_key) {
             vacant.insert(place);
         }
     }

@@ -301,5 +301,9 @@ fn output(digest: &Digest) -> HashOutput {
 
 /// RFC 8785. The shapes hold text only, so there is always a form.
 pub(crate) fn canonical(entry: &v2::Entry) -> Option<Vec<u8>> {
-    serde_json_canonicalizer::to_vec(entry).ok()
+    canonical_json(entry)
+}
+
+pub(crate) fn canonical_json<T: serde::Serialize>(document: &T) -> Option<Vec<u8>> {
+    serde_json_canonicalizer::to_vec(document).ok()
 }

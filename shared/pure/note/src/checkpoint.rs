@@ -132,8 +132,14 @@ pub fn open(envelope: &[u8], trusted: &[VerifierKey]) -> Result<OpenedCheckpoint
 ///
 /// The key's name is the origin, as in every log but Rekor v1.
 pub fn prepare(key: &VerifierKey, head: TreeHead) -> Prepared {
+    prepare_for(key.name(), key, head)
+}
+
+/// [`prepare`], for an origin that is not the key's name: in Rekor v1 it is `<name> - <tree id>`. Any other one is
+/// refused when the checkpoint is sealed.
+pub fn prepare_for(origin: &str, key: &VerifierKey, head: TreeHead) -> Prepared {
     let checkpoint = Checkpoint {
-        origin: key.name().to_owned(),
+        origin: origin.to_owned(),
         head,
         extensions: Vec::new(),
     };

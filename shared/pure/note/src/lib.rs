@@ -26,7 +26,7 @@ mod signed;
 pub mod tree_head;
 
 pub use checkpoint::{
-    Checkpoint, CheckpointError, OpenError, OpenedCheckpoint, Prepared, open, prepare,
+    Checkpoint, CheckpointError, OpenError, OpenedCheckpoint, Prepared, open, prepare, prepare_for,
 };
 pub use key::{KeyError, KeyHint, VerifierKey};
 pub use signed::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, SignatureLine};

@@ -4,10 +4,8 @@ use entry::LogEntry;
 use jiff::Timestamp;
 use keys::{Algorithm, KeyType};
 use note::VerifierKey;
-use serde::Serialize;
 use tlog::{TreeHead, hash, proof};
 use trust::{LogInstance, TrustedRoot};
-use wire::encoding::Bytes;
 
 use crate::error::VerifyError;
 
@@ -73,17 +71,6 @@ impl Recorded {
     pub(crate) fn into_vec(self) -> Vec<RecordedEntry> {
         self.0
     }
-}
-
-/// What a signed entry timestamp is over: the RFC 8785 form of these four (sigstore/rekor `pkg/util`).
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Promise {
-    body: String,
-    integrated_time: i64,
-    #[serde(rename = "logID")]
-    log_id: String,
-    log_index: u64,
 }
 
 pub(crate) fn check(entries: &[LogEntry], root: &TrustedRoot) -> Result<Recorded, VerifyError> {
@@ -225,13 +212,8 @@ fn check_promise(
         index: entry.index,
         log: log.base_url.clone(),
     };
-    let signed = serde_json_canonicalizer::to_vec(&Promise {
-        body: Bytes::encode(&entry.body),
-        integrated_time: time.as_second(),
-        log_id: hex::encode(&entry.log_id),
-        log_index: entry.index,
-    })
-    .map_err(|_| wrong())?;
+    let signed = entry::promise(&entry.body, time.as_second(), &entry.log_id, entry.index)
+        .ok_or_else(wrong)?;
     // Rekor v1 hashes with SHA-256 whatever its curve.
     let algorithm = match log.key.key_type() {
         KeyType::EcdsaP384 => Algorithm::EcdsaP384Sha256,

@@ -12,6 +12,7 @@ pub mod common;
 pub mod encoding;
 pub mod fulcio;
 pub mod rekor;
+pub mod rekor_v1;
 mod strict;
 pub mod trustroot;
 

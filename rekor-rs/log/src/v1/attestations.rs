@@ -1,0 +1,61 @@
+//! Payloads of intoto entries, kept beside the log under their digest.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use entry::v1::Attestation;
+use keys::{Digest, HashAlgorithm};
+use store::Disk;
+use store::fs::Folder;
+
+/// A folder of attestations: `<first two digits>/<SHA-256, hexadecimal>`.
+#[derive(Clone, Debug)]
+pub(crate) struct Attestations {
+    files: Arc<dyn Disk>,
+    largest: usize,
+}
+
+impl Attestations {
+    pub(crate) fn open(folder: &Path, largest: usize) -> io::Result<Self> {
+        Ok(Self {
+            files: Arc::new(Folder::open(folder)?),
+            largest,
+        })
+    }
+
+    /// Keeps an attestation, unless it is too large; it is durable afterwards. A file that is there already holds the same bytes.
+    pub(crate) async fn keep(&self, attestation: Attestation) -> io::Result<()> {
+        if attestation.payload.len() > self.largest {
+            return Ok(());
+        }
+        let files = self.files.clone();
+        blocking(move || {
+            let path = path(&attestation.digest)?;
+            files.replace(&path, &attestation.payload)?;
+            files.sync(&[path])
+        })
+        .await
+    }
+
+    /// The attestation with this digest, if it was kept.
+    pub(crate) async fn find(&self, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+        let files = self.files.clone();
+        // One that was kept under a larger limit is still there.
+        let bytes = blocking(move || files.read(&path(&digest)?, 16 << 20)).await?;
+        // A file that was interrupted in its first writing may be short.
+        Ok(bytes.filter(|bytes| Digest::of(HashAlgorithm::Sha256, bytes) == digest))
+    }
+}
+
+fn path(digest: &Digest) -> io::Result<store::Path> {
+    let name = digest.to_hex();
+    let folder = name.get(..2).unwrap_or_default();
+    store::Path::new(format!("{folder}/{name}")).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}

@@ -1,0 +1,503 @@
+//! The HTTP interface: bytes in, one call, bytes out.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use entry::REKOR_V2_ALGORITHMS;
+use entry::v1::{Accepted, KNOWN_ALGORITHMS, ProposeError, Proposed};
+use keys::{Algorithm, Digest};
+use sequencer::ReadError;
+use serde::Deserialize;
+use serde_json::Value;
+use tlog::{LeafIndex, TreeSize};
+use wire::encoding::Bytes as Base64;
+use wire::rekor_v1 as shape;
+
+use super::attestations::Attestations;
+use super::id::EntryId;
+use super::leaf::{Entry, MAX_BODY};
+use super::shards::{Shard, Shards, ShowError};
+use crate::gate::{Gate, Turned};
+use crate::http::not_appended;
+
+/// The most entries of one `retrieve`.
+const MAX_RETRIEVE: usize = 10;
+/// Numbers that go-openapi gives to values that break a schema.
+const WRONG_TYPE: u16 = 601;
+const REQUIRED: u16 = 602;
+const PATTERN: u16 = 605;
+const TOO_SMALL: u16 = 609;
+const TOO_MANY: u16 = 611;
+
+/// What the handlers need.
+#[derive(Clone, Debug)]
+pub(crate) struct V1 {
+    pub(crate) shards: Shards,
+    pub(crate) gate: Gate,
+    pub(crate) attestations: Option<Attestations>,
+}
+
+pub(crate) fn routes(state: V1) -> Router {
+    let api = Router::new()
+        .route("/log", get(info))
+        .route("/log/publicKey", get(public_key))
+        .route("/log/proof", get(proof))
+        .route("/log/entries", get(by_index).post(add))
+        .route("/log/entries/retrieve", post(retrieve))
+        // sigstore-python writes it so.
+        .route("/log/entries/retrieve/", post(retrieve))
+        .route("/log/entries/{uuid}", get(by_uuid))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(state);
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/ping", get(async || "."))
+}
+
+/// An error as Rekor v1 writes it: `{"code":..,"message":..}`.
+#[derive(Debug)]
+struct Refused {
+    status: StatusCode,
+    code: u16,
+    message: String,
+    location: Option<String>,
+    retry_after: Option<u16>,
+}
+
+impl Refused {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: status.as_u16(),
+            message: message.into(),
+            location: None,
+            retry_after: None,
+        }
+    }
+
+    fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// A value that breaks the schema: 422, with a number of its own.
+    fn schema(code: u16, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, message)
+        }
+    }
+
+    /// Ours: the cause goes to the log.
+    fn internal(cause: &dyn std::error::Error) -> Self {
+        let problem = serve::Problem::internal(cause);
+        Self::new(problem.status(), problem.message())
+    }
+
+    fn unavailable(message: impl Into<String>, seconds: u16) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let body = shape::Error {
+            code: self.code,
+            message: self.message.chars().take(1000).collect(),
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(location) = self
+            .location
+            .and_then(|url| HeaderValue::try_from(url).ok())
+        {
+            headers.insert(header::LOCATION, location);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<ProposeError> for Refused {
+    fn from(error: ProposeError) -> Self {
+        let message = error.to_string();
+        match error {
+            ProposeError::Malformed(_) | ProposeError::Invalid(_) => Self::bad(message),
+            ProposeError::Schema { code, .. } => Self::schema(code, message),
+        }
+    }
+}
+
+impl From<Turned> for Refused {
+    fn from(turned: Turned) -> Self {
+        Self::unavailable(turned.to_string(), 1)
+    }
+}
+
+impl From<ShowError> for Refused {
+    fn from(error: ShowError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<BytesRejection> for Refused {
+    fn from(rejection: BytesRejection) -> Self {
+        let status = rejection.into_response().status();
+        let message = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "the request is too large",
+            _ => "the request could not be read",
+        };
+        Self::new(status, message)
+    }
+}
+
+/// `POST /api/v1/log/entries`
+async fn add(
+    State(v1): State<V1>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    check_json(&headers)?;
+    let body = body?;
+    let accepted = v1
+        .gate
+        .run(move || admit(&body, &REKOR_V2_ALGORITHMS))
+        .await??;
+    let entry = Entry::new(&accepted).ok_or_else(|| {
+        Refused::bad(format!(
+            "error processing entry: the entry has {} bytes, and an entry has at most {MAX_BODY}",
+            accepted.body().len()
+        ))
+    })?;
+    // First the attestation: a crash in between leaves a file that nobody refers to, and not an entry without its attestation.
+    if let (Some(kept), Some(attestation)) = (&v1.attestations, accepted.attestation()) {
+        let kept = kept.keep(attestation.clone()).await;
+        kept.map_err(|error| Refused::internal(&error))?;
+    }
+    let shard = v1.shards.active();
+    let body = entry.body().to_vec();
+    let appended = shard.append(entry).await.map_err(|error| {
+        let problem = not_appended(&error);
+        let refused = Refused::new(problem.status(), problem.message());
+        Refused {
+            retry_after: (problem.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+            ..refused
+        }
+    })?;
+    if appended.duplicate {
+        let id = shard.id(appended.inclusion.leaf);
+        return Err(Refused {
+            location: Some(entry_url(&id)),
+            ..Refused::new(
+                StatusCode::CONFLICT,
+                format!(
+                    "an equivalent entry already exists in the transparency log with UUID {id}"
+                ),
+            )
+        });
+    }
+    metrics::counter!("rekor_new_entries").increment(1);
+    let shown = shard
+        .render(&appended.inclusion, &body, appended.timestamp_ms)
+        .await;
+    let (id, entry) = shown?;
+    let headers = [
+        (header::ETAG, id.to_string()),
+        (header::LOCATION, entry_url(&id)),
+    ];
+    let entries = shape::LogEntries::from([(id.to_string(), entry)]);
+    Ok((StatusCode::CREATED, headers, Json(entries)).into_response())
+}
+
+/// `GET /api/v1/log/entries?logIndex=N`
+async fn by_index(
+    State(v1): State<V1>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Result<Response, Refused> {
+    let index = number(&query, "logIndex", 0)?
+        .ok_or_else(|| Refused::schema(REQUIRED, "logIndex in query is required"))?;
+    match v1.shards.by_index(index) {
+        Some((shard, index)) => Ok(uncached(v1.show(shard, index).await?)),
+        None => Ok(not_found()),
+    }
+}
+
+/// `GET /api/v1/log/entries/{uuid}`
+async fn by_uuid(State(v1): State<V1>, Path(uuid): Path<String>) -> Result<Response, Refused> {
+    let id: EntryId = uuid.parse().map_err(|_| {
+        let pattern = "^([0-9a-fA-F]{64}|[0-9a-fA-F]{80})$";
+        Refused::schema(
+            PATTERN,
+            format!("entryUUID in path should match '{pattern}'"),
+        )
+    })?;
+    match v1.shards.by_id(&id) {
+        Some((shard, index)) => Ok(uncached(v1.show(shard, index).await?)),
+        None => Ok(not_found()),
+    }
+}
+
+/// `SearchLogQuery`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SearchLogQuery {
+    #[serde(rename = "entryUUIDs")]
+    entry_uuids: Option<Vec<String>>,
+    log_indexes: Option<Vec<i64>>,
+    entries: Option<Vec<Value>>,
+}
+
+/// `POST /api/v1/log/entries/retrieve`
+async fn retrieve(
+    State(v1): State<V1>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    check_json(&headers)?;
+    let query: SearchLogQuery = wire::parse(&body?).map_err(|error| {
+        Refused::bad(format!(
+            "parsing entry body from \"\" failed, because {error}"
+        ))
+    })?;
+    let uuids = query.entry_uuids.unwrap_or_default();
+    let indexes = query.log_indexes.unwrap_or_default();
+    let proposals = query.entries.unwrap_or_default();
+    for (name, len) in [
+        ("entryUUIDs", uuids.len()),
+        ("logIndexes", indexes.len()),
+        ("entries", proposals.len()),
+    ] {
+        if len > MAX_RETRIEVE {
+            let message = format!("{name} in body should have at most {MAX_RETRIEVE} items");
+            return Err(Refused::schema(TOO_MANY, message));
+        }
+    }
+    let total = uuids
+        .len()
+        .saturating_add(indexes.len())
+        .saturating_add(proposals.len());
+    if total > MAX_RETRIEVE {
+        return Err(Refused::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("more than max allowed {MAX_RETRIEVE} entries in request"),
+        ));
+    }
+    let mut ids = Vec::new();
+    for uuid in uuids {
+        ids.push(uuid.parse().map_err(|_| {
+            let pattern = "^([0-9a-fA-F]{64}|[0-9a-fA-F]{80})$";
+            Refused::schema(
+                PATTERN,
+                format!("entryUUIDs in body should match '{pattern}'"),
+            )
+        })?);
+    }
+    let mut wanted = Vec::new();
+    for index in indexes {
+        let index = u64::try_from(index).map_err(|_| {
+            Refused::schema(
+                TOO_SMALL,
+                "logIndexes in body should be greater than or equal to 0",
+            )
+        })?;
+        wanted.extend(v1.shards.by_index(index));
+    }
+    if !proposals.is_empty() {
+        // Its signature is checked as if it were to go in.
+        let check = move || -> Result<Vec<EntryId>, Refused> {
+            proposals
+                .into_iter()
+                .map(|proposal| {
+                    let accepted = admit(proposal.to_string().as_bytes(), &KNOWN_ALGORITHMS)?;
+                    let leaf = tlog::hash::leaf(accepted.body());
+                    Ok(EntryId { tree: None, leaf })
+                })
+                .collect()
+        };
+        ids.extend(v1.gate.run(check).await??);
+    }
+    let mut found = Vec::new();
+    for id in &ids {
+        if let Some((shard, index)) = v1.shards.by_id(id) {
+            found.push(v1.show(shard, index).await?);
+        }
+    }
+    for (shard, index) in wanted {
+        found.push(v1.show(shard, index).await?);
+    }
+    Ok(uncached(found))
+}
+
+/// `GET /api/v1/log`
+async fn info(State(v1): State<V1>) -> Response {
+    let inactive: Vec<_> = v1.shards.inactive().iter().map(Shard::info).collect();
+    uncached(shape::LogInfo {
+        inactive_shards: (!inactive.is_empty()).then_some(inactive),
+        active: v1.shards.active().info(),
+    })
+}
+
+/// `GET /api/v1/log/proof?firstSize=1&lastSize=N&treeID=T`
+async fn proof(
+    State(v1): State<V1>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Result<Response, Refused> {
+    let first = number(&query, "firstSize", 1)?.unwrap_or(1);
+    let last = number(&query, "lastSize", 1)?
+        .ok_or_else(|| Refused::schema(REQUIRED, "lastSize in query is required"))?;
+    if first > last {
+        return Err(Refused::bad(format!(
+            "firstSize({first}) must be less than lastSize({last})"
+        )));
+    }
+    let shard = v1.shard_of(&query)?;
+    let proof = shard
+        .log
+        .consistency_between(TreeSize::new(first), TreeSize::new(last))
+        .await;
+    let (hashes, published) = proof.map_err(|error: ReadError| Refused::internal(&error))?;
+    let hashes = hashes.ok_or_else(|| {
+        Refused::bad(format!(
+            "the tree size requested({last}) was greater than what is currently observable({})",
+            published.head.size
+        ))
+    })?;
+    Ok(uncached(shape::ConsistencyProof {
+        hashes: hashes
+            .iter()
+            .map(|hash| hex::encode(hash.as_bytes()))
+            .collect(),
+        root_hash: hex::encode(published.head.root.as_bytes()),
+    }))
+}
+
+/// `GET /api/v1/log/publicKey?treeID=T`
+async fn public_key(
+    State(v1): State<V1>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Result<Response, Refused> {
+    let pem = v1.shard_of(&query)?.public_key().to_pem();
+    Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response())
+}
+
+async fn unknown_path(uri: Uri) -> Refused {
+    let message = format!("path /api/v1{} was not found", uri.path());
+    Refused::new(StatusCode::NOT_FOUND, message)
+}
+
+async fn unknown_method(method: Method) -> Refused {
+    let message = format!("method {method} is not allowed");
+    Refused::new(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+impl V1 {
+    async fn show(&self, shard: &Shard, index: LeafIndex) -> Result<shape::LogEntries, Refused> {
+        let (id, mut entry) = shard.show(index).await?;
+        if let Some(kept) = &self.attestations
+            && let Some(digest) = attested(&entry.body.0)
+        {
+            let payload = kept.find(digest).await;
+            let payload = payload.map_err(|error| Refused::internal(&error))?;
+            entry.attestation = payload.map(|payload| shape::Attestation {
+                data: Base64(payload),
+            });
+        }
+        Ok(shape::LogEntries::from([(id.to_string(), entry)]))
+    }
+
+    fn shard_of(&self, query: &BTreeMap<String, String>) -> Result<&Shard, Refused> {
+        let Some(text) = query.get("treeID").filter(|text| !text.is_empty()) else {
+            return Ok(self.shards.active());
+        };
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Refused::schema(
+                PATTERN,
+                "treeID in query should match '^[0-9]+$'",
+            ));
+        }
+        let shard = text.parse().ok().and_then(|tree| self.shards.by_tree(tree));
+        shard.ok_or_else(|| Refused::bad(format!("invalid tree ID specified: {text}")))
+    }
+}
+
+fn admit(body: &[u8], allowed: &[Algorithm]) -> Result<Accepted, ProposeError> {
+    Proposed::parse(body)?.admit(allowed)
+}
+
+/// The digest of the attestation that an entry of this body may have.
+fn attested(body: &[u8]) -> Option<Digest> {
+    #[derive(Deserialize)]
+    struct Outer {
+        kind: String,
+        spec: Value,
+    }
+    let outer: Outer = serde_json::from_slice(body).ok()?;
+    if outer.kind != "intoto" {
+        return None;
+    }
+    let hash = outer
+        .spec
+        .get("content")?
+        .get("payloadHash")?
+        .get("value")?;
+    Digest::parse(&format!("sha256:{}", hash.as_str()?)).ok()
+}
+
+/// A whole number of the query that is not below `least`; `None` when it is not there.
+fn number(
+    query: &BTreeMap<String, String>,
+    name: &'static str,
+    least: u64,
+) -> Result<Option<u64>, Refused> {
+    let Some(text) = query.get(name) else {
+        return Ok(None);
+    };
+    let number: i64 = text.parse().map_err(|_| {
+        let message = format!("{name} in query must be of type int64: {text:?}");
+        Refused::schema(WRONG_TYPE, message)
+    })?;
+    let number = u64::try_from(number).ok().filter(|number| *number >= least);
+    number.map(Some).ok_or_else(|| {
+        let message = format!("{name} in query should be greater than or equal to {least}");
+        Refused::schema(TOO_SMALL, message)
+    })
+}
+
+/// Another type is refused; a client that names none is believed to send JSON.
+fn check_json(headers: &HeaderMap) -> Result<(), Refused> {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let given = given.to_str().unwrap_or("?");
+    let kind = given.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = format!("unsupported media type {given:?}, only [application/json] are allowed");
+    Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
+/// Path of an entry.
+fn entry_url(id: &EntryId) -> String {
+    format!("/api/v1/log/entries/{id}")
+}
+
+/// Upstream's 404 of an entry has neither body nor content type.
+fn not_found() -> Response {
+    StatusCode::NOT_FOUND.into_response()
+}
+
+fn uncached<T: serde::Serialize>(body: T) -> Response {
+    ([(header::CACHE_CONTROL, "no-cache")], Json(body)).into_response()
+}

@@ -1,0 +1,247 @@
+//! The trees of a Rekor v1 log: old ones that are only read, and the one that takes entries.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use entry::promise;
+use keys::Algorithm;
+use sequencer::{AppendError, Appended, Inclusion, Log, NoteSigner, Published, ReadError};
+use serve::Clock;
+use signer::{Signer, SignerError};
+use thiserror::Error;
+use tlog::{Hash, LeafIndex};
+use wire::encoding::Bytes;
+use wire::rekor_v1 as shape;
+
+use super::config::V1Config;
+use super::id::EntryId;
+use super::leaf::{Entry, Stored};
+
+/// Clients take only this kind of key for promises (cosign, sigstore-go).
+pub const KEY_ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
+
+/// One tree.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// Its number; it is part of every entry's id.
+    pub tree_id: u64,
+    /// The engine below.
+    pub log: Log<Entry>,
+    /// Entries of all shards before it.
+    pub offset: u64,
+    signer: Signer,
+    log_id: [u8; 32],
+}
+
+/// All trees, the oldest first. Clones are the same trees.
+#[derive(Clone, Debug)]
+pub struct Shards {
+    inactive: Arc<[Shard]>,
+    active: Shard,
+}
+
+/// Why an entry cannot be shown.
+#[derive(Debug, Error)]
+pub enum ShowError {
+    /// Its files cannot be read.
+    #[error("cannot read the entry")]
+    Read(#[from] ReadError),
+    /// The bytes in the bundle are no entry.
+    #[error("the entry at {0} of tree {1} is damaged")]
+    Damaged(u64, u64),
+    /// The key did not sign.
+    #[error("cannot sign the promise")]
+    Sign(#[from] SignerError),
+}
+
+impl Shards {
+    /// Opens all trees. Must be called within a tokio runtime.
+    pub async fn open(
+        config: &V1Config,
+        signers: Vec<Signer>,
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            signers.len() == config.shards.len(),
+            "{} keys for {} shards",
+            signers.len(),
+            config.shards.len()
+        );
+        let mut shards = Vec::new();
+        let mut offset = 0_u64;
+        for (shard, signer) in config.shards.iter().zip(signers) {
+            let tree_id = shard.tree_id;
+            let open = async {
+                let algorithm = signer.algorithm();
+                anyhow::ensure!(
+                    algorithm == KEY_ALGORITHM,
+                    "its key is {}, and clients believe only {}",
+                    algorithm.registry_name(),
+                    KEY_ALGORITHM.registry_name()
+                );
+                let note_signer = NoteSigner::rekor_v1(&config.host, tree_id, signer.clone())?;
+                let clock = clock.clone();
+                let clock: sequencer::Clock = Arc::new(move || clock.now());
+                let log =
+                    Log::<Entry>::open(shard.engine(config), Arc::new(note_signer), clock).await?;
+                check_origin(&log.published(), &config.host, tree_id)?;
+                Ok(log)
+            };
+            let log = open.await.with_context(|| format!("v1 shard {tree_id}"))?;
+            let size = log.published().head.size.get();
+            shards.push(Shard {
+                tree_id,
+                log_id: signer.public_key().key_id(),
+                log,
+                offset,
+                signer,
+            });
+            offset = offset.saturating_add(size);
+        }
+        let active = shards.pop().context("v1.shards is empty")?;
+        Ok(Self {
+            inactive: shards.into(),
+            active,
+        })
+    }
+
+    /// The tree that takes entries.
+    pub const fn active(&self) -> &Shard {
+        &self.active
+    }
+
+    /// The trees before it, the oldest first.
+    pub fn inactive(&self) -> &[Shard] {
+        &self.inactive
+    }
+
+    /// The active tree, then the others.
+    pub fn all(&self) -> impl Iterator<Item = &Shard> {
+        std::iter::once(&self.active).chain(self.inactive.iter())
+    }
+
+    /// The tree of this number.
+    pub fn by_tree(&self, tree_id: u64) -> Option<&Shard> {
+        self.all().find(|shard| shard.tree_id == tree_id)
+    }
+
+    /// Where an index that counts over all trees is.
+    pub fn by_index(&self, index: u64) -> Option<(&Shard, LeafIndex)> {
+        // An empty tree has the offset of the next one.
+        let shard = self.all().filter(|shard| shard.offset <= index);
+        let shard =
+            shard.max_by_key(|shard| (shard.offset, shard.tree_id == self.active.tree_id))?;
+        let index = index.checked_sub(shard.offset)?;
+        let index = LeafIndex::new(index);
+        shard
+            .log
+            .published()
+            .head
+            .size
+            .holds(index)
+            .then_some((shard, index))
+    }
+
+    /// Where an entry is. Without a tree, all are looked through, the active one first.
+    pub fn by_id(&self, id: &EntryId) -> Option<(&Shard, LeafIndex)> {
+        self.all()
+            .filter(|shard| id.tree.is_none_or(|tree| tree == shard.tree_id))
+            .find_map(|shard| Some((shard, shard.find(id.leaf)?)))
+    }
+}
+
+impl Shard {
+    fn find(&self, leaf: Hash) -> Option<LeafIndex> {
+        self.log.find(leaf.as_bytes())
+    }
+
+    /// The id of an entry of this tree.
+    pub const fn id(&self, leaf: Hash) -> EntryId {
+        EntryId {
+            tree: Some(self.tree_id),
+            leaf,
+        }
+    }
+
+    /// Adds an entry.
+    pub async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
+        self.log.append(entry).await
+    }
+
+    /// The key that signs promises and checkpoints.
+    pub fn public_key(&self) -> &keys::PublicKey {
+        self.signer.public_key()
+    }
+
+    /// An entry of this tree as clients get it, with a proof in the newest tree.
+    pub async fn show(&self, index: LeafIndex) -> Result<(EntryId, shape::LogEntry), ShowError> {
+        let damaged = || ShowError::Damaged(index.get(), self.tree_id);
+        let bytes = self.log.entry(index).await?.ok_or_else(damaged)?;
+        let stored = Stored::parse(&bytes).ok_or_else(damaged)?;
+        let inclusion = self.log.inclusion(index).await?;
+        self.render(&inclusion, stored.body, stored.timestamp_ms)
+            .await
+    }
+
+    /// An entry with this proof. The promise is made anew each time, as upstream does.
+    pub async fn render(
+        &self,
+        inclusion: &Inclusion,
+        body: &[u8],
+        timestamp_ms: u64,
+    ) -> Result<(EntryId, shape::LogEntry), ShowError> {
+        let damaged = || ShowError::Damaged(inclusion.index.get(), self.tree_id);
+        let log_index = self.offset.saturating_add(inclusion.index.get());
+        let integrated_time = i64::try_from(timestamp_ms / 1000).map_err(|_| damaged())?;
+        let promised =
+            promise(body, integrated_time, &self.log_id, log_index).ok_or_else(damaged)?;
+        let promise = self.signer.sign(&promised).await?;
+        let hex = |hash: &Hash| hex::encode(hash.as_bytes());
+        let entry = shape::LogEntry {
+            attestation: None,
+            body: body.into(),
+            integrated_time,
+            log_id: hex::encode(self.log_id),
+            log_index,
+            verification: shape::Verification {
+                inclusion_proof: shape::InclusionProof {
+                    checkpoint: String::from_utf8(inclusion.checkpoint.to_vec())
+                        .map_err(|_| damaged())?,
+                    hashes: inclusion.proof.iter().map(hex).collect(),
+                    log_index: inclusion.index.get(),
+                    root_hash: hex(&inclusion.head.root),
+                    tree_size: inclusion.head.size.get(),
+                },
+                signed_entry_timestamp: Bytes(promise),
+            },
+        };
+        Ok((self.id(inclusion.leaf), entry))
+    }
+
+    /// Size, root and checkpoint.
+    pub fn info(&self) -> shape::ShardInfo {
+        let Published {
+            head, checkpoint, ..
+        } = self.log.published();
+        shape::ShardInfo {
+            root_hash: hex::encode(head.root.as_bytes()),
+            signed_tree_head: String::from_utf8_lossy(&checkpoint).into_owned(),
+            tree_id: self.tree_id.to_string(),
+            tree_size: head.size.get(),
+        }
+    }
+}
+
+/// The key's name is the host, so the checkpoint of another tree of this host opens too.
+fn check_origin(published: &Published, host: &str, tree_id: u64) -> anyhow::Result<()> {
+    let expected = format!("{host} - {tree_id}\n");
+    anyhow::ensure!(
+        published.checkpoint.starts_with(expected.as_bytes()),
+        "the log in its folder is not tree {tree_id} of {host}: its checkpoint begins with {:?}",
+        String::from_utf8_lossy(&published.checkpoint)
+            .lines()
+            .next()
+            .unwrap_or_default()
+    );
+    Ok(())
+}
