@@ -22,9 +22,12 @@ pub fn write(
     state.write_if_changed("trusted_root.json", &files.trusted_root)?;
     state.write_if_changed("signing_config.json", &files.signing_config)?;
     state.write_if_changed("client_trust_config.json", &files.client_trust_config)?;
+    let v1 = &files.rekor_v1;
+    state.write_if_changed("signing_config_rekor_v1.json", &v1.signing_config)?;
+    state.write_if_changed("client_trust_config_rekor_v1.json", &v1.client_trust_config)?;
     let ctlog_name = ctlog_name(state, addresses)?;
     for name in Name::ALL {
-        let text = settings(name, addresses, &ctlog_name, host, referrers);
+        let text = settings(name, material, addresses, &ctlog_name, host, referrers);
         state.write_if_changed(&name.settings_file(), text.as_bytes())?;
     }
     // The two halves that certificate authority and CT log have to know of each other.
@@ -63,6 +66,7 @@ fn ctlog_name(state: &State, addresses: &Addresses) -> Result<String> {
 /// The settings file of one service. Paths are seen from the file's folder, so the folder can be moved as a whole.
 fn settings(
     name: Name,
+    material: &Material,
     addresses: &Addresses,
     ctlog_name: &str,
     host: &str,
@@ -84,9 +88,12 @@ fn settings(
             "[tuf]\nfolder = \".\"\noffline_key = \"offline.pem\"\nonline_key = \"online.pem\"\n"
                 .to_owned()
         }
-        Name::Rekor => {
-            format!("[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\n")
-        }
+        Name::Rekor => format!(
+            "[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\n\n\
+             [v1]\nhost = \"{REKOR_ORIGIN}\"\nattestations = \"attestations\"\n\n\
+             [[v1.shards]]\ntree_id = {}\nkey = \"v1.pem\"\nfolder = \"v1\"\n",
+            material.rekor_v1_tree()
+        ),
         Name::Tsa => "[tsa]\nkey = \"key.pem\"\nchain = \"chain.pem\"\n".to_owned(),
         Name::Fulcio => format!(
             "[ca]\nkey = \"key.pem\"\nchain = \"chain.pem\"\nissuers = \"issuers.yaml\"\n\n[ct_log]\nurl = \"{}\"\npublic_key = \"ctlog.pub.pem\"\n",

@@ -39,6 +39,8 @@ pub struct Material {
     pub ctlog: Signer,
     /// Signs Rekor's checkpoints (Ed25519).
     pub rekor: Signer,
+    /// Signs promises and checkpoints of the Rekor v1 log (P-256, as clients believe no other key there).
+    pub rekor_v1: Signer,
     /// Signs timestamps (P-256).
     pub tsa: Signer,
     /// The certificate that has that key, and its root.
@@ -59,6 +61,8 @@ pub mod file {
     pub const CTLOG: &str = "ctlog/key.pem";
     /// Private key of the transparency log.
     pub const REKOR: &str = "rekor/key.pem";
+    /// Private key of its v1 log.
+    pub const REKOR_V1: &str = "rekor/v1.pem";
     /// Private key of the timestamp authority.
     pub const TSA: &str = "tsa/key.pem";
     /// Its certificate and root.
@@ -101,6 +105,7 @@ impl Material {
             fulcio,
             ctlog: key(file::CTLOG, Algorithm::EcdsaP256Sha256)?,
             rekor: key(file::REKOR, Algorithm::Ed25519)?,
+            rekor_v1: key(file::REKOR_V1, Algorithm::EcdsaP256Sha256)?,
             tsa_chain: chain(state, file::TSA_CHAIN, &tsa, Authority::Timestamps, now)?,
             tsa,
             issuer: key(file::ISSUER, Algorithm::RsaPkcs1Sha256_2048)?,
@@ -109,6 +114,14 @@ impl Material {
                 online: key(file::TUF_ONLINE, Algorithm::EcdsaP256Sha256)?,
             },
         })
+    }
+
+    /// The number of the Rekor v1 tree. It follows from the key, so that there is nothing else to keep.
+    pub fn rekor_v1_tree(&self) -> u64 {
+        let id = self.rekor_v1.public_key().key_id();
+        let number = id.first_chunk().copied().map_or(1, u64::from_be_bytes);
+        // 1 to 2^63 - 1.
+        (number >> 1).max(1)
     }
 
     /// When this stack began: the first moment of every validity in its trust root.

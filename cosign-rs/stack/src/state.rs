@@ -4,12 +4,12 @@
 //! STATE/
 //!   lock                     held while a stack runs
 //!   addresses.json           where each service answers; read by `sigstack token` and by scripts
-//!   trusted_root.json  signing_config.json  client_trust_config.json
+//!   trusted_root.json  signing_config.json  client_trust_config.json  (and the latter two with _rekor_v1)
 //!   issuer/   issuer.toml   key.pem
 //!   fulcio/   fulcio.toml   key.pem  chain.pem  issuers.yaml  ctlog.pub.pem
 //!   ctlog/    ctlog.toml    key.pem  roots.pem  name  log/
 //!   tsa/      tsa.toml      key.pem  chain.pem
-//!   rekor/    rekor.toml    key.pem  log/
+//!   rekor/    rekor.toml    key.pem  log/  v1.pem  v1/  attestations/
 //!   registry/ registry.toml data/
 //!   tuf/      tuf.toml      offline.pem  online.pem  published/  lock
 //! ```

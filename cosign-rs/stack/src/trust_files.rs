@@ -26,7 +26,7 @@ const OPERATOR: &str = "sigstack";
 /// Rekor's name in its checkpoints: the host of its base URL, without the port, which is what sigstore-go compares.
 pub const REKOR_ORIGIN: &str = "localhost";
 
-/// The three files, in the forms that clients read.
+/// The files, in the forms that clients read.
 #[derive(Clone, Debug)]
 pub struct TrustFiles {
     /// `trusted_root.json`, and a TUF target of that name.
@@ -35,19 +35,41 @@ pub struct TrustFiles {
     pub signing_config: Vec<u8>,
     /// Both in one file, for sigstore-python.
     pub client_trust_config: Vec<u8>,
+    /// For clients that are to sign with the Rekor v1 log.
+    pub rekor_v1: SigningFiles,
+}
+
+/// Where to sign.
+#[derive(Clone, Debug)]
+pub struct SigningFiles {
+    /// `signing_config_rekor_v1.json`.
+    pub signing_config: Vec<u8>,
+    /// The same with the trusted root in one file.
+    pub client_trust_config: Vec<u8>,
 }
 
 impl TrustFiles {
     /// Describes a stack with these keys at these addresses.
     pub fn describe(material: &Material, addresses: &Addresses) -> Result<Self> {
         let trusted_root = trusted_root(material, addresses)?;
-        let signing_config = signing_config(addresses, material.since());
-        let client_trust_config = json!({ "mediaType": CLIENT_TRUST_CONFIG, "trustedRoot": trusted_root, "signingConfig": signing_config });
         let text = |value: &Value| format!("{value:#}\n").into_bytes();
+        let signing = |rekor_version| {
+            let signing_config = signing_config(addresses, material.since(), rekor_version);
+            let client_trust_config = json!({ "mediaType": CLIENT_TRUST_CONFIG, "trustedRoot": trusted_root, "signingConfig": signing_config });
+            SigningFiles {
+                signing_config: text(&signing_config),
+                client_trust_config: text(&client_trust_config),
+            }
+        };
+        let SigningFiles {
+            signing_config,
+            client_trust_config,
+        } = signing(2);
         Ok(Self {
             trusted_root: text(&trusted_root),
-            signing_config: text(&signing_config),
-            client_trust_config: text(&client_trust_config),
+            signing_config,
+            client_trust_config,
+            rekor_v1: signing(1),
         })
     }
 }
@@ -60,12 +82,16 @@ fn trusted_root(material: &Material, addresses: &Addresses) -> Result<Value> {
         .context("Rekor's key cannot sign notes")?
         .id()
         .to_vec();
+    // For Rekor v1 and CT logs it is the SHA-256 of the key (RFC 6962 3.2).
+    let rekor_v1 = material.rekor_v1.public_key();
     let ctlog = material.ctlog.public_key();
     Ok(json!({
         "mediaType": TRUSTED_ROOT,
-        "tlogs": [log(&addresses.rekor, rekor, &rekor_id, since)],
+        "tlogs": [
+            log(&addresses.rekor, rekor, &rekor_id, since),
+            log(&addresses.rekor, rekor_v1, &rekor_v1.key_id(), since),
+        ],
         "certificateAuthorities": [authority(&addresses.fulcio, &material.fulcio_chain, "sigstack intermediate", since)],
-        // RFC 6962 3.2: the SHA-256 of the key.
         "ctlogs": [log(&addresses.ctlog, ctlog, &ctlog.key_id(), since)],
         "timestampAuthorities": [authority(&addresses.tsa, &material.tsa_chain, "sigstack timestamp authority", since)],
     }))
@@ -97,13 +123,13 @@ fn authority(url: &str, chain: &[Certificate], name: &str, since: Timestamp) -> 
     })
 }
 
-fn signing_config(addresses: &Addresses, since: Timestamp) -> Value {
+fn signing_config(addresses: &Addresses, since: Timestamp, rekor_version: u32) -> Value {
     let service = |url: &str, version: u32| json!([{ "url": url, "majorApiVersion": version, "validFor": { "start": since.to_string() }, "operator": OPERATOR }]);
     json!({
         "mediaType": SIGNING_CONFIG,
         "caUrls": service(&addresses.fulcio, 1),
         "oidcUrls": service(&addresses.issuer, 1),
-        "rekorTlogUrls": service(&addresses.rekor, 2),
+        "rekorTlogUrls": service(&addresses.rekor, rekor_version),
         "rekorTlogConfig": { "selector": "ANY" },
         // The whole path: clients post to it as it is.
         "tsaUrls": service(&format!("{}/api/v1/timestamp", addresses.tsa), 1),
@@ -118,7 +144,7 @@ mod tests {
     use trust::{ClientTrustConfig, ServiceKind, SigningConfig, TrustedRoot};
 
     #[test]
-    fn our_own_reader_takes_all_three() {
+    fn our_own_reader_takes_all_of_them() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
         let now: Timestamp = "2026-11-22T10:00:00.5Z".parse().unwrap();
@@ -133,6 +159,8 @@ mod tests {
                 .unwrap()
                 .to_wire()
         );
+        SigningConfig::parse(&files.rekor_v1.signing_config).unwrap();
+        ClientTrustConfig::parse(&files.rekor_v1.client_trust_config).unwrap();
         let config = SigningConfig::parse(&files.signing_config).unwrap();
         assert_eq!(
             config.service(ServiceKind::Fulcio, now).unwrap().url,

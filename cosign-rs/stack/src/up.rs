@@ -298,7 +298,7 @@ fn describe(folder: &Path, addresses: &Addresses) -> String {
         (Name::Fulcio, "certificate authority"),
         (Name::Ctlog, "certificate transparency log"),
         (Name::Tsa, "timestamp authority"),
-        (Name::Rekor, "transparency log (Rekor v2)"),
+        (Name::Rekor, "transparency log (Rekor v2, v1)"),
         (Name::Registry, "container registry"),
         (Name::Tuf, "TUF repository"),
     ] {
@@ -316,6 +316,7 @@ fn describe(folder: &Path, addresses: &Addresses) -> String {
         text,
         r"
 Trust files in {folder}: trusted_root.json, signing_config.json, client_trust_config.json
+  for clients that sign with Rekor v1: signing_config_rekor_v1.json, client_trust_config_rekor_v1.json
 
   export STATE={folder}
   export TOKEN=$(sigstack token --state $STATE --email you@example.org)

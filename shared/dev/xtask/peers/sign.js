@@ -1,4 +1,4 @@
-// usage: node sign.js SIGNING_CONFIG TOKEN message|dsse FILE OUT
+// usage: node sign.js SIGNING_CONFIG TOKEN message|dsse|intoto FILE OUT
 // Signs a file with the libraries of sigstore-js against the services that a signing config names.
 const fs = require('node:fs');
 const { bundleToJSON } = require('@sigstore/bundle');
@@ -14,11 +14,16 @@ const options = {
     timeout,
   }),
   witnesses: [
-    new RekorWitness({ rekorBaseURL: services.rekorTlogUrls[0].url, majorApiVersion: 2, timeout }),
+    new RekorWitness({
+      rekorBaseURL: services.rekorTlogUrls[0].url,
+      majorApiVersion: services.rekorTlogUrls[0].majorApiVersion,
+      entryType: form === 'intoto' ? 'intoto' : 'dsse',
+      timeout,
+    }),
     new TSAWitness({ tsaBaseURL: services.tsaUrls[0].url, timeout }),
   ],
 };
-const builder = form === 'dsse' ? new DSSEBundleBuilder(options) : new MessageSignatureBundleBuilder(options);
+const builder = form !== 'message' ? new DSSEBundleBuilder(options) : new MessageSignatureBundleBuilder(options);
 const artifact = { data: fs.readFileSync(file), type: 'application/vnd.in-toto+json' };
 builder.create(artifact).then(
   (bundle) => fs.writeFileSync(out, JSON.stringify(bundleToJSON(bundle))),

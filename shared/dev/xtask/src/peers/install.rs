@@ -23,6 +23,7 @@ const CARGO_DENY: &str = "0.20.2";
 const UNSTABLE: &[(&str, &str)] = &[
     ("cosign", "cosign"),
     ("sigstore-go", "sigstore-go-verification"),
+    ("rekor", "rekor-cli"),
 ];
 /// Part of every Debian system; the unstable suite is signed with the same keys.
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -35,7 +36,10 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn all(report: &mut Report) -> Result<()> {
     fs::create_dir_all(folder())?;
     report.check("Debian: docker-registry, openssl", debian);
-    report.check("Debian unstable: cosign, sigstore-go", debian_unstable);
+    report.check(
+        "Debian unstable: cosign, sigstore-go, rekor-cli",
+        debian_unstable,
+    );
     report.check("PyPI: sigstore", python);
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);

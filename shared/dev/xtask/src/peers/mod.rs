@@ -4,6 +4,7 @@
 
 mod images;
 pub(crate) mod install;
+mod rekor_v1;
 mod services;
 pub(crate) mod site;
 pub(crate) mod stack;
@@ -25,8 +26,14 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
         stack = Some(Stack::start()?);
         Ok(())
     });
-    let Some(stack) = stack else { return Ok(()) };
-    blobs(report, &stack)?;
+    let Some(mut stack) = stack else {
+        return Ok(());
+    };
+    blobs(report, &stack, "our services", &SIGNERS)?;
+    javascript_statement(report, &stack, "dsse")?;
+    stack.sign_with_rekor(1);
+    rekor_v1::check(report, &stack)?;
+    stack.sign_with_rekor(2);
     tuf::check(report, &stack)?;
     services::check(report)?;
     images::check(report, &stack)
@@ -44,30 +51,31 @@ struct Verifier {
     verify: fn(&Stack, &Path, &Path, &str) -> Result<Finished>,
 }
 
+const SIGNERS: [Signer; 5] = [
+    Signer {
+        name: "cosign-rs",
+        sign: ours_sign,
+    },
+    Signer {
+        name: "sigstore-python",
+        sign: python_sign,
+    },
+    Signer {
+        name: "sigstore-js",
+        sign: javascript_sign,
+    },
+    Signer {
+        name: "cosign",
+        sign: cosign_sign,
+    },
+    Signer {
+        name: "sigstore-go",
+        sign: go_sign,
+    },
+];
+
 /// Every signer's bundle goes through every verifier; each verifier must also refuse a wrong identity and a changed file.
-fn blobs(report: &mut Report, stack: &Stack) -> Result<()> {
-    let signers = [
-        Signer {
-            name: "cosign-rs",
-            sign: ours_sign,
-        },
-        Signer {
-            name: "cosign",
-            sign: cosign_sign,
-        },
-        Signer {
-            name: "sigstore-python",
-            sign: python_sign,
-        },
-        Signer {
-            name: "sigstore-js",
-            sign: javascript_sign,
-        },
-        Signer {
-            name: "sigstore-go",
-            sign: go_sign,
-        },
-    ];
+fn blobs(report: &mut Report, stack: &Stack, services: &str, signers: &[Signer]) -> Result<()> {
     let verifiers = [
         Verifier {
             name: "cosign-rs",
@@ -92,30 +100,25 @@ fn blobs(report: &mut Report, stack: &Stack) -> Result<()> {
     ];
     let artifact = stack.file("artifact.txt", "a file that many programs sign\n")?;
     let changed = stack.file("changed.txt", "a file that nobody signed\n")?;
-    for signer in &signers {
+    for signer in signers {
+        let title = format!("{} signs a blob with {services}", signer.name);
         if !present(signer.name) {
-            report.skip(
-                &format!("{} signs a blob with our services", signer.name),
-                signer.name,
-            );
+            report.skip(&title, signer.name);
             continue;
         }
         let bundle = stack.path(&format!("{}.sigstore.json", signer.name));
         let mut signed = false;
-        report.check(
-            &format!("{} signs a blob with our services", signer.name),
-            || {
-                (signer.sign)(stack, &artifact, &bundle)?.expect(0)?;
-                signed = true;
-                Ok(())
-            },
-        );
+        report.check(&title, || {
+            (signer.sign)(stack, &artifact, &bundle)?.expect(0)?;
+            signed = true;
+            Ok(())
+        });
         if !signed {
             continue;
         }
         for verifier in &verifiers {
             let title = format!(
-                "{} verifies a blob that {} signed, and refuses another",
+                "{} verifies a blob that {} signed with {services}, and refuses another",
                 verifier.name, signer.name
             );
             if !present(verifier.name) {
@@ -134,12 +137,13 @@ fn blobs(report: &mut Report, stack: &Stack) -> Result<()> {
             });
         }
     }
-    javascript_dsse(report, stack)
+    Ok(())
 }
 
-/// sigstore-js still sends `dsse` entries, which the newest Rekor refuses and ours takes.
-fn javascript_dsse(report: &mut Report, stack: &Stack) -> Result<()> {
-    let title = "sigstore-js signs an in-toto statement (dsse entry), cosign-rs verifies it";
+/// sigstore-js sends entries of kind `dsse` or `intoto`, the former also to the newest Rekor v2, which refuses it; ours takes it.
+fn javascript_statement(report: &mut Report, stack: &Stack, kind: &str) -> Result<()> {
+    let title =
+        &format!("sigstore-js signs an in-toto statement ({kind} entry), cosign-rs verifies it");
     if !present("sigstore-js") {
         report.skip(title, "sigstore-js");
         return Ok(());
@@ -162,7 +166,7 @@ fn javascript_dsse(report: &mut Report, stack: &Stack) -> Result<()> {
             &[
                 stack.signing_config(),
                 stack.token()?.into(),
-                "dsse".into(),
+                kind.into(),
                 statement,
                 bundle.clone(),
             ],
@@ -200,6 +204,7 @@ pub(crate) fn present(name: &str) -> bool {
             install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")
         }
         "sigstore-go" => debian_program("sigstore-go-verification").is_file(),
+        "rekor-cli" => debian_program("rekor-cli").is_file(),
         "docker-registry" => run::installed("docker-registry"),
         "a registry with referrers (go-containerregistry)" => referrers_program().is_file(),
         _ => true,

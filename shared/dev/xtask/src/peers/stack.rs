@@ -22,6 +22,8 @@ pub(crate) struct Stack {
     programs: PathBuf,
     child: Child,
     issuer: String,
+    /// The version of Rekor that clients are told to sign with.
+    rekor: u32,
 }
 
 impl Stack {
@@ -49,6 +51,7 @@ impl Stack {
             programs: programs.to_owned(),
             child,
             issuer: String::new(),
+            rekor: 2,
         };
         let waited = quiet(
             Command::new(programs.join("sigstack"))
@@ -84,12 +87,25 @@ impl Stack {
         self.state().join("trusted_root.json")
     }
 
+    /// From here on clients sign with this version of Rekor.
+    pub(crate) fn sign_with_rekor(&mut self, version: u32) {
+        self.rekor = version;
+    }
+
     pub(crate) fn signing_config(&self) -> PathBuf {
-        self.state().join("signing_config.json")
+        self.for_signers("signing_config")
     }
 
     pub(crate) fn client_trust_config(&self) -> PathBuf {
-        self.state().join("client_trust_config.json")
+        self.for_signers("client_trust_config")
+    }
+
+    fn for_signers(&self, name: &str) -> PathBuf {
+        let name = match self.rekor {
+            1 => format!("{name}_rekor_v1.json"),
+            _ => format!("{name}.json"),
+        };
+        self.state().join(name)
     }
 
     pub(crate) fn issuer(&self) -> &str {

@@ -1,0 +1,192 @@
+//! The Rekor v1 log: the clients that still sign with it, and upstream's own tool for it.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::report::Report;
+use crate::run::{Finished, quiet};
+
+use super::stack::{IDENTITY, Stack};
+use super::{SIGNERS, blobs, cosign, debian_program, javascript_statement, present};
+
+/// `stack` is set to sign with Rekor v1.
+pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
+    // cosign-rs itself signs with v2 alone. A bundle that the Go clients write of entry 0 leaves its index out, which sigstore-python
+    // does not read; so they are not the first.
+    let signers = SIGNERS.get(1..).unwrap_or_default();
+    blobs(report, stack, "our Rekor v1", signers)?;
+    javascript_statement(report, stack, "dsse")?;
+    javascript_statement(report, stack, "intoto")?;
+    attestation(report, stack)?;
+    rekor_cli(report, stack)
+}
+
+fn attestation(report: &mut Report, stack: &Stack) -> Result<()> {
+    let title = "cosign attests to a blob with our Rekor v1, cosign-rs verifies it";
+    if !present("cosign") {
+        report.skip(title, "cosign");
+        return Ok(());
+    }
+    let artifact = stack.file("attested.txt", "a file that somebody attests to\n")?;
+    let predicate = stack.file("predicate.json", "{\"made\": \"by hand\"}\n")?;
+    let bundle = stack.path("attestation.sigstore.json");
+    report.check(title, || {
+        quiet(
+            cosign(stack, "attest-blob")
+                .args([
+                    "--yes",
+                    "--type",
+                    "custom",
+                    "--identity-token",
+                    &stack.token()?,
+                ])
+                .arg("--signing-config")
+                .arg(stack.signing_config())
+                .arg("--trusted-root")
+                .arg(stack.trusted_root())
+                .arg("--predicate")
+                .arg(&predicate)
+                .arg("--bundle")
+                .arg(&bundle)
+                .arg(&artifact),
+        )?
+        .expect(0)?;
+        quiet(
+            stack
+                .cosign_rs("verify-blob-attestation")
+                .args(["--type", "custom"])
+                .args(stack.expect(IDENTITY))
+                .arg("--bundle")
+                .arg(&bundle)
+                .arg(&artifact),
+        )?
+        .expect(0)
+        .map(drop)
+    });
+    Ok(())
+}
+
+/// Every command of rekor-cli that reads or writes. It keeps the last tree that it saw, and checks that the next one grew out of it.
+fn rekor_cli(report: &mut Report, stack: &Stack) -> Result<()> {
+    if !present("rekor-cli") {
+        report.skip(
+            "rekor-cli: upload, verify, get, loginfo, logproof",
+            "rekor-cli",
+        );
+        return Ok(());
+    }
+    let (key, public) = (stack.path("cli.pem"), stack.path("cli.pub.pem"));
+    let artifact = stack.file("cli.txt", "a file of which rekor-cli knows the digest\n")?;
+    let signature = stack.path("cli.sig");
+    let mut digest = String::new();
+    report.check("openssl signs a file for rekor-cli", || {
+        openssl(
+            &[
+                "genpkey",
+                "-algorithm",
+                "EC",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-out",
+            ],
+            &[&key],
+        )?;
+        openssl(
+            &["pkey", "-pubout", "-in"],
+            &[&key, Path::new("-out"), &public],
+        )?;
+        openssl(
+            &["dgst", "-sha256", "-out"],
+            &[&signature, Path::new("-sign"), &key, &artifact],
+        )?;
+        let printed = openssl(&["dgst", "-sha256", "-r"], &[&artifact])?;
+        digest = printed
+            .stdout
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        Ok(())
+    });
+    let rekor = stack.address("rekor")?;
+    let cli = |command: &str| {
+        let mut cli = Command::new(debian_program("rekor-cli"));
+        cli.args([command, "--rekor_server", &rekor, "--format", "json"])
+            .env("HOME", stack.path("home"));
+        cli
+    };
+    let entry = |command: &str| {
+        let mut cli = cli(command);
+        cli.args([
+            "--type",
+            "hashedrekord:0.0.1",
+            "--pki-format",
+            "x509",
+            "--artifact-hash",
+            &digest,
+        ])
+        .arg("--signature")
+        .arg(&signature)
+        .arg("--public-key")
+        .arg(&public);
+        quiet(&mut cli)
+    };
+    let mut uuid = String::new();
+    report.check("rekor-cli loginfo", || {
+        quiet(&mut cli("loginfo"))?.expect(0).map(drop)
+    });
+    report.check("rekor-cli upload, and again", || {
+        let uploaded = entry("upload")?.expect(0)?;
+        let location = text(&uploaded, "Location")?;
+        uuid = location.rsplit('/').next().unwrap_or_default().to_owned();
+        ensure!(uuid.len() == 80, "{location}");
+        let again = entry("upload")?.expect(0)?;
+        ensure!(text(&again, "Location")? == location, "{}", again.all());
+        Ok(())
+    });
+    report.check("rekor-cli verify", || entry("verify")?.expect(0).map(drop));
+    report.check("rekor-cli get", || {
+        let by_uuid = quiet(cli("get").args(["--uuid", &uuid]))?.expect(0)?;
+        ensure!(by_uuid.stdout.contains(&digest), "{}", by_uuid.all());
+        let index = number(&by_uuid, "LogIndex")?;
+        let by_index = quiet(cli("get").args(["--log-index", &index.to_string()]))?.expect(0)?;
+        ensure!(by_index.stdout.contains(&digest), "{}", by_index.all());
+        Ok(())
+    });
+    report.check("rekor-cli logproof and loginfo of the grown tree", || {
+        let info = quiet(&mut cli("loginfo"))?.expect(0)?;
+        let size = number(&info, "ActiveTreeSize")?;
+        quiet(cli("logproof").args(["--first-size", "1", "--last-size", &size.to_string()]))?
+            .expect(0)
+            .map(drop)
+    });
+    Ok(())
+}
+
+fn openssl(arguments: &[&str], files: &[&Path]) -> Result<Finished> {
+    quiet(Command::new("openssl").args(arguments).args(files))?.expect(0)
+}
+
+fn member(finished: &Finished, name: &str) -> Result<serde_json::Value> {
+    let line = finished.stdout.lines().find(|line| line.starts_with('{'));
+    let json: serde_json::Value =
+        serde_json::from_str(line.unwrap_or_default()).with_context(|| finished.all())?;
+    let member = json
+        .get(name)
+        .with_context(|| format!("no {name} in {json}"))?;
+    Ok(member.clone())
+}
+
+fn text(finished: &Finished, name: &str) -> Result<String> {
+    let member = member(finished, name)?;
+    Ok(member.as_str().context("not text")?.to_owned())
+}
+
+fn number(finished: &Finished, name: &str) -> Result<u64> {
+    let member = member(finished, name)?;
+    member
+        .as_u64()
+        .with_context(|| format!("{member} is no number"))
+}
