@@ -102,12 +102,7 @@ fn rekor_cli(report: &mut Report, stack: &Stack) -> Result<()> {
             &[&signature, Path::new("-sign"), &key, &artifact],
         )?;
         let printed = openssl(&["dgst", "-sha256", "-r"], &[&artifact])?;
-        digest = printed
-            .stdout
-            .split(' ')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        digest.extend(printed.stdout.split(' ').next());
         Ok(())
     });
     let rekor = stack.address("rekor")?;
@@ -140,7 +135,7 @@ fn rekor_cli(report: &mut Report, stack: &Stack) -> Result<()> {
     report.check("rekor-cli upload, and again", || {
         let uploaded = entry("upload")?.expect(0)?;
         let location = text(&uploaded, "Location")?;
-        uuid = location.rsplit('/').next().unwrap_or_default().to_owned();
+        uuid.extend(location.rsplit('/').next());
         ensure!(uuid.len() == 80, "{location}");
         let again = entry("upload")?.expect(0)?;
         ensure!(text(&again, "Location")? == location, "{}", again.all());
