@@ -8,7 +8,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// Sign and verify container images and files without keeping a key.
 #[derive(Debug, Parser)]
@@ -16,7 +17,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
     name = "cosign-rs",
     version,
     propagate_version = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = "Every flag can be given as a variable: --certificate-identity is COSIGN_CERTIFICATE_IDENTITY."
 )]
 pub(crate) struct Arguments {
     /// Say on standard error which calls are made and how long they take
@@ -71,6 +73,20 @@ pub(crate) enum Command {
     /// The signing half of the sigstore-conformance protocol
     #[command(hide = true)]
     SignBundle(SignBundle),
+}
+
+impl Command {
+    /// Whether JSON was asked for, and not only given by default: then a failure is told in JSON too.
+    pub(crate) const fn wants_json(&self) -> bool {
+        let output = match self {
+            Self::Verify(verify) => verify.output,
+            Self::VerifyAttestation(verify) => verify.output,
+            Self::VerifyBlob(verify) => verify.output,
+            Self::VerifyBlobAttestation(verify) => verify.output,
+            _ => None,
+        };
+        matches!(output, Some(Output::Json))
+    }
 }
 
 /// Whom to trust and whom to call.
@@ -266,9 +282,9 @@ pub(crate) struct Verify {
     /// What the signature must say, key=value; may be repeated
     #[arg(short, long = "annotations", value_name = "KEY=VALUE", value_parser = key_value, action = ArgAction::Append)]
     pub(crate) annotations: Vec<(String, String)>,
-    /// How to print the result
-    #[arg(short, long, value_enum, default_value_t = Output::Json)]
-    pub(crate) output: Output,
+    /// How to print the result [default: json]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
     /// Ask nobody but the registry. It is always so; the flag is there for scripts that say it
     #[arg(long)]
     pub(crate) offline: bool,
@@ -320,9 +336,9 @@ pub(crate) struct VerifyAttestation {
     /// Ask nobody but the registry. It is always so; the flag is there for scripts that say it
     #[arg(long)]
     pub(crate) offline: bool,
-    /// How to print the result: the envelopes, one on a line, or a report for people
-    #[arg(short, long, value_enum, default_value_t = Output::Json)]
-    pub(crate) output: Output,
+    /// How to print the result: the envelopes, one on a line, or a report for people [default: json]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
     #[command(flatten)]
     pub(crate) expected: Expected,
     #[command(flatten)]
@@ -360,9 +376,9 @@ pub(crate) struct VerifyBlob {
     /// Open no connection. It is always so; the flag is there for scripts that say it
     #[arg(long)]
     pub(crate) offline: bool,
-    /// How to print the result
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub(crate) output: Output,
+    /// How to print the result [default: text]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
     #[command(flatten)]
     pub(crate) expected: Expected,
     #[command(flatten)]
@@ -418,9 +434,9 @@ pub(crate) struct VerifyBlobAttestation {
     /// Open no connection. It is always so; the flag is there for scripts that say it
     #[arg(long)]
     pub(crate) offline: bool,
-    /// How to print the result
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub(crate) output: Output,
+    /// How to print the result [default: text]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
     #[command(flatten)]
     pub(crate) expected: Expected,
     #[command(flatten)]
@@ -510,13 +526,36 @@ fn variable(argument: clap::Arg) -> clap::Arg {
         return argument;
     }
     let name = format!("COSIGN_{}", long.replace('-', "_").to_ascii_uppercase());
+    // What a script sets to nothing is not set.
+    if std::env::var_os(&name).is_none_or(|value| value.is_empty()) {
+        return argument;
+    }
+    // A variable cannot just be there, as a flag can: 1, t, true, yes and on mean that it is.
+    let argument = if matches!(argument.get_action(), ArgAction::SetTrue) {
+        argument.value_parser(BoolishValueParser::new())
+    } else {
+        argument
+    };
     argument.env(name).hide_env(true)
+}
+
+/// The variables that are set and stand for a flag of one of the commands.
+pub(crate) fn variables_in_use() -> Vec<String> {
+    let command = with_environment(Arguments::command());
+    let mut names: Vec<String> = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .chain(command.get_arguments())
+        .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
+        .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -531,16 +570,5 @@ mod tests {
         for wrong in ["", "3", "-3m", "0s", "soon"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn every_flag_has_a_variable() {
-        let command = with_environment(Arguments::command());
-        let sign = command.find_subcommand("verify").unwrap();
-        let flag = sign
-            .get_arguments()
-            .find(|argument| argument.get_long() == Some("certificate-identity"))
-            .unwrap();
-        assert_eq!(flag.get_env().unwrap(), "COSIGN_CERTIFICATE_IDENTITY");
     }
 }

@@ -39,7 +39,13 @@ impl Source {
         if path.exists() {
             return Ok(Self::File(path.to_owned()));
         }
-        Digest::parse(text).map(Self::Digest).map_err(|_| {
+        Digest::parse(text).map(Self::Digest).map_err(|error| {
+            if text.starts_with("sha256:") || text.starts_with("sha512:") {
+                return advice(
+                    format!("{text} is no digest: {error}"),
+                    "a SHA-256 digest has 64 hexadecimal digits, and there is no file of that name",
+                );
+            }
             advice(
                 format!("there is no file {text}"),
                 "pass a file, - for standard input, or a digest as sha256:HEX",

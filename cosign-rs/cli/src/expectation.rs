@@ -37,11 +37,26 @@ pub(crate) fn of(expected: &Expected) -> Result<Expect> {
         expected.certificate_oidc_issuer.as_deref(),
         expected.certificate_oidc_issuer_regexp.as_deref(),
     )?;
-    let (Some(subject), Some(issuer)) = (subject, issuer) else {
-        return Err(advice(
-            "nobody is named who must have signed",
-            "pass --certificate-identity (or --certificate-identity-regexp) and --certificate-oidc-issuer (or --certificate-oidc-issuer-regexp), or --key",
-        ));
+    let (subject, issuer) = match (subject, issuer) {
+        (Some(subject), Some(issuer)) => (subject, issuer),
+        (Some(_), None) => {
+            return Err(advice(
+                "an identity without its provider: anybody may be called that at another one",
+                "pass --certificate-oidc-issuer (or --certificate-oidc-issuer-regexp) too",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(advice(
+                "a provider without an identity: everybody there could have signed",
+                "pass --certificate-identity (or --certificate-identity-regexp) too",
+            ));
+        }
+        (None, None) => {
+            return Err(advice(
+                "nobody is named who must have signed",
+                "pass --certificate-identity (or --certificate-identity-regexp) and --certificate-oidc-issuer (or --certificate-oidc-issuer-regexp), or --key",
+            ));
+        }
     };
     Ok(Expect::Identity(IdentityPolicy {
         subject,

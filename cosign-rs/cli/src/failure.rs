@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 
-use client::AmbientError;
+use client::{AmbientError, CallError, FulcioError};
 use oci::OciError;
 use sign::SignError;
 use verify::VerifyError;
@@ -55,6 +55,32 @@ pub(crate) fn advice(problem: impl Into<String>, hint: impl Into<String>) -> any
 /// Says it on standard error.
 pub(crate) fn tell(error: &anyhow::Error) {
     say(&text(error));
+}
+
+/// A failure for programs.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Failure {
+    error: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// What [`tell`] says: the error and its causes, the step of the verification, and what to do.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let refused = find::<Refused>(error);
+        Self {
+            error: error.chain().map(ToString::to_string).collect(),
+            step: refused.map(|refused| refused.why.step().name()),
+            reason: refused.map(|refused| refused.why.code()),
+            hint: hint(error),
+        }
+    }
 }
 
 /// Writes to standard error, which may be closed: then nobody reads it anyway. What comes from bundles and registries must not steer the
@@ -157,8 +183,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(refused) = find::<Refused>(error) {
         return verify_hint(&refused.why).map(str::to_owned);
     }
-    if let Some(error) = find::<SignError>(error) {
-        return sign_hint(error).map(str::to_owned);
+    if let Some(hint) = find::<SignError>(error).and_then(sign_hint) {
+        return Some(hint.to_owned());
     }
     if find::<AmbientError>(error).is_some() {
         return Some(
@@ -166,12 +192,17 @@ fn hint(error: &anyhow::Error) -> Option<String> {
                 .to_owned(),
         );
     }
-    find::<OciError>(error).and_then(|error| {
-        matches!(error, OciError::Call { .. }).then(|| {
+    if let Some(OciError::Call { .. }) = find(error) {
+        return Some(
             "is the registry's name right? One without TLS on another machine needs --allow-http-registry"
-                .to_owned()
-        })
-    })
+                .to_owned(),
+        );
+    }
+    matches!(
+        find(error),
+        Some(CallError::Unreachable { .. } | CallError::Timeout { .. })
+    )
+    .then(|| "is its address right, and is it running? --verbose shows each call".to_owned())
 }
 
 /// What to do about a signature that does not hold.
@@ -215,12 +246,18 @@ pub(crate) const fn verify_hint(error: &VerifyError) -> Option<&'static str> {
     })
 }
 
-const fn sign_hint(error: &SignError) -> Option<&'static str> {
+fn sign_hint(error: &SignError) -> Option<&'static str> {
     Some(match error {
         SignError::Token(_) => "get a new identity token, or let the browser do it",
-        SignError::Certificate { .. } => {
-            "does this certificate authority know the issuer of the token? --verbose shows each call"
-        }
+        SignError::Certificate { source, .. } => match source.as_ref() {
+            FulcioError::Refused(refused) if refused.status.is_client_error() => {
+                "does this certificate authority know the issuer of the token, and is the token made for it (audience sigstore)?"
+            }
+            FulcioError::Refused(_) => {
+                "the trouble is on its side: try again, or tell its operator"
+            }
+            _ => return None,
+        },
         SignError::Leaf { .. } | SignError::Refused { .. } => {
             "signing config and trusted root must be of the same instance: --trust-config has both in one file"
         }

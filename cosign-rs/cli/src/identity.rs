@@ -84,6 +84,13 @@ fn given_token(given: &str) -> Result<IdentityToken> {
         return IdentityToken::parse(text)
             .with_context(|| format!("the identity token in {}", path.display()));
     }
+    // A path is no secret.
+    if given.starts_with(['/', '.', '~']) && given.len() < 4096 {
+        return Err(advice(
+            format!("--identity-token {given}: there is no such file"),
+            "pass an identity token, or a file that holds one",
+        ));
+    }
     Err(anyhow::Error::from(wrong)
         .context("--identity-token is neither an identity token nor a file that exists"))
 }

@@ -13,6 +13,7 @@
 
 mod args;
 mod artifact;
+mod bundle_file;
 mod commands;
 mod expectation;
 mod failure;
@@ -37,13 +38,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
         Ok(arguments) => arguments,
-        Err(error) => return retired::explain(&error),
+        Err(error) => return retired::explain(error),
     };
     failure::listen(arguments.verbose);
     // One thread: what takes time here is waiting for others, and a process that verifies one file lives for five milliseconds.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
+    let json = arguments.command.wants_json();
     let outcome = runtime
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(commands::run(arguments)));
@@ -51,6 +53,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             failure::tell(&error);
+            if json {
+                // Standard error has it already.
+                let _unread = report::print_json(&failure::Failure::of(&error));
+            }
             ExitCode::FAILURE
         }
     }

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::failure;
+use crate::{args, failure};
 
 const ONE_BUNDLE: &str = "everything is in one bundle: write it and read it with --bundle";
 const SERVICES: &str = "name the services in a signing config: --signing-config, or --trust-config";
 const ROOT: &str = "name what is trusted in a trusted root: --trusted-root, or --trust-config";
+/// Commands of a protocol for test suites.
+const HIDDEN: [&str; 2] = ["verify-bundle", "sign-bundle"];
 const ALWAYS: &str = "this check cannot be left out";
 
 /// Flag and what to do instead.
@@ -81,29 +83,121 @@ const RETIRED: &[(&str, &str)] = &[
     ("--slot", "hardware keys are not supported yet"),
 ];
 
-/// Prints clap's own message (help to standard output) and, for a flag that once was, what to do instead.
-pub(crate) fn explain(error: &clap::Error) -> ExitCode {
+/// Flags that only some commands lack.
+const ELSEWHERE: &[(&str, &str)] = &[(
+    "--key",
+    "there is no signing with a key of one's own yet: sign with an identity, or with cosign",
+)];
+
+/// Commands of cosign that are not here.
+const COMMANDS: &[(&str, &str)] = &[
+    (
+        "generate-key-pair",
+        "there is no signing with a key of one's own yet",
+    ),
+    (
+        "import-key-pair",
+        "there is no signing with a key of one's own yet",
+    ),
+    (
+        "public-key",
+        "there is no signing with a key of one's own yet",
+    ),
+    (
+        "initialize",
+        "there is no TUF client yet: pass a trusted root with --trusted-root, or --trust-config",
+    ),
+    (
+        "login",
+        "use the login of docker, podman or oras: their credentials are read",
+    ),
+    (
+        "tree",
+        "verify lists signatures; oras discover shows all that is attached",
+    ),
+    (
+        "triangulate",
+        "bundles are attached as referrers, not under a tag",
+    ),
+    (
+        "clean",
+        "bundles are attached as referrers: oras discover and oras manifest delete remove them",
+    ),
+    (
+        "copy",
+        "oras copy --recursive copies an image with its signatures",
+    ),
+    (
+        "save",
+        "oras copy --recursive --to-oci-layout saves an image with its signatures",
+    ),
+    (
+        "load",
+        "oras copy --recursive --from-oci-layout loads an image with its signatures",
+    ),
+    ("attach", "bundles are attached by sign and attest"),
+    ("download", "oras pull gets what is attached to an image"),
+    ("upload", "oras push uploads files"),
+    (
+        "trusted-root",
+        "cosign writes trusted roots; `sigstack init` writes those of a stack",
+    ),
+    (
+        "signing-config",
+        "cosign writes signing configs; `sigstack init` writes those of a stack",
+    ),
+];
+
+/// Prints clap's own message (help to standard output) and, for a flag or command that is not here, what to do instead.
+pub(crate) fn explain(mut error: clap::Error) -> ExitCode {
+    let hint = hint(&error);
+    // Its guesses are about the spelling, and would lead away from the hint; and nobody is led to a hidden command.
+    if hint.is_some() {
+        for guess in [
+            ContextKind::SuggestedArg,
+            ContextKind::SuggestedSubcommand,
+            ContextKind::Suggested,
+        ] {
+            error.remove(guess);
+        }
+    }
+    if let Some(ContextValue::Strings(mut names)) = error.remove(ContextKind::SuggestedSubcommand) {
+        names.retain(|name| !HIDDEN.contains(&name.as_str()));
+        if !names.is_empty() {
+            let names = ContextValue::Strings(names);
+            error.insert(ContextKind::SuggestedSubcommand, names);
+        }
+    }
     let _unread = error.print();
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }
-    if let Some(hint) = hint(error) {
+    if let Some(hint) = hint {
         failure::say(&format!("hint: {hint}"));
+    }
+    let variables = args::variables_in_use();
+    if !variables.is_empty() {
+        failure::say(&format!(
+            "note: these variables count as flags: {}",
+            variables.join(", ")
+        ));
     }
     ExitCode::FAILURE
 }
 
 fn hint(error: &clap::Error) -> Option<&'static str> {
-    if error.kind() != ErrorKind::UnknownArgument {
-        return None;
-    }
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
+    let (kind, tables) = match error.kind() {
+        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, [RETIRED, ELSEWHERE]),
+        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, [COMMANDS, &[]]),
+        _ => return None,
+    };
+    let Some(ContextValue::String(given)) = error.get(kind) else {
         return None;
     };
-    let name = flag.split('=').next().unwrap_or_default();
-    RETIRED
-        .iter()
-        .find(|(retired, _)| *retired == name)
+    let name = given.split('=').next().unwrap_or_default();
+    let mut known = tables.into_iter().flatten();
+    known
+        .find(|(known, _)| *known == name)
         .map(|(_, hint)| *hint)
 }
 
@@ -112,6 +206,17 @@ mod tests {
     use super::*;
     use crate::args::Arguments;
     use clap::Parser as _;
+
+    #[test]
+    fn commands_of_cosign_that_are_not_here_are_explained() {
+        for (command, expected) in COMMANDS {
+            let error = Arguments::try_parse_from(["cosign-rs", command]).unwrap_err();
+            assert_eq!(hint(&error), Some(*expected), "{command}: {error}");
+        }
+        let words = ["cosign-rs", "sign-blob", "--key", "k"];
+        let error = Arguments::try_parse_from(words).unwrap_err();
+        assert_eq!(hint(&error), Some(ELSEWHERE[0].1));
+    }
 
     #[test]
     fn each_retired_flag_is_refused_and_explained_by_every_command() {

@@ -29,7 +29,50 @@ pub(crate) fn trusted_root(trust: &args::Trust) -> Result<TrustedRoot> {
         ));
         return TrustedRoot::parse(PUBLIC_GOOD).context("the built-in trusted root");
     };
-    TrustedRoot::parse(&read(path)?).with_context(|| format!("the trusted root {}", path.display()))
+    root_of(path)
+}
+
+fn root_of(path: &Path) -> Result<TrustedRoot> {
+    let bytes = read(path)?;
+    TrustedRoot::parse(&bytes)
+        .map_err(|error| mixed_up(&bytes, path, "trusted root", error))
+        .with_context(|| format!("the trusted root {}", path.display()))
+}
+
+fn config_of(path: &Path) -> Result<SigningConfig> {
+    let bytes = read(path)?;
+    SigningConfig::parse(&bytes)
+        .map_err(|error| mixed_up(&bytes, path, "signing config", error))
+        .with_context(|| format!("the signing config {}", path.display()))
+}
+
+/// The three kinds of file look alike: when one is passed as another, that is the error, and not the first member that does not fit.
+fn mixed_up(
+    bytes: &[u8],
+    path: &Path,
+    wanted: &str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> anyhow::Error {
+    let document: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    let media_type = document
+        .as_ref()
+        .and_then(|document| document.get("mediaType")?.as_str());
+    let media_type = media_type.unwrap_or_default();
+    let kinds = [
+        ("trusted root", "trustedroot", "--trusted-root"),
+        ("signing config", "signingconfig", "--signing-config"),
+        ("trust config", "clienttrustconfig", "--trust-config"),
+    ];
+    let other = kinds.into_iter().find(|(kind, word, _)| {
+        *kind != wanted && media_type.contains(&format!("dev.sigstore.{word}"))
+    });
+    match other {
+        Some((kind, _, flag)) => advice(
+            format!("{} is a {kind}, not a {wanted}", path.display()),
+            format!("pass it with {flag}"),
+        ),
+        None => error.into(),
+    }
 }
 
 /// Whom to trust and whom to call. A signing config without the trusted root of the same instance is of no use, nor the other way round, so that
@@ -43,12 +86,7 @@ pub(crate) fn for_signing(
         return Ok((config.root, config.signing));
     }
     match (&trust.trusted_root, &services.signing_config) {
-        (Some(root), Some(config)) => Ok((
-            TrustedRoot::parse(&read(root)?)
-                .with_context(|| format!("the trusted root {}", root.display()))?,
-            SigningConfig::parse(&read(config)?)
-                .with_context(|| format!("the signing config {}", config.display()))?,
-        )),
+        (Some(root), Some(config)) => Ok((root_of(root)?, config_of(config)?)),
         (None, None) => {
             say(&format!(
                 "note: signing with the public-good instance as of {PUBLIC_GOOD_TAKEN}: your identity goes into its public logs; --trust-config names another one"
@@ -70,7 +108,9 @@ pub(crate) fn for_signing(
 }
 
 fn trust_config(path: &Path) -> Result<ClientTrustConfig> {
-    ClientTrustConfig::parse(&read(path)?)
+    let bytes = read(path)?;
+    ClientTrustConfig::parse(&bytes)
+        .map_err(|error| mixed_up(&bytes, path, "trust config", error))
         .with_context(|| format!("the trust config {}", path.display()))
 }
 
@@ -120,6 +160,31 @@ mod tests {
             root.tlogs.iter().any(|known| known.base_url == log),
             "{log}"
         );
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), PUBLIC_GOOD).unwrap();
+        let root = format!("{:#}", config_of(file.path()).unwrap_err());
+        assert!(
+            root.ends_with("is a trusted root, not a signing config"),
+            "{root}"
+        );
+        let root = format!("{:#}", trust_config(file.path()).unwrap_err());
+        assert!(
+            root.ends_with("is a trusted root, not a trust config"),
+            "{root}"
+        );
+        std::fs::write(file.path(), PUBLIC_GOOD_SIGNING).unwrap();
+        let config = format!("{:#}", root_of(file.path()).unwrap_err());
+        assert!(
+            config.ends_with("is a signing config, not a trusted root"),
+            "{config}"
+        );
+        std::fs::write(file.path(), "{}").unwrap();
+        let neither = format!("{:#}", root_of(file.path()).unwrap_err());
+        assert!(!neither.contains("is a signing config"), "{neither}");
     }
 
     #[test]

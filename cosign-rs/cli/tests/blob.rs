@@ -445,3 +445,71 @@ fn the_program_explains_itself() {
     assert_eq!(scene.run(&["no-such-command"]).code, Some(1));
     assert_eq!(scene.run(&[]).code, Some(1));
 }
+
+#[test]
+fn variables_stand_for_flags_unless_they_are_empty() {
+    let scene = Scene::new();
+    let verified = scene.run_with(
+        &["verify-blob", "--bundle", "signed.json", "file"],
+        &[
+            ("COSIGN_TRUSTED_ROOT", "root.json"),
+            ("COSIGN_CERTIFICATE_IDENTITY", Sigstore::SUBJECT),
+            ("COSIGN_CERTIFICATE_OIDC_ISSUER", Sigstore::ISSUER),
+            ("COSIGN_CERTIFICATE_IDENTITY_REGEXP", ""),
+            ("COSIGN_OFFLINE", "1"),
+        ],
+        b"",
+    );
+    verified.accepted();
+    let wrong = scene.run_with(
+        &by_alice("signed.json", &["file"]),
+        &[("COSIGN_CERTIFICATE_IDENTITY_REGEXP", "x")],
+        b"",
+    );
+    assert_eq!(wrong.code, Some(1));
+    assert!(
+        wrong
+            .err
+            .contains("these variables count as flags: COSIGN_CERTIFICATE_IDENTITY_REGEXP"),
+        "{}",
+        wrong.err
+    );
+}
+
+#[test]
+fn for_programs_a_refusal_is_one_line_of_json_too() {
+    let scene = Scene::new();
+    let refused = scene.run(&by_alice("signed.json", &["-o", "json", "other"]));
+    assert_eq!(refused.code, Some(1));
+    let json: Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!(json["step"], "signature");
+    assert!(
+        json["reason"].is_string() && json["hint"].is_string(),
+        "{json}"
+    );
+    assert!(
+        json["error"][0].as_str().unwrap().starts_with("other: "),
+        "{json}"
+    );
+    let quiet = scene.run(&by_alice("signed.json", &["other"]));
+    assert_eq!(quiet.out, "", "text goes to standard error");
+}
+
+#[test]
+fn a_bundle_that_cannot_be_written_is_noticed_before_anybody_is_asked() {
+    let scene = Scene::new();
+    scene.write(
+        "config.json",
+        &std::fs::read(scene.path("root.json")).unwrap(),
+    );
+    for (bundle, reason) in [
+        ("no/such/folder/b.json", "writing no/such/folder/b.json"),
+        ("file", "would be overwritten"),
+        (".", "is a folder"),
+    ] {
+        let said = scene.run(&["sign-blob", "--yes", "--bundle", bundle, "file"]);
+        assert_eq!(said.code, Some(1));
+        assert!(said.err.contains(reason), "{bundle}: {}", said.err);
+    }
+    assert_eq!(std::fs::read(scene.path("file")).unwrap(), FILE);
+}

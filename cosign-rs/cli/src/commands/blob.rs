@@ -1,6 +1,6 @@
 //! Files: sign-blob, verify-blob, attest-blob, verify-blob-attestation, and the commands of the conformance suite.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use bundle::{Bundle, Content, Signer};
@@ -10,11 +10,12 @@ use keys::{Digest, HashAlgorithm};
 use trust::TrustedRoot;
 use verify::{Artifact, Expect, Verified, VerifyError};
 
-use super::{session, write_bundle};
+use super::session;
 use crate::args::{
     AttestBlob, Output, SignBlob, SignBundle, VerifyBlob, VerifyBlobAttestation, VerifyBundle,
 };
 use crate::artifact::Source;
+use crate::bundle_file::BundleFile;
 use crate::failure::{Refused, advice, say};
 use crate::report::{self, Report};
 use crate::{expectation, predicate, trust_files};
@@ -25,6 +26,7 @@ const STATEMENT_MAX: u64 = 10 << 20;
 pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
     let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let source = Source::of_path(&arguments.file);
+    let file = BundleFile::prepare(&arguments.bundle, [arguments.file.as_path()])?;
     let digest = source.digest(sign::HASH)?;
     let session = session(&arguments.identity, trusted).await?;
     let signed = session
@@ -36,11 +38,14 @@ pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
         source.name(),
         Report::of(signed.verified()).text()
     ));
-    write_bundle(&arguments.bundle, signed.json())
+    file.write(signed.json())
 }
 
 pub(super) async fn attest(arguments: AttestBlob) -> Result<()> {
     let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let inputs = [&arguments.file, &arguments.predicate, &arguments.statement];
+    let inputs = inputs.into_iter().flatten().map(PathBuf::as_path);
+    let file = BundleFile::prepare(&arguments.bundle, inputs)?;
     let statement = statement(&arguments)?;
     let session = session(&arguments.identity, trusted).await?;
     let signed = session.sign_statement(statement, Timestamp::now()).await?;
@@ -48,7 +53,7 @@ pub(super) async fn attest(arguments: AttestBlob) -> Result<()> {
         "attested\n{}",
         Report::of(signed.verified()).text()
     ));
-    write_bundle(&arguments.bundle, signed.json())
+    file.write(signed.json())
 }
 
 fn statement(arguments: &AttestBlob) -> Result<Vec<u8>> {
@@ -91,7 +96,7 @@ pub(super) fn verify(arguments: &VerifyBlob) -> Result<()> {
         ));
     }
     let verified = check(&bundle, &source, &root, &expect)?;
-    tell(&verified, arguments.output)
+    tell(&verified, arguments.output.unwrap_or(Output::Text))
 }
 
 pub(super) fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()> {
@@ -124,7 +129,7 @@ pub(super) fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()
             "pass the type that you expect with --type",
         ));
     }
-    tell(&verified, arguments.output)
+    tell(&verified, arguments.output.unwrap_or(Output::Text))
 }
 
 pub(super) fn verify_bundle(arguments: &VerifyBundle) -> Result<()> {
@@ -144,6 +149,7 @@ pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
     }
     let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let source = Source::of_path(&arguments.file);
+    let file = BundleFile::prepare(&arguments.bundle, [arguments.file.as_path()])?;
     let statement = arguments
         .in_toto
         .then(|| trust_files::read_at_most(&arguments.file, STATEMENT_MAX))
@@ -155,7 +161,7 @@ pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
         Some(statement) => session.sign_statement(statement, now).await?,
         None => session.sign_digest(digest, now).await?,
     };
-    write_bundle(&arguments.bundle, signed.json())
+    file.write(signed.json())
 }
 
 fn no_staging() -> anyhow::Error {
@@ -166,6 +172,12 @@ fn no_staging() -> anyhow::Error {
 }
 
 fn open(bundle: &Path, file: &str) -> Result<(Bundle, Source)> {
+    if bundle.as_os_str() == "-" && !bundle.exists() {
+        return Err(advice(
+            "--bundle - is for signing: a bundle to verify is read from a file",
+            "write it to a file first, or name /dev/stdin",
+        ));
+    }
     let bytes = trust_files::read(bundle)?;
     let parsed =
         Bundle::parse(&bytes).with_context(|| format!("the bundle {}", bundle.display()))?;

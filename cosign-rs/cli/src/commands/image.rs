@@ -19,8 +19,9 @@ use verify::{Expect, Verified};
 use zeroize::Zeroizing;
 
 use super::candidates::Candidates;
-use super::{session, write_bundle};
+use super::session;
 use crate::args::{self, Attest, Output, Sign, Verify, VerifyAttestation};
+use crate::bundle_file::BundleFile;
 use crate::failure::{advice, say};
 use crate::report::{self, Report};
 use crate::{expectation, predicate, trust_files};
@@ -91,7 +92,7 @@ fn settings(flags: &args::Registry) -> Result<oci::Settings> {
 pub(super) async fn sign(arguments: Sign) -> Result<()> {
     let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
-    one_bundle(arguments.bundle.as_deref(), &plan)?;
+    let mut file = one_bundle(arguments.bundle.as_deref(), &plan, &[])?;
     if !arguments.upload && arguments.bundle.is_none() {
         return Err(advice(
             "--upload=false without --bundle: the signature would be nowhere",
@@ -115,8 +116,8 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
             .sign_statement(statement, Timestamp::now())
             .await
             .with_context(|| format!("signing {reference}"))?;
-        if let Some(path) = &arguments.bundle {
-            write_bundle(path, signed.json())?;
+        if let Some(file) = file.take() {
+            file.write(signed.json())?;
         }
         if arguments.upload {
             attach(&plan, reference, image, &signed, predicate::SIGNATURE).await?;
@@ -133,7 +134,7 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
 pub(super) async fn attest(arguments: Attest) -> Result<()> {
     let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
-    one_bundle(arguments.bundle.as_deref(), &plan)?;
+    let mut file = one_bundle(arguments.bundle.as_deref(), &plan, &[&arguments.predicate])?;
     let predicate_type = predicate::type_of(&arguments.predicate_type)?;
     if predicate_type == predicate::SIGNATURE {
         return Err(advice(
@@ -159,8 +160,8 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
             .sign_statement(statement, Timestamp::now())
             .await
             .with_context(|| format!("attesting to {reference}"))?;
-        if let Some(path) = &arguments.bundle {
-            write_bundle(path, signed.json())?;
+        if let Some(file) = file.take() {
+            file.write(signed.json())?;
         }
         if !arguments.no_upload {
             attach(&plan, reference, image, &signed, predicate_type).await?;
@@ -174,14 +175,15 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
     Ok(())
 }
 
-fn one_bundle(path: Option<&Path>, plan: &Plan) -> Result<()> {
+fn one_bundle(path: Option<&Path>, plan: &Plan, inputs: &[&Path]) -> Result<Option<BundleFile>> {
     if path.is_some() && plan.references.len() > 1 {
         return Err(advice(
             "--bundle names one file, and there are several images",
             "sign them one by one, or leave --bundle out",
         ));
     }
-    Ok(())
+    path.map(|path| BundleFile::prepare(path, inputs.iter().copied()))
+        .transpose()
 }
 
 /// The digests of all images, before anything is signed: a name that is wrong costs no log entry.
@@ -266,7 +268,7 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
             statement => (!predicate::annotated(statement, &digest, &arguments.annotations))
                 .then(|| "signed without the annotations asked for".to_owned()),
         })?;
-        if arguments.output == Output::Json {
+        if arguments.output.unwrap_or(Output::Json) == Output::Json {
             let rows: Vec<Row<'_>> = accepted
                 .iter()
                 .map(|(_, verified)| row(reference, &digest, verified))
@@ -312,7 +314,7 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
             Some(statement) => Some(format!("a statement of type {}", statement.predicate_type)),
             None => Some("a signature over the image itself".to_owned()),
         })?;
-        if arguments.output == Output::Json {
+        if arguments.output.unwrap_or(Output::Json) == Output::Json {
             for (bundle, _) in &accepted {
                 if let Content::Envelope(envelope) = &bundle.content {
                     report::print_json(&envelope.to_wire())?;

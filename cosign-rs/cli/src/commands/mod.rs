@@ -5,17 +5,15 @@ mod candidates;
 mod image;
 mod program;
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use client::Agent;
 use jiff::Timestamp;
 use sign::{Services, Session};
 use trust::{SigningConfig, TrustedRoot};
 
 use crate::args::{Arguments, Command, Identity};
-use crate::failure::{advice, say};
-use crate::{identity, report};
+use crate::failure::advice;
+use crate::identity;
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let patience = arguments.timeout;
@@ -63,44 +61,4 @@ async fn session(
 /// Among equal services a random one, so that none gets all the work.
 fn rotation() -> Result<usize> {
     Ok(usize::from(u16::from_ne_bytes(signer::random::bytes()?)))
-}
-
-/// Writes a bundle: a file that is there whole or not at all, or standard output.
-fn write_bundle(path: &Path, json: &[u8]) -> Result<()> {
-    if path.as_os_str() == "-" {
-        return report::print(std::str::from_utf8(json)?);
-    }
-    let writing = || format!("writing {}", path.display());
-    // A device or a pipe is written to; a file is replaced.
-    if path.exists() && !path.is_file() {
-        return std::fs::write(path, json).with_context(writing);
-    }
-    let mut name = path.file_name().with_context(writing)?.to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = path.with_file_name(name);
-    let written = std::fs::write(&beside, json).and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err() {
-        let _kept = std::fs::remove_file(&beside);
-    }
-    written.with_context(writing)?;
-    say(&format!("wrote {}", path.display()));
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bundle_replaces_the_file_and_leaves_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("b.sigstore.json");
-        write_bundle(&path, b"one").unwrap();
-        write_bundle(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        let missing = folder.path().join("no/such/folder/b");
-        let error = format!("{:#}", write_bundle(&missing, b"x").unwrap_err());
-        assert!(error.starts_with("writing "), "{error}");
-    }
 }

@@ -601,14 +601,22 @@ fn place(url: &Url) -> String {
 /// What services say when they refuse: JSON with one of the usual members, or plain text.
 fn said(body: &[u8]) -> Option<String> {
     let text = match serde_json::from_slice::<serde_json::Value>(body) {
-        Ok(value) => [
-            "/message",
-            "/errors/0/message",
-            "/error_description",
-            "/error",
-        ]
-        .iter()
-        .find_map(|pointer| value.pointer(pointer)?.as_str().map(str::to_owned))?,
+        Ok(value) => {
+            let text = |pointer: &&str| value.pointer(pointer)?.as_str().map(str::to_owned);
+            let message = [
+                "/message",
+                "/errors/0/message",
+                "/error_description",
+                "/error",
+            ]
+            .iter()
+            .find_map(text)?;
+            // google.rpc.ErrorInfo: the word for machines says more than the sentence.
+            match text(&"/details/0/reason") {
+                Some(reason) => format!("{message} ({reason})"),
+                None => message,
+            }
+        }
         Err(_) => String::from_utf8(body.to_vec()).ok()?,
     };
     let text = text.trim();

@@ -1,0 +1,142 @@
+//! The file that a new bundle goes into. It is made ready before anybody is asked to sign: an entry in a public log cannot be taken back.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::failure::{advice, say};
+use crate::report;
+
+/// Where a bundle will be: there whole, or not at all.
+#[derive(Debug)]
+pub(crate) struct BundleFile(Target);
+
+#[derive(Debug)]
+enum Target {
+    /// `-`.
+    Standard,
+    /// A device or a pipe, which is written to.
+    Stream(PathBuf),
+    /// A file, which is replaced.
+    File { path: PathBuf, beside: Beside },
+}
+
+/// A file beside the target, removed unless it takes its place.
+#[derive(Debug)]
+struct Beside {
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // It is not there any more when it took its place.
+        let _gone = fs::remove_file(&self.path);
+    }
+}
+
+impl BundleFile {
+    /// Finds out whether the file can be written, and that it is none of those that are read.
+    pub(crate) fn prepare<'a>(
+        path: &Path,
+        inputs: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self(Target::Standard));
+        }
+        let shown = path.display();
+        for input in inputs {
+            let same = matches!((path.canonicalize(), input.canonicalize()), (Ok(one), Ok(two)) if one == two);
+            if same {
+                return Err(advice(
+                    format!("--bundle {shown} is a file that is read, and would be overwritten"),
+                    format!("name another one, such as {shown}.sigstore.json"),
+                ));
+            }
+        }
+        if path.is_dir() {
+            return Err(advice(
+                format!("--bundle {shown} is a folder"),
+                "name a file in it",
+            ));
+        }
+        if path.exists() && !path.is_file() {
+            return Ok(Self(Target::Stream(path.to_owned())));
+        }
+        let writing = || format!("writing {shown}");
+        let mut name = path.file_name().with_context(writing)?.to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let beside = path.with_file_name(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&beside)
+            .with_context(writing)?;
+        Ok(Self(Target::File {
+            path: path.to_owned(),
+            beside: Beside { path: beside, file },
+        }))
+    }
+
+    /// Writes the bundle.
+    pub(crate) fn write(self, json: &[u8]) -> Result<()> {
+        match self.0 {
+            Target::Standard => report::print(std::str::from_utf8(json)?),
+            Target::Stream(path) => {
+                fs::write(&path, json).with_context(|| format!("writing {}", path.display()))
+            }
+            Target::File { path, mut beside } => {
+                let file = &mut beside.file;
+                let written = file.write_all(json).and_then(|()| file.sync_all());
+                let written = written.and_then(|()| fs::rename(&beside.path, &path));
+                written.with_context(|| format!("writing {}", path.display()))?;
+                say(&format!("wrote {}", path.display()));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepare(path: &Path, inputs: &[&Path]) -> Result<BundleFile> {
+        BundleFile::prepare(path, inputs.iter().copied())
+    }
+
+    #[test]
+    fn a_bundle_replaces_the_file_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.sigstore.json");
+        for text in ["one", "two"] {
+            prepare(&path, &[]).unwrap().write(text.as_bytes()).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), text.as_bytes());
+        }
+        drop(prepare(&path, &[]).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_said_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("input");
+        fs::write(&input, "x").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&input, &link).unwrap();
+        for (path, reason) in [
+            (folder.path().join("no/such/folder/b"), "writing "),
+            (folder.path().to_owned(), "is a folder"),
+            (input.clone(), "would be overwritten"),
+            (link, "would be overwritten"),
+        ] {
+            let error = format!("{:#}", prepare(&path, &[&input]).unwrap_err());
+            assert!(error.contains(reason), "{error}");
+        }
+        assert_eq!(fs::read(&input).unwrap(), b"x");
+    }
+}
