@@ -33,7 +33,7 @@ pub enum Command {
         #[arg(long)]
         config: PathBuf,
     },
-    /// Wait until a stack that is starting answers on all its ports (for scripts)
+    /// Wait until a stack that is starting answers on all its ports, and is this one (for scripts)
     Wait {
         /// State folder of the stack
         #[arg(long, default_value = ".state", env = "SIGSTACK_STATE")]
@@ -99,7 +99,7 @@ pub struct Up {
     #[arg(long, default_value = ".state", env = "SIGSTACK_STATE")]
     pub state: PathBuf,
     /// First of seven ports in a row; 0 takes free ones. Without it: those of the last start, or 7710 and up
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=65529))]
     pub port_base: Option<u16>,
     /// Address to listen on; clients are told localhost in any case
     #[arg(long, value_name = "IP", default_value = "localhost")]

@@ -89,9 +89,9 @@ fn settings(
                 .to_owned()
         }
         Name::Rekor => format!(
-            "[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\n\n\
+            "[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\ncheckpoint_copy = \"last.checkpoint\"\n\n\
              [v1]\nhost = \"{REKOR_ORIGIN}\"\nattestations = \"attestations\"\n\n\
-             [[v1.shards]]\ntree_id = {}\nkey = \"v1.pem\"\nfolder = \"v1\"\n",
+             [[v1.shards]]\ntree_id = {}\nkey = \"v1.pem\"\nfolder = \"v1\"\ncheckpoint_copy = \"v1.checkpoint\"\n",
             material.rekor_v1_tree()
         ),
         Name::Tsa => "[tsa]\nkey = \"key.pem\"\nchain = \"chain.pem\"\n".to_owned(),
@@ -100,7 +100,7 @@ fn settings(
             addresses.ctlog
         ),
         Name::Ctlog => format!(
-            "[log]\nurl = \"{ctlog_name}\"\nkey = \"key.pem\"\nroots = \"roots.pem\"\nfolder = \"log\"\n"
+            "[log]\nurl = \"{ctlog_name}\"\nkey = \"key.pem\"\nroots = \"roots.pem\"\nfolder = \"log\"\ncheckpoint_copy = \"last.checkpoint\"\n"
         ),
     };
     format!("# Written by sigstack at its start.\n[server]\nlisten = \"{host}:{port}\"\n\n{own}")

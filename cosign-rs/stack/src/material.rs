@@ -16,8 +16,7 @@ use rcgen::{
 };
 use signer::Signer;
 
-use crate::state::Name;
-use crate::state::State;
+use crate::state::{Addresses, Name, State};
 
 /// How long the authorities live: beyond any development machine.
 const LIFE: SignedDuration = SignedDuration::from_hours(24 * 365 * 10);
@@ -82,9 +81,15 @@ impl Material {
         for name in Name::ALL {
             state.make_folder(name.as_str())?;
         }
-        let key = |file: &str, algorithm: Algorithm| {
+        // A key is made only while nothing was made with it: a lost one would else be replaced, and all that it signed be lost.
+        let key = |file: &str, algorithm: Algorithm, made_with_it: &str| {
             let path: PathBuf = state.path(file);
-            let signer = Signer::load_or_create(&path, algorithm)?;
+            ensure!(
+                path.exists() || !state.path(made_with_it).exists(),
+                "{file} is missing, and {made_with_it} was made with it: restore the key, or begin a new stack with another --state"
+            );
+            let signer =
+                Signer::load_or_create(&path, algorithm).with_context(|| file.to_owned())?;
             let wanted = algorithm.key_type();
             ensure!(
                 signer.public_key().key_type() == wanted,
@@ -92,8 +97,8 @@ impl Material {
             );
             Ok(signer)
         };
-        let fulcio = key(file::FULCIO, Algorithm::EcdsaP384Sha384)?;
-        let tsa = key(file::TSA, Algorithm::EcdsaP256Sha256)?;
+        let fulcio = key(file::FULCIO, Algorithm::EcdsaP384Sha384, file::FULCIO_CHAIN)?;
+        let tsa = key(file::TSA, Algorithm::EcdsaP256Sha256, file::TSA_CHAIN)?;
         Ok(Self {
             fulcio_chain: chain(
                 state,
@@ -103,15 +108,27 @@ impl Material {
                 now,
             )?,
             fulcio,
-            ctlog: key(file::CTLOG, Algorithm::EcdsaP256Sha256)?,
-            rekor: key(file::REKOR, Algorithm::Ed25519)?,
-            rekor_v1: key(file::REKOR_V1, Algorithm::EcdsaP256Sha256)?,
+            ctlog: key(file::CTLOG, Algorithm::EcdsaP256Sha256, "ctlog/log")?,
+            rekor: key(file::REKOR, Algorithm::Ed25519, "rekor/log")?,
+            rekor_v1: key(file::REKOR_V1, Algorithm::EcdsaP256Sha256, "rekor/v1")?,
             tsa_chain: chain(state, file::TSA_CHAIN, &tsa, Authority::Timestamps, now)?,
             tsa,
-            issuer: key(file::ISSUER, Algorithm::RsaPkcs1Sha256_2048)?,
+            issuer: key(
+                file::ISSUER,
+                Algorithm::RsaPkcs1Sha256_2048,
+                Addresses::FILE,
+            )?,
             tuf: crate::repository::Signers {
-                offline: key(file::TUF_OFFLINE, Algorithm::EcdsaP256Sha256)?,
-                online: key(file::TUF_ONLINE, Algorithm::EcdsaP256Sha256)?,
+                offline: key(
+                    file::TUF_OFFLINE,
+                    Algorithm::EcdsaP256Sha256,
+                    "tuf/published",
+                )?,
+                online: key(
+                    file::TUF_ONLINE,
+                    Algorithm::EcdsaP256Sha256,
+                    "tuf/published",
+                )?,
             },
         })
     }
@@ -299,13 +316,47 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_key_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        Material::load_or_make(&state, now()).unwrap();
+        state.make_folder("rekor/log").unwrap();
+        for (file, made_with_it) in [
+            (file::FULCIO, "fulcio/chain.pem"),
+            (file::REKOR, "rekor/log"),
+        ] {
+            let key = state.read(file).unwrap().unwrap();
+            state.remove(file).unwrap();
+            let error = Material::load_or_make(&state, now()).unwrap_err();
+            assert!(error.to_string().contains(made_with_it), "{error}");
+            assert!(!state.path(file).exists(), "{file}");
+            Signer::from_pkcs8_pem(std::str::from_utf8(&key).unwrap()).unwrap();
+            std::fs::write(state.path(file), &key).unwrap();
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(state.path(file), private).unwrap();
+        }
+        Material::load_or_make(&state, now()).unwrap();
+    }
+
+    #[test]
     fn a_chain_of_another_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
         Material::load_or_make(&state, now()).unwrap();
         state.remove(file::FULCIO).unwrap();
+        Signer::create(&state.path(file::FULCIO), Algorithm::EcdsaP384Sha384).unwrap();
         let error = Material::load_or_make(&state, now()).unwrap_err();
         assert!(error.to_string().contains("fulcio/chain.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_key_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        state.make_folder("tsa").unwrap();
+        state.write(file::TSA, b"nonsense").unwrap();
+        let error = format!("{:#}", Material::load_or_make(&state, now()).unwrap_err());
+        assert!(error.starts_with("tsa/key.pem: "), "{error}");
     }
 
     #[test]

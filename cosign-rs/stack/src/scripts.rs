@@ -21,7 +21,7 @@ pub async fn wait(state: &Path, limit: Duration) -> Result<()> {
         };
         if start.elapsed() > limit {
             bail!(
-                "the stack on {} is not up after {} s: {silent:#}",
+                "the stack on {} is not up after {} s: {silent:#}; `sigstack up` says why",
                 state.display(),
                 limit.as_secs()
             );
@@ -33,6 +33,7 @@ pub async fn wait(state: &Path, limit: Duration) -> Result<()> {
 /// Why a service does not answer; none if all do.
 fn silent(state: &Path) -> Result<Option<anyhow::Error>> {
     let addresses = Addresses::read(state)?;
+    let folder = state;
     for name in Name::ALL {
         let port = addresses
             .port(name)
@@ -42,7 +43,26 @@ fn silent(state: &Path) -> Result<Option<anyhow::Error>> {
             return Ok(Some(error.context(name.as_str())));
         }
     }
-    Ok(None)
+    if is_this_one(folder, &addresses)? {
+        return Ok(None);
+    }
+    Ok(Some(anyhow::anyhow!(
+        "another stack answers at {}",
+        addresses.rekor
+    )))
+}
+
+/// Whether the log that answers has the key in the folder's trusted root: a stack that found its ports taken is not up, whoever has them.
+fn is_this_one(state: &Path, addresses: &Addresses) -> Result<bool> {
+    let port = addresses.port(Name::Rekor).context("rekor has no port")?;
+    let address = serve::ListenAddress::localhost(port);
+    let pem = serve::program::get(&address, "/api/v1/log/publicKey")?;
+    let key: String = pem
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    let trusted = std::fs::read_to_string(state.join("trusted_root.json"))?;
+    Ok(!key.is_empty() && trusted.contains(&key))
 }
 
 /// The base URL of a service.

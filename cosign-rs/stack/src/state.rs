@@ -7,9 +7,9 @@
 //!   trusted_root.json  signing_config.json  client_trust_config.json  (and the latter two with _rekor_v1)
 //!   issuer/   issuer.toml   key.pem
 //!   fulcio/   fulcio.toml   key.pem  chain.pem  issuers.yaml  ctlog.pub.pem
-//!   ctlog/    ctlog.toml    key.pem  roots.pem  name  log/
+//!   ctlog/    ctlog.toml    key.pem  roots.pem  name  log/  last.checkpoint
 //!   tsa/      tsa.toml      key.pem  chain.pem
-//!   rekor/    rekor.toml    key.pem  log/  v1.pem  v1/  attestations/
+//!   rekor/    rekor.toml    key.pem  log/  last.checkpoint  v1.pem  v1/  v1.checkpoint  attestations/
 //!   registry/ registry.toml data/
 //!   tuf/      tuf.toml      offline.pem  online.pem  published/  lock
 //! ```

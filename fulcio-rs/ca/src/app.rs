@@ -124,16 +124,18 @@ pub fn service(settings: &Path) -> anyhow::Result<Service> {
     let ct_log = match &config.ct_log {
         CtLogConfig::Nobody => None,
         CtLogConfig::Log { url, public_key } => {
-            let key = PublicKey::from_pem(&read(public_key)?)
-                .with_context(|| public_key.display().to_string())?;
+            let key = read(public_key).and_then(|text| Ok(PublicKey::from_pem(&text)?));
+            let key =
+                key.with_context(|| format!("ct_log.public_key: {}", public_key.display()))?;
             Some((url.clone(), key))
         }
     };
     let issuers = &config.authority.issuers;
     let deps = Deps {
         signer: Signer::load(&config.authority.key).context("ca.key")?,
-        chain: Certificate::chain_from_pem(&read(&config.authority.chain)?)
-            .with_context(|| config.authority.chain.display().to_string())?,
+        chain: read(&config.authority.chain)
+            .and_then(|text| Ok(Certificate::chain_from_pem(&text)?))
+            .with_context(|| format!("ca.chain: {}", config.authority.chain.display()))?,
         ct_log,
         issuers: Issuers::parse(
             read(issuers)?.as_bytes(),

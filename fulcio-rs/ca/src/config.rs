@@ -77,8 +77,8 @@ impl Config {
         let ct_log = match (raw.ct_log.url, raw.ct_log.public_key, raw.ct_log.none) {
             (None, None, true) => CtLogConfig::Nobody,
             (Some(url), Some(key), false) => CtLogConfig::Log {
-                url: Url::parse(&url).map_err(|error| {
-                    SettingsError::value("ct_log.url", format!("{url:?} is no URL: {error}"))
+                url: http_url(&url).map_err(|error| {
+                    SettingsError::value("ct_log.url", format!("{url:?} {error}"))
                 })?,
                 public_key: settings::beside(path, &key),
             },
@@ -102,6 +102,14 @@ impl Config {
             ct_log,
         })
     }
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        return Ok(url);
+    }
+    Err("is no address of a service: expected http:// or https:// and a host".to_owned())
 }
 
 #[cfg(test)]

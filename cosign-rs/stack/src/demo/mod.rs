@@ -20,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use serve::logging;
+use serve::{Stop, logging};
 
 use self::image::Image;
 use self::programs::Programs;
@@ -47,7 +47,12 @@ pub async fn run(arguments: &Demo) -> Result<ExitCode> {
     let mut report = Report::on_stdout();
     let folder = Folder::open(arguments)?;
     report.part("Sigstore in Rust: sign without a key, verify without a network");
-    let result = story(&mut report, &folder.path).await;
+    let mut interrupted = Stop::on_signals()?;
+    let result = tokio::select! {
+        result = story(&mut report, &folder.path) => result,
+        // Not the default, which would leave the folder behind.
+        () = interrupted.wait() => Err(anyhow::anyhow!("interrupted")),
+    };
     if let Err(error) = &result {
         report.note(&format!("stopped: {error:#}"));
     }

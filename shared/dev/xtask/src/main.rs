@@ -68,7 +68,14 @@ fn dispatch(words: &[&str]) -> Result<bool> {
             readme::check(&mut report)?;
         }
         ["advisories"] => advisories::check(&mut report)?,
-        ["peers", "install"] => peers::install::all(&mut report)?,
+        ["peers", "install"] => {
+            peers::install::all(&mut report)?;
+            peers::install::tell();
+        }
+        ["--help" | "-h" | "help"] => {
+            println!("{USAGE}");
+            return Ok(true);
+        }
         ["peers", "test"] => {
             run::build_debug(&mut report)?;
             peers::check(&mut report)?;

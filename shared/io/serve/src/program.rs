@@ -66,8 +66,9 @@ fn command(
     mut arguments: impl Iterator<Item = OsString>,
 ) -> anyhow::Result<Command> {
     let usage =
-        format!("usage: {name} --config FILE | --check-health ADDRESS | --version | --help");
+        format!("usage: {name} --config FILE | --check-health HOST:PORT | --version | --help");
     let wrong = || anyhow::anyhow!("{usage}");
+    let unexpected = |word: &OsString| anyhow::anyhow!("unexpected {}; {usage}", word.display());
     let first = arguments.next().ok_or_else(wrong)?;
     let command = match first.to_str() {
         Some("--config" | "-c") => Command::Run(arguments.next().ok_or_else(wrong)?.into()),
@@ -79,12 +80,17 @@ fn command(
             Command::CheckHealth(address.parse()?)
         }
         Some("--version" | "-V") => Command::Print(format!("{name} {version}")),
-        Some("--help" | "-h") => Command::Print(format!("{about}\n\n{usage}")),
-        _ => return Err(wrong()),
+        Some("--help" | "-h") => Command::Print(format!(
+            "{about}\n\n{usage}\n\n\
+             FILE holds the settings, as TOML; {name}.example.toml in the source names and explains all of them.\n\
+             --check-health asks a running service, and exits with 0 when it works. GET /healthz and GET /metrics answer on\n\
+             the same port as the service."
+        )),
+        _ => return Err(unexpected(&first)),
     };
     match arguments.next() {
         None => Ok(command),
-        Some(_) => Err(wrong()),
+        Some(more) => Err(unexpected(&more)),
     }
 }
 
@@ -109,12 +115,20 @@ where
 
 /// Asks the service at `address` whether it works; an error if it does not or does not answer in three seconds.
 pub fn check_health(address: &ListenAddress) -> anyhow::Result<()> {
+    get(address, "/healthz").map(drop)
+}
+
+/// A short text from a service of ours at `address`; an error if it answers anything but 200, or not in three seconds.
+pub fn get(address: &ListenAddress, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address.local(), HEALTH_TIMEOUT)?;
     stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
     stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(4096).read_to_end(&mut answer)?;
-    anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200 "), "not serving");
-    Ok(())
+    let answer = String::from_utf8(answer)?;
+    anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "not serving");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok(body.to_owned())
 }

@@ -51,6 +51,14 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Says where the programs are.
+pub(crate) fn tell() {
+    let folder = folder();
+    let folders = ["debian/usr/bin", "python/bin", "go"].map(|name| folder.join(name));
+    let path = folders.map(|folder| folder.display().to_string()).join(":");
+    println!("\nto use them by hand: export PATH=\"{path}:$PATH\"");
+}
+
 fn debian() -> Result<()> {
     let wanted: Vec<&str> = [
         ("docker-registry", "docker-registry"),
