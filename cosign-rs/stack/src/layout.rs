@@ -91,7 +91,8 @@ fn settings(
         Name::Rekor => format!(
             "[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\ncheckpoint_copy = \"last.checkpoint\"\n\n\
              [v1]\nhost = \"{REKOR_ORIGIN}\"\nattestations = \"attestations\"\n\n\
-             [[v1.shards]]\ntree_id = {}\nkey = \"v1.pem\"\nfolder = \"v1\"\ncheckpoint_copy = \"v1.checkpoint\"\n",
+             [[v1.shards]]\ntree_id = {}\nkey = \"v1.pem\"\nfolder = \"v1\"\ncheckpoint_copy = \"v1.checkpoint\"\n\n\
+             [search]\nfile = \"search.sqlite\"\n",
             material.rekor_v1_tree()
         ),
         Name::Tsa => "[tsa]\nkey = \"key.pem\"\nchain = \"chain.pem\"\n".to_owned(),

@@ -9,7 +9,7 @@
 //!   fulcio/   fulcio.toml   key.pem  chain.pem  issuers.yaml  ctlog.pub.pem
 //!   ctlog/    ctlog.toml    key.pem  roots.pem  name  log/  last.checkpoint
 //!   tsa/      tsa.toml      key.pem  chain.pem
-//!   rekor/    rekor.toml    key.pem  log/  last.checkpoint  v1.pem  v1/  v1.checkpoint  attestations/
+//!   rekor/    rekor.toml    key.pem  log/  last.checkpoint  v1.pem  v1/  v1.checkpoint  attestations/  search.sqlite
 //!   registry/ registry.toml data/
 //!   tuf/      tuf.toml      offline.pem  online.pem  published/  lock
 //! ```

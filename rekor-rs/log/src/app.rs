@@ -1,6 +1,6 @@
 //! Bringing the log to life.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -15,6 +15,8 @@ use crate::config::{Config, KEY_ALGORITHM, LogConfig};
 use crate::gate::Gate;
 use crate::http::{self, State};
 use crate::leaf::Entry;
+use crate::search::http::{SearchApi, V2};
+use crate::search::{self, Search};
 use crate::v1::config::V1Config;
 use crate::v1::{self, Attestations, Shards, V1};
 
@@ -25,6 +27,8 @@ pub struct Deps {
     pub signer: Signer,
     /// The v1 log, with a key for each of its shards.
     pub v1: Option<(V1Config, Vec<Signer>)>,
+    /// File of the search index.
+    pub search: Option<PathBuf>,
     /// The time.
     pub clock: Clock,
 }
@@ -44,6 +48,9 @@ pub enum BuildError {
     /// The v1 log cannot run.
     #[error("cannot open the v1 log")]
     V1(#[source] anyhow::Error),
+    /// The index cannot be used.
+    #[error("cannot open the search index")]
+    Search(#[source] anyhow::Error),
 }
 
 /// A running log. It is closed, with everything written, when the last clone of its router is gone.
@@ -65,9 +72,16 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
     }
     let signer = NoteSigner::new(&config.origin, deps.signer).map_err(BuildError::Origin)?;
     let log_id = signer.verifier().id().to_vec();
+    let v2_id = log_id.clone();
     let gate = Gate::new();
+    let search = match &deps.search {
+        Some(file) => Some(Search::open(file).await.map_err(BuildError::Search)?),
+        None => None,
+    };
     let v1 = match deps.v1 {
-        Some((config, signers)) => Some(open_v1(&config, signers, &deps.clock, &gate).await?),
+        Some((config, signers)) => {
+            Some(open_v1(&config, signers, &deps.clock, &gate, search.clone()).await?)
+        }
         None => None,
     };
     let clock = deps.clock;
@@ -84,6 +98,19 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         log_id,
     };
     let mut router = http::routes(state).merge(health.routes());
+    if let Some(search) = search {
+        let tree = search.follow(&config.origin, &log, v2_keys).await;
+        let api = SearchApi {
+            v2: V2 {
+                tree: tree.map_err(BuildError::Search)?,
+                log: log.clone(),
+                log_id: v2_id,
+            },
+            v1: v1.as_ref().map(|v1| v1.shards.clone()),
+            search,
+        };
+        router = router.merge(search::http::routes(api));
+    }
     let v1 = v1.map(|state| {
         for shard in state.shards.all() {
             watch(&shard.log, &health);
@@ -93,6 +120,11 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         shards
     });
     Ok(App { router, log, v1 })
+}
+
+fn v2_keys(framed: &[u8]) -> Vec<String> {
+    let body = framed.split_first_chunk::<2>().map(|(_, body)| body);
+    body.map(entry::search_keys).unwrap_or_default()
 }
 
 /// The service is as healthy as each of its logs. Ends when the log ends.
@@ -111,13 +143,20 @@ async fn open_v1(
     signers: Vec<Signer>,
     clock: &Clock,
     gate: &Gate,
+    search: Option<Search>,
 ) -> Result<V1, BuildError> {
     let shards = Shards::open(config, signers, clock).await;
+    let mut shards = shards.map_err(BuildError::V1)?;
+    if let Some(search) = &search {
+        let followed = shards.follow(search, &config.host).await;
+        followed.map_err(BuildError::Search)?;
+    }
     let attestations = config.attestations.as_deref().map(|folder| {
         Attestations::open(folder, config.attestation_bytes).context("v1.attestations")
     });
     Ok(V1 {
-        shards: shards.map_err(BuildError::V1)?,
+        shards,
+        search,
         gate: gate.clone(),
         attestations: attestations.transpose().map_err(BuildError::V1)?,
     })
@@ -138,6 +177,7 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let deps = Deps {
         signer,
         v1: v1.transpose()?,
+        search: config.search,
         clock: Clock::system(),
     };
     let App { router, log, v1 } = build(&config.log, deps).await?;

@@ -18,6 +18,13 @@ struct RawConfig {
     server: ServerSettings,
     log: RawLog,
     v1: Option<RawV1>,
+    search: Option<RawSearch>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSearch {
+    file: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +48,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The `[v1]` table.
     pub v1: Option<V1Config>,
+    /// The `[search]` table: file of the index.
+    pub search: Option<PathBuf>,
 }
 
 /// Settings of the log itself.
@@ -91,6 +100,7 @@ impl Config {
         Ok(Self {
             server: raw.server.checked(limits)?,
             v1,
+            search: raw.search.map(|search| beside(&search.file)),
             log: LogConfig {
                 origin: raw.log.origin,
                 key: beside(&raw.log.key),

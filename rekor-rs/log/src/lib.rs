@@ -10,13 +10,14 @@
 //! GET  /tile/entries/<N>[.p/<W>]
 //! GET  /healthz /metrics
 //! /api/v1/..                      see [`v1`]
+//! POST /api/v2/search              see [`search`]
 //! ```
 //!
 //! Invariants:
 //! - a signature is checked before its entry gets a place, and not on the threads that serve connections;
 //! - an answer of 201 is about an entry that is durable, with a proof that was verified.
 //!
-//! Deliberately not here yet: gRPC, witnesses, search.
+//! Deliberately not here yet: gRPC, witnesses.
 
 pub mod admit;
 pub mod app;
@@ -25,6 +26,7 @@ pub mod fsck;
 pub mod gate;
 mod http;
 pub mod leaf;
+pub mod search;
 pub mod v1;
 
 pub use app::service;

@@ -61,6 +61,7 @@ fn deps(signer: &Signer) -> Deps {
     Deps {
         signer: signer.clone(),
         v1: None,
+        search: None,
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
     }
 }

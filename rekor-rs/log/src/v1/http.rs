@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use entry::REKOR_V2_ALGORITHMS;
 use entry::v1::{Accepted, KNOWN_ALGORITHMS, ProposeError, Proposed};
 use keys::{Algorithm, Digest};
+use search::{Found, Place};
 use sequencer::ReadError;
 use serde::Deserialize;
 use serde_json::Value;
@@ -25,9 +26,13 @@ use super::leaf::{Entry, MAX_BODY};
 use super::shards::{Shard, Shards, ShowError};
 use crate::gate::{Gate, Turned};
 use crate::http::not_appended;
+use crate::search::Search;
+use crate::search::question::{Question, QuestionError};
 
 /// The most entries of one `retrieve`.
 const MAX_RETRIEVE: usize = 10;
+/// The most ids that a search gives.
+const MAX_FOUND: usize = 1000;
 /// Numbers that go-openapi gives to values that break a schema.
 const WRONG_TYPE: u16 = 601;
 const REQUIRED: u16 = 602;
@@ -41,6 +46,7 @@ pub(crate) struct V1 {
     pub(crate) shards: Shards,
     pub(crate) gate: Gate,
     pub(crate) attestations: Option<Attestations>,
+    pub(crate) search: Option<Search>,
 }
 
 pub(crate) fn routes(state: V1) -> Router {
@@ -53,6 +59,7 @@ pub(crate) fn routes(state: V1) -> Router {
         // sigstore-python writes it so.
         .route("/log/entries/retrieve/", post(retrieve))
         .route("/log/entries/{uuid}", get(by_uuid))
+        .route("/index/retrieve", post(search_index))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(state);
@@ -389,6 +396,61 @@ async fn public_key(
 ) -> Result<Response, Refused> {
     let pem = v1.shard_of(&query)?.public_key().to_pem();
     Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response())
+}
+
+/// `POST /api/v1/index/retrieve`: ids of entries, at most [`MAX_FOUND`]; `/api/v2/search` has them all, a page at a time.
+async fn search_index(
+    State(v1): State<V1>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let Some(search) = &v1.search else {
+        return Err(Refused::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "Search Index API not enabled in this Rekor instance",
+        ));
+    };
+    check_json(&headers)?;
+    let query: Question = wire::parse(&body?).map_err(|error| {
+        Refused::bad(format!(
+            "parsing query body from \"\" failed, because {error}"
+        ))
+    })?;
+    let (keys, mode) = query.keys().map_err(|error| match error {
+        QuestionError::Schema { code, message } => Refused::schema(code, message),
+        other => Refused::bad(other.to_string()),
+    })?;
+    let trees: Vec<_> = v1.shards.followed().collect();
+    for (tree, shard) in &trees {
+        let size = shard.log.published().head.size.get();
+        search.catch_up(tree, size).await;
+    }
+    let mut ids = Vec::new();
+    let mut from = None;
+    while ids.len() < MAX_FOUND {
+        let left = MAX_FOUND.saturating_sub(ids.len());
+        let found = search.find(&keys, mode, from, left).await;
+        let Found { places, mut next } = found.map_err(|error| Refused::internal(&error))?;
+        for place in places {
+            let Some((_, shard)) = trees.iter().find(|(tree, _)| tree.id == place.tree) else {
+                // Of a v2 log: on to the next tree.
+                let beyond = Place {
+                    tree: place.tree.saturating_add(1),
+                    leaf: 0,
+                };
+                next = next.filter(|next| *next >= beyond).or(Some(beyond));
+                break;
+            };
+            let leaf = shard.log.leaf_hash(LeafIndex::new(place.leaf)).await;
+            let leaf = leaf.map_err(|error: ReadError| Refused::internal(&error))?;
+            ids.extend(leaf.map(|leaf| shard.id(leaf).to_string()));
+        }
+        match next {
+            Some(next) => from = Some(next),
+            None => break,
+        }
+    }
+    Ok(uncached(ids))
 }
 
 async fn unknown_path(uri: Uri) -> Refused {

@@ -10,6 +10,7 @@
 //! GET  /api/v1/log                     size, root and checkpoint of the active tree, and of those before it
 //! GET  /api/v1/log/proof               consistency of two sizes of a tree
 //! GET  /api/v1/log/publicKey           the key of a tree
+//! POST /api/v1/index/retrieve          ids of entries with a digest, a key, a name
 //! ```
 //!
 //! Invariants:
@@ -17,7 +18,7 @@
 //! - a v1 checkpoint has one signature line, as clients want each line to be the log's own;
 //! - the time in a promise is the time of the batch that holds the entry, and is kept with it.
 //!
-//! Deliberately not here yet: `index/retrieve`, entry kinds that no client of today sends.
+//! Deliberately not here yet: entry kinds that no client of today sends.
 
 mod attestations;
 pub mod config;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use entry::promise;
+use entry::{LogEntry, promise};
+use jiff::Timestamp;
 use keys::Algorithm;
 use sequencer::{AppendError, Appended, Inclusion, Log, NoteSigner, Published, ReadError};
 use serve::Clock;
@@ -16,6 +17,8 @@ use wire::rekor_v1 as shape;
 use super::config::V1Config;
 use super::id::EntryId;
 use super::leaf::{Entry, Stored};
+use crate::search::http::log_entry;
+use crate::search::{Followed, Search};
 
 /// Clients take only this kind of key for promises (cosign, sigstore-go).
 pub const KEY_ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
@@ -29,6 +32,8 @@ pub struct Shard {
     pub log: Log<Entry>,
     /// Entries of all shards before it.
     pub offset: u64,
+    /// Its place in the search index.
+    followed: Option<Followed>,
     signer: Signer,
     log_id: [u8; 32],
 }
@@ -94,6 +99,7 @@ impl Shards {
                 log_id: signer.public_key().key_id(),
                 log,
                 offset,
+                followed: None,
                 signer,
             });
             offset = offset.saturating_add(size);
@@ -103,6 +109,24 @@ impl Shards {
             inactive: shards.into(),
             active,
         })
+    }
+
+    /// Has all trees indexed from now on.
+    pub async fn follow(&mut self, search: &Search, host: &str) -> anyhow::Result<()> {
+        let mut shards: Vec<Shard> = self.inactive.to_vec();
+        for shard in shards.iter_mut().chain([&mut self.active]) {
+            let origin = format!("{host} - {}", shard.tree_id);
+            let followed = search.follow(&origin, &shard.log, search_keys).await?;
+            shard.followed = Some(followed);
+        }
+        self.inactive = shards.into();
+        Ok(())
+    }
+
+    /// The trees that are in the search index.
+    pub fn followed(&self) -> impl Iterator<Item = (&Followed, &Shard)> {
+        self.all()
+            .filter_map(|shard| Some((shard.followed.as_ref()?, shard)))
     }
 
     /// The tree that takes entries.
@@ -192,10 +216,7 @@ impl Shard {
     ) -> Result<(EntryId, shape::LogEntry), ShowError> {
         let damaged = || ShowError::Damaged(inclusion.index.get(), self.tree_id);
         let log_index = self.offset.saturating_add(inclusion.index.get());
-        let integrated_time = i64::try_from(timestamp_ms / 1000).map_err(|_| damaged())?;
-        let promised =
-            promise(body, integrated_time, &self.log_id, log_index).ok_or_else(damaged)?;
-        let promise = self.signer.sign(&promised).await?;
+        let (integrated_time, promise) = self.promise(body, timestamp_ms, log_index).await?;
         let hex = |hash: &Hash| hex::encode(hash.as_bytes());
         let entry = shape::LogEntry {
             attestation: None,
@@ -216,6 +237,38 @@ impl Shard {
             },
         };
         Ok((self.id(inclusion.leaf), entry))
+    }
+
+    /// An entry of this tree as bundles carry it, with promise and a proof in the newest tree.
+    pub async fn log_entry(&self, index: LeafIndex) -> Result<LogEntry, ShowError> {
+        let damaged = || ShowError::Damaged(index.get(), self.tree_id);
+        let bytes = self.log.entry(index).await?.ok_or_else(damaged)?;
+        let stored = Stored::parse(&bytes).ok_or_else(damaged)?;
+        let inclusion = self.log.inclusion(index).await?;
+        let log_index = self.offset.saturating_add(index.get());
+        let (seconds, set) = self
+            .promise(stored.body, stored.timestamp_ms, log_index)
+            .await?;
+        let entry = log_entry(&inclusion, stored.body, log_index, &self.log_id);
+        Ok(LogEntry {
+            integrated_time: Some(Timestamp::from_second(seconds).map_err(|_| damaged())?),
+            promise: Some(set),
+            ..entry.ok_or_else(damaged)?
+        })
+    }
+
+    /// The time and the signed entry timestamp.
+    async fn promise(
+        &self,
+        body: &[u8],
+        timestamp_ms: u64,
+        log_index: u64,
+    ) -> Result<(i64, Vec<u8>), ShowError> {
+        let damaged = || ShowError::Damaged(log_index, self.tree_id);
+        let integrated_time = i64::try_from(timestamp_ms / 1000).map_err(|_| damaged())?;
+        let promised =
+            promise(body, integrated_time, &self.log_id, log_index).ok_or_else(damaged)?;
+        Ok((integrated_time, self.signer.sign(&promised).await?))
     }
 
     /// Size, root and checkpoint.
@@ -244,4 +297,14 @@ fn check_origin(published: &Published, host: &str, tree_id: u64) -> anyhow::Resu
             .unwrap_or_default()
     );
     Ok(())
+}
+
+/// All that an entry is found by: what its body tells, and what is kept beside it.
+fn search_keys(entry: &[u8]) -> Vec<String> {
+    let Some(stored) = Stored::parse(entry) else {
+        return Vec::new();
+    };
+    let mut keys = entry::search_keys(stored.body);
+    keys.extend(stored.keys.lines().map(str::to_owned));
+    keys
 }

@@ -36,6 +36,7 @@ const EDGES: &[(&str, &str)] = &[
     ("store", ""),
     ("signer", "keys"),
     ("sequencer", "keys tlog note store signer"),
+    ("search", "keys"),
     ("client", "keys wire pki entry tsp"),
     ("oci", "keys client"),
     (
@@ -52,7 +53,7 @@ const EDGES: &[(&str, &str)] = &[
     // rekor-rs
     (
         "rekor-rs",
-        "keys tlog wire note entry serve store signer sequencer",
+        "keys tlog wire note entry serve store search signer sequencer",
     ),
     // cosign-rs
     (

@@ -16,6 +16,7 @@
 //! log.published()                                   // newest head and its signed checkpoint
 //! log.read(&Resource::parse(path, MyLeaf::BUNDLE)?).await?   // C2SP paths; Ok(None) beyond the published size
 //! log.tile(id) / log.bundle(id) / log.entry(index) / log.inclusion(index) / log.consistency(old)
+//! log.follow(index).next().await                    // all entries from there on, and then as they come
 //! log.health()                                      // Err(reason) once a write failed
 //! log.close().await                                 // everything written and synced
 //! ```
@@ -36,6 +37,7 @@
 mod checkpoint_signer;
 mod config;
 mod error;
+mod follow;
 mod fsck;
 mod layout;
 mod leaf;
@@ -51,6 +53,7 @@ mod write_behind;
 pub use checkpoint_signer::{CheckpointSigner, NoteSigner, SignError, SignFuture, TreeHeadSigner};
 pub use config::{Clock, Config};
 pub use error::{AppendError, FsckError, OpenError, ReadError};
+pub use follow::{Follower, Piece};
 pub use fsck::{FsckReport, fsck, fsck_on};
 pub use leaf::{Leaf, SealedLeaf, StoredLeaf};
 pub use log::{Appended, Inclusion, Log, Resource};

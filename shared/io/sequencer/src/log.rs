@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::checkpoint_signer::CheckpointSigner;
 use crate::config::{Clock, Config};
 use crate::error::{AppendError, OpenError, ReadError};
+use crate::follow::Follower;
 use crate::layout;
 use crate::leaf::Leaf;
 use crate::open::{self, Started};
@@ -207,6 +208,7 @@ impl<L: Leaf> Log<L> {
         let threads = self.inner.end_queue();
         // It fails only when the runtime is going away, and then nobody can wait.
         let _ = tokio::task::spawn_blocking(move || join(threads)).await;
+        self.inner.shared.close();
     }
 
     /// The bytes of a thing of the C2SP interface; `None` when the published tree does not have it.
@@ -233,23 +235,8 @@ impl<L: Leaf> Log<L> {
         if !id.is_in(snapshot.published.head.size) {
             return Ok(None);
         }
-        let width = usize::from(id.width.get());
-        if snapshot.published.head.size.get() / 256 == id.index {
-            return Ok(snapshot.open.get(..width).map(<[_]>::concat));
-        }
-        let mut bytes = self.load_bundle(id.index).await?;
-        if !id.width.is_full() {
-            let damaged = || ReadError::Damaged(id.full().path(L::BUNDLE));
-            let entries = recover::split_bundle::<L>(&bytes).ok_or_else(damaged)?;
-            let len = entries
-                .get(..width)
-                .ok_or_else(damaged)?
-                .iter()
-                .map(|entry| entry.len())
-                .sum();
-            bytes.truncate(len);
-        }
-        Ok(Some(bytes))
+        let bytes = read_bundle::<L>(&self.inner.shared, &snapshot, id).await;
+        bytes.map(Some)
     }
 
     /// Where the published tree has the entry with this dedup key (see [`Leaf::dedup_key`]).
@@ -258,6 +245,11 @@ impl<L: Leaf> Log<L> {
         let place = self.inner.shared.known.find(dedup_key)?;
         let size = self.published().head.size.get();
         (place.index < size).then(|| LeafIndex::new(place.index))
+    }
+
+    /// All entries from this index on, in order.
+    pub fn follow(&self, from: LeafIndex) -> Follower<L> {
+        Follower::new(self.inner.shared.clone(), from.get())
     }
 
     /// One entry, as it stands in its bundle; `None` when the published tree does not have it.
@@ -273,6 +265,21 @@ impl<L: Leaf> Log<L> {
             .ok_or_else(|| ReadError::Damaged(id.path(L::BUNDLE)))?;
         let position = usize::try_from(index.get() % 256).unwrap_or(usize::MAX);
         Ok(entries.get(position).map(|entry| entry.to_vec()))
+    }
+
+    /// The Merkle leaf hash of an entry; `None` when the published tree does not have it.
+    pub async fn leaf_hash(&self, index: LeafIndex) -> Result<Option<Hash>, ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        let node = tlog::Node {
+            level: 0,
+            index: index.get(),
+        };
+        let Some(id) = TileId::holding(node, snapshot.published.head.size) else {
+            return Ok(None);
+        };
+        let tile = self.load_tile(&snapshot, id).await?;
+        let position = usize::try_from(index.get() % 256).unwrap_or(usize::MAX);
+        Ok(tile.hashes().get(position).copied())
     }
 
     /// Inclusion proof of a leaf in the newest tree. It was verified.
@@ -351,30 +358,51 @@ impl<L: Leaf> Log<L> {
             return Ok(tile.clone());
         }
         let path = layout::tile(id.level, id.index);
-        let bytes = self.load(path, recover::MAX_TILE).await?;
+        let bytes = load(&self.inner.shared, path, recover::MAX_TILE).await?;
         let tile = Tile::parse(&bytes).ok().filter(Tile::is_full);
         tile.map(Arc::new)
             .ok_or_else(|| ReadError::Damaged(id.full().to_string()))
     }
+}
 
-    /// A full bundle that a published tree has.
-    async fn load_bundle(&self, index: u64) -> Result<Vec<u8>, ReadError> {
-        if let Some(bundle) = self.inner.shared.unwritten().bundles.get(&index) {
-            return Ok(bundle.to_vec());
-        }
-        self.load(layout::bundle(L::BUNDLE, index), MAX_BUNDLE)
-            .await
+/// A bundle that the snapshot's tree has: from memory, or from its file.
+pub(crate) async fn read_bundle<L: Leaf>(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    id: BundleId,
+) -> Result<Vec<u8>, ReadError> {
+    let width = usize::from(id.width.get());
+    let damaged = || ReadError::Damaged(id.full().path(L::BUNDLE));
+    if snapshot.published.head.size.get() / 256 == id.index {
+        let entries = snapshot.open.get(..width).ok_or_else(damaged)?;
+        return Ok(entries.concat());
     }
+    let unwritten = shared.unwritten().bundles.get(&id.index).cloned();
+    let mut bytes = match unwritten {
+        Some(bundle) => bundle.to_vec(),
+        None => load(shared, layout::bundle(L::BUNDLE, id.index), MAX_BUNDLE).await?,
+    };
+    if !id.width.is_full() {
+        let entries = recover::split_bundle::<L>(&bytes).ok_or_else(damaged)?;
+        let len = entries
+            .get(..width)
+            .ok_or_else(damaged)?
+            .iter()
+            .map(|entry| entry.len())
+            .sum();
+        bytes.truncate(len);
+    }
+    Ok(bytes)
+}
 
-    async fn load(&self, path: Path, max: u64) -> Result<Vec<u8>, ReadError> {
-        let files = self.inner.shared.files.clone();
-        let what = path.to_string();
-        let read = tokio::task::spawn_blocking(move || files.read(&path, max)).await;
-        match read.map_err(std::io::Error::from).flatten() {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(ReadError::Damaged(what)),
-            Err(source) => Err(ReadError::Disk { what, source }),
-        }
+async fn load(shared: &Shared, path: Path, max: u64) -> Result<Vec<u8>, ReadError> {
+    let files = shared.files.clone();
+    let what = path.to_string();
+    let read = tokio::task::spawn_blocking(move || files.read(&path, max)).await;
+    match read.map_err(std::io::Error::from).flatten() {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(ReadError::Damaged(what)),
+        Err(source) => Err(ReadError::Disk { what, source }),
     }
 }
 
@@ -395,6 +423,7 @@ impl<L> Inner<L> {
 impl<L> Drop for Inner<L> {
     fn drop(&mut self) {
         join(self.end_queue());
+        self.shared.close();
     }
 }
 

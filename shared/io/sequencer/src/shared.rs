@@ -47,13 +47,26 @@ pub(crate) struct Shared {
     unwritten: Mutex<Unwritten>,
     /// Set once, when a write failed whose effect nobody knows.
     failure: watch::Sender<Option<String>>,
+    /// Behind the snapshot.
+    size: watch::Sender<Size>,
+}
+
+/// How far the log has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// Published leaves; there may be more.
+    Open(u64),
+    /// There will be no more.
+    Closed,
 }
 
 impl Shared {
     pub(crate) fn new(files: Arc<dyn Disk>, known: Arc<Known>, snapshot: Snapshot) -> Self {
+        let size = Size::Open(snapshot.published.head.size.get());
         Self {
             files,
             known,
+            size: watch::Sender::new(size),
             snapshot: RwLock::new(Arc::new(snapshot)),
             unwritten: Mutex::default(),
             failure: watch::Sender::new(None),
@@ -79,10 +92,21 @@ impl Shared {
             );
             unwritten.bundles.extend(filled.bundles.iter().cloned());
         }
+        let size = Size::Open(snapshot.published.head.size.get());
         *self
             .snapshot
             .write()
             .unwrap_or_else(PoisonError::into_inner) = snapshot;
+        self.size.send_replace(size);
+    }
+
+    pub(crate) fn sizes(&self) -> watch::Receiver<Size> {
+        self.size.subscribe()
+    }
+
+    /// Tells followers that nothing more will come.
+    pub(crate) fn close(&self) {
+        self.size.send_replace(Size::Closed);
     }
 
     pub(crate) fn unwritten(&self) -> MutexGuard<'_, Unwritten> {

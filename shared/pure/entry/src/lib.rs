@@ -9,9 +9,11 @@ mod body;
 mod log_entry;
 mod promise;
 mod propose;
+mod search;
 pub mod v1;
 
 pub use body::{BindError, Body, BodyError, Content, Signed, Verifier};
 pub use log_entry::{EntryError, InclusionProof, LogEntry, MAX_PROOF};
 pub use promise::promise;
 pub use propose::{Accepted, AdmitError, Proposed, REKOR_V2_ALGORITHMS, hashedrekord_algorithm};
+pub use search::{issuer_key, search_keys, signature_key};

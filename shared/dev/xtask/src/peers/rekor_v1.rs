@@ -72,7 +72,7 @@ fn attestation(report: &mut Report, stack: &Stack) -> Result<()> {
 fn rekor_cli(report: &mut Report, stack: &Stack) -> Result<()> {
     if !present("rekor-cli") {
         report.skip(
-            "rekor-cli: upload, verify, get, loginfo, logproof",
+            "rekor-cli: upload, verify, get, search, loginfo, logproof",
             "rekor-cli",
         );
         return Ok(());
@@ -148,6 +148,24 @@ fn rekor_cli(report: &mut Report, stack: &Stack) -> Result<()> {
         let index = number(&by_uuid, "LogIndex")?;
         let by_index = quiet(cli("get").args(["--log-index", &index.to_string()]))?.expect(0)?;
         ensure!(by_index.stdout.contains(&digest), "{}", by_index.all());
+        Ok(())
+    });
+    report.check("rekor-cli search", || {
+        let by_digest = quiet(cli("search").args(["--sha", &digest]))?.expect(0)?;
+        ensure!(by_digest.stdout.contains(&uuid), "{}", by_digest.all());
+        let by_key = quiet(
+            cli("search")
+                .args(["--pki-format", "x509", "--public-key"])
+                .arg(&public),
+        )?
+        .expect(0)?;
+        ensure!(by_key.stdout.contains(&uuid), "{}", by_key.all());
+        // What the other clients signed, above.
+        let by_email = quiet(cli("search").args(["--email", IDENTITY]))?.expect(0)?;
+        ensure!(by_email.stdout.contains("UUIDs"), "{}", by_email.all());
+        let both = ["--email", IDENTITY, "--sha", &digest, "--operator", "and"];
+        let neither = quiet(cli("search").args(both))?;
+        ensure!(!neither.stdout.contains(&uuid), "{}", neither.all());
         Ok(())
     });
     report.check("rekor-cli logproof and loginfo of the grown tree", || {

@@ -186,12 +186,12 @@ impl DsseSpec {
             let signer = signers.iter().find(|signer| signer.signed(&pae, &bytes));
             let signer =
                 signer.ok_or_else(|| invalid("all signatures must have a key that verifies it"))?;
-            signer.search_keys(&mut keys);
+            signer.chain_keys(&mut keys);
             signatures.insert(sig.clone(), Bytes(signer.to_pem().into_bytes()));
         }
         let payload_hash = Hash::of(&envelope.payload_hash());
         let envelope_hash = Hash::of(&Digest::of(HashAlgorithm::Sha256, text.as_bytes()));
-        keys.extend([payload_hash.key(), envelope_hash.key()]);
+        keys.push(envelope_hash.key());
         statement_keys(&envelope.payload_type, &envelope.payload.0, &mut keys);
         let spec = DsseEntry {
             envelope_hash,
@@ -273,11 +273,11 @@ impl Intoto2Spec {
             }
         }
         for signer in &signers {
-            signer.search_keys(&mut keys);
+            signer.chain_keys(&mut keys);
         }
         let digest = Digest::of(HashAlgorithm::Sha256, &payload);
         let payload_hash = Hash::of(&digest);
-        keys.extend([payload_hash.key(), hash.key()]);
+        keys.push(hash.key());
         statement_keys(&envelope.payload_type, &payload, &mut keys);
         let spec = Intoto2Entry {
             content: Intoto2Stored {

@@ -49,8 +49,8 @@ impl Spec {
         signer.verify_digest(&digest, &self.signature.content.0, allowed)?;
         self.signature.public_key.content = Bytes(signer.to_pem().into_bytes());
 
-        let mut keys = vec![self.data.hash.key()];
-        signer.search_keys(&mut keys);
+        let mut keys = Vec::new();
+        signer.chain_keys(&mut keys);
         Accepted::new("hashedrekord", "0.0.1", self, keys)
     }
 }

@@ -14,6 +14,8 @@ mod envelope;
 mod hashedrekord;
 mod signer;
 
+pub use signer::public_key_key;
+
 use keys::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -243,8 +245,8 @@ impl Accepted {
         &self.body
     }
 
-    /// What the entry is found by, in lower case: digests (`sha256:<hex>`, of keys also without prefix) and names of the signers. Some
-    /// follow from a payload that the log does not keep, so they must be stored with the entry.
+    /// What the entry is found by besides [`crate::search_keys`] of its body, in lower case: digests that follow from what the log
+    /// does not keep. So they must be stored with the entry.
     pub fn keys(&self) -> &[String] {
         &self.keys
     }

@@ -1,9 +1,11 @@
 //! Who signed, as v1 clients send it: a key, a certificate or a chain, as PEM in base64.
 
-use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, pem};
+use keys::{Algorithm, Digest, KeyType, PublicKey, pem};
 use pki::Certificate;
 
 use super::{ProposeError, invalid};
+use crate::body::Verifier;
+use crate::search;
 
 /// The longest chain.
 const MAX_CHAIN: usize = 10;
@@ -98,17 +100,35 @@ impl Signer {
             .any(|algorithm| key.verify(algorithm, message, signature).is_ok())
     }
 
-    /// What an entry by this signer is found by: the digest of the PEM, and the names in the certificate.
-    pub(super) fn search_keys(&self, keys: &mut Vec<String>) {
-        let digest = Digest::of(HashAlgorithm::Sha256, self.to_pem().as_bytes()).to_hex();
-        keys.push(format!("sha256:{digest}"));
-        keys.push(digest);
-        if let Self::Chain(chain) = self {
-            let names = chain.first().map(Certificate::subject_names);
-            let names = names.unwrap_or_default().iter();
-            keys.extend(names.map(|name| name.value().to_owned()));
+    /// What an entry by this signer is found by and its body does not tell: the digest of a whole chain.
+    pub(super) fn chain_keys(&self, keys: &mut Vec<String>) {
+        if let Self::Chain(chain) = self
+            && chain.len() > 1
+        {
+            search::of_pem(&self.to_pem(), keys);
         }
     }
+
+    /// All that an entry by this signer is found by.
+    pub(super) fn search_keys(&self, keys: &mut Vec<String>) {
+        self.chain_keys(keys);
+        let verifier = match self {
+            Self::Key(key) => Some(Verifier::Key(key.clone())),
+            Self::Chain(chain) => chain.first().cloned().map(Verifier::Certificate),
+        };
+        if let Some(verifier) = verifier {
+            search::of_verifier(&verifier, keys);
+        }
+    }
+}
+
+/// The search key of a key, a certificate or a chain in PEM, in any form.
+pub fn public_key_key(pem: &[u8]) -> Result<String, ProposeError> {
+    let mut keys = Vec::new();
+    search::of_pem(&Signer::from_pem(pem)?.to_pem(), &mut keys);
+    keys.into_iter()
+        .next()
+        .ok_or_else(|| invalid("no public key found"))
 }
 
 /// Each certificate is signed by the next one, which is a CA, and all are valid when the leaf begins to be. This says nothing about trust: the

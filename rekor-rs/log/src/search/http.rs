@@ -1,0 +1,220 @@
+//! `POST /api/v2/search`: entries of all logs, each with a fresh proof.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use entry::{InclusionProof, LogEntry};
+use search::{Found, Place};
+use sequencer::{Inclusion, Log, ReadError};
+use serde::{Deserialize, Serialize};
+use serve::Problem;
+use thiserror::Error;
+use tlog::LeafIndex;
+use wire::bundle::TransparencyLogEntry;
+
+use super::question::{Question, QuestionError};
+use super::{Followed, Search};
+use crate::leaf::Entry;
+use crate::v1::Shards;
+use crate::v1::shards::ShowError;
+
+/// Entries of an answer, if nobody says otherwise, and at most.
+const LIMIT: u16 = 20;
+const MAX_LIMIT: u16 = 100;
+
+/// What the handler needs.
+#[derive(Clone, Debug)]
+pub(crate) struct SearchApi {
+    pub(crate) search: Search,
+    pub(crate) v2: V2,
+    pub(crate) v1: Option<Shards>,
+}
+
+/// The v2 log.
+#[derive(Clone, Debug)]
+pub(crate) struct V2 {
+    pub(crate) tree: Followed,
+    pub(crate) log: Log<Entry>,
+    pub(crate) log_id: Vec<u8>,
+}
+
+/// The answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    entries: Vec<Hit>,
+    /// Where to go on; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    /// How far each log is indexed: what is not in here may only be found later.
+    indexed: Vec<Progress>,
+}
+
+#[derive(Serialize)]
+struct Hit {
+    origin: String,
+    entry: TransparencyLogEntry,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress {
+    origin: String,
+    indexed: String,
+    tree_size: String,
+}
+
+#[derive(Debug, Error)]
+enum HitError {
+    #[error("cannot read the entry")]
+    Read(#[from] ReadError),
+    #[error("cannot show the entry")]
+    Show(#[from] ShowError),
+    #[error("the index has a place that no log has")]
+    Nowhere,
+    #[error("the entry is damaged")]
+    Damaged,
+}
+
+pub(crate) fn routes(state: SearchApi) -> Router {
+    Router::new()
+        .route("/api/v2/search", post(search))
+        .with_state(state)
+}
+
+async fn search(
+    State(api): State<SearchApi>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let query: Question =
+        wire::parse(&body?).map_err(|error| Problem::invalid_argument(error.to_string()))?;
+    let invalid = |error: QuestionError| Problem::invalid_argument(error.to_string());
+    let (keys, mode) = query.keys().map_err(invalid)?;
+    if keys.is_empty() {
+        return Err(Problem::invalid_argument(
+            "nothing is asked for: give one of hash, email, subject, publicKey, issuer and signature",
+        ));
+    }
+    let limit = query.limit.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::invalid_argument(format!(
+            "limit is {limit}, expected 1 to {MAX_LIMIT}"
+        )));
+    }
+    let from = match query.after.as_deref() {
+        None => None,
+        Some(text) => Some(cursor(text).ok_or_else(|| {
+            Problem::invalid_argument("after is not the next of an earlier answer")
+        })?),
+    };
+    api.catch_up().await;
+    let found = api.search.find(&keys, mode, from, usize::from(limit)).await;
+    let Found { places, next } = found.map_err(|error| Problem::internal(&error))?;
+    let mut entries = Vec::new();
+    for place in places {
+        let hit = api.hit(&place).await;
+        entries.push(hit.map_err(|error| Problem::internal(&error))?);
+    }
+    let answer = Answer {
+        entries,
+        next: next.map(|place| format!("{}:{}", place.tree, place.leaf)),
+        indexed: api.indexed(),
+    };
+    Ok(([(header::CACHE_CONTROL, "no-cache")], Json(answer)).into_response())
+}
+
+impl SearchApi {
+    async fn catch_up(&self) {
+        self.search
+            .catch_up(&self.v2.tree, self.v2.log.published().head.size.get())
+            .await;
+        for (tree, shard) in self.v1.iter().flat_map(Shards::followed) {
+            self.search
+                .catch_up(tree, shard.log.published().head.size.get())
+                .await;
+        }
+    }
+
+    fn indexed(&self) -> Vec<Progress> {
+        let row = |tree: &Followed, size: u64| Progress {
+            origin: tree.origin.clone(),
+            indexed: tree.indexed().to_string(),
+            tree_size: size.to_string(),
+        };
+        let v1 = self.v1.iter().flat_map(Shards::followed);
+        let v1 = v1.map(|(tree, shard)| row(tree, shard.log.published().head.size.get()));
+        let v2 = row(&self.v2.tree, self.v2.log.published().head.size.get());
+        std::iter::once(v2).chain(v1).collect()
+    }
+
+    async fn hit(&self, place: &Place) -> Result<Hit, HitError> {
+        let index = LeafIndex::new(place.leaf);
+        if place.tree == self.v2.tree.id {
+            return Ok(Hit {
+                origin: self.v2.tree.origin.clone(),
+                entry: self.v2.entry(index).await?.to_wire(),
+            });
+        }
+        let mut v1 = self.v1.iter().flat_map(Shards::followed);
+        let (tree, shard) = v1
+            .find(|(tree, _)| tree.id == place.tree)
+            .ok_or(HitError::Nowhere)?;
+        Ok(Hit {
+            origin: tree.origin.clone(),
+            entry: shard.log_entry(index).await?.to_wire(),
+        })
+    }
+}
+
+impl V2 {
+    async fn entry(&self, index: LeafIndex) -> Result<LogEntry, HitError> {
+        let framed = self.log.entry(index).await?.ok_or(HitError::Nowhere)?;
+        let (_, body) = framed.split_first_chunk::<2>().ok_or(HitError::Damaged)?;
+        let inclusion = self.log.inclusion(index).await?;
+        log_entry(&inclusion, body, inclusion.index.get(), &self.log_id).ok_or(HitError::Damaged)
+    }
+}
+
+/// An entry as bundles carry it, without time and promise. `None` when the body does not say what it is.
+pub(crate) fn log_entry(
+    inclusion: &Inclusion,
+    body: &[u8],
+    index: u64,
+    log_id: &[u8],
+) -> Option<LogEntry> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head {
+        kind: String,
+        api_version: String,
+    }
+    let head: Head = serde_json::from_slice(body).ok()?;
+    Some(LogEntry {
+        index,
+        log_id: log_id.to_vec(),
+        kind: head.kind,
+        version: head.api_version,
+        integrated_time: None,
+        promise: None,
+        proof: Some(InclusionProof {
+            index: inclusion.index,
+            size: inclusion.head.size,
+            root: inclusion.head.root,
+            hashes: inclusion.proof.clone(),
+            checkpoint: String::from_utf8(inclusion.checkpoint.to_vec()).ok()?,
+        }),
+        body: body.to_vec(),
+    })
+}
+
+fn cursor(text: &str) -> Option<Place> {
+    let (tree, leaf) = text.split_once(':')?;
+    Some(Place {
+        tree: tree.parse().ok()?,
+        leaf: leaf.parse().ok()?,
+    })
+}

@@ -1,0 +1,328 @@
+//! Finding entries of both versions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a panic is a test's report"
+)]
+
+use std::path::Path;
+
+use axum::Router;
+use axum::http::{Request, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::BodyExt as _;
+use keys::{Algorithm, sha256};
+use rekor_rs::app::{self, App, Deps};
+use rekor_rs::config::{Duplicates, LogConfig};
+use rekor_rs::v1::config::{ShardConfig, V1Config};
+use serde_json::{Value, json};
+use serve::Clock;
+use signer::Signer;
+use tower::ServiceExt as _;
+
+struct Instance {
+    router: Router,
+}
+
+/// The keys are made once and stay.
+async fn open(folder: &Path, index: bool) -> Instance {
+    let config = LogConfig {
+        origin: "localhost".to_owned(),
+        key: "unused".into(),
+        folder: folder.join("v2"),
+        checkpoint_copy: None,
+        duplicates: Duplicates::Conflict,
+        dsse: true,
+        queue: 64,
+    };
+    let key =
+        |name: &str, algorithm| Signer::load_or_create(&folder.join(name), algorithm).unwrap();
+    let shard = ShardConfig {
+        tree_id: 7,
+        key: "unused".into(),
+        folder: folder.join("v1"),
+        checkpoint_copy: None,
+    };
+    let v1 = V1Config {
+        host: "localhost".to_owned(),
+        attestations: None,
+        attestation_bytes: 0,
+        shards: vec![shard],
+        queue: 64,
+    };
+    let deps = Deps {
+        signer: key("v2.pem", Algorithm::Ed25519),
+        v1: Some((v1, vec![key("v1.pem", Algorithm::EcdsaP256Sha256)])),
+        search: index.then(|| folder.join("search.sqlite")),
+        clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
+    };
+    let App { router, .. } = app::build(&config, deps).await.unwrap();
+    Instance { router }
+}
+
+impl Instance {
+    async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        let request = Request::post(path).header("content-type", "application/json");
+        let request = request
+            .body(axum::body::Body::from(body.to_string()))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        )
+    }
+
+    async fn retrieve(&self, query: &Value) -> Vec<String> {
+        let (status, ids) = self.post("/api/v1/index/retrieve", query).await;
+        assert_eq!(status, StatusCode::OK, "{ids}");
+        serde_json::from_value(ids).unwrap()
+    }
+
+    async fn search(&self, query: &Value) -> Value {
+        let (status, answer) = self.post("/api/v2/search", query).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer
+    }
+
+    /// Adds one entry to each log; the id of the v1 entry.
+    async fn add(&self, signed: &Signed, message: &str) -> String {
+        let signature = b64(signed.signer.sign_local(message.as_bytes()).unwrap());
+        let digest = sha256(message.as_bytes());
+        let (status, entry) = self
+            .post(
+                "/api/v1/log/entries",
+                &json!({"kind": "hashedrekord", "apiVersion": "0.0.1", "spec": {
+                    "data": {"hash": {"algorithm": "sha256", "value": hex::encode(digest)}},
+                    "signature": {"content": signature, "publicKey": {"content": b64(&signed.pem)}},
+                }}),
+            )
+            .await;
+        assert_eq!(status, StatusCode::CREATED, "{entry}");
+        let (status, added) = self
+            .post(
+                "/api/v2/log/entries",
+                &json!({"hashedRekordRequestV002": {"digest": b64(digest), "signature": {
+                    "content": signature,
+                    "verifier": {"x509Certificate": {"rawBytes": b64(&signed.der)}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"},
+                }}}),
+            )
+            .await;
+        assert_eq!(status, StatusCode::CREATED, "{added}");
+        entry.as_object().unwrap().keys().next().unwrap().clone()
+    }
+}
+
+/// Somebody with a certificate.
+struct Signed {
+    signer: Signer,
+    pem: String,
+    der: Vec<u8>,
+}
+
+fn person(email: &str) -> Signed {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.subject_alt_names = vec![rcgen::SanType::Rfc822Name(email.try_into().unwrap())];
+    let certificate = parameters.self_signed(&key).unwrap();
+    let der = certificate.der().to_vec();
+    let pem = pki::cert::Certificate::from_der(&der).unwrap().to_pem();
+    Signed {
+        signer: Signer::from_pkcs8_pem(&key.serialize_pem()).unwrap(),
+        pem,
+        der,
+    }
+}
+
+fn b64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
+}
+
+#[tokio::test]
+async fn entries_are_found_by_what_they_are_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), true).await;
+    let (alice, bob) = (person("Alice@example.com"), person("bob@example.com"));
+    let mut ids = Vec::new();
+    for (person, message) in [
+        (&alice, "one"),
+        (&bob, "two"),
+        (&alice, "two"),
+        (&alice, "three"),
+    ] {
+        ids.push(log.add(person, message).await);
+    }
+    let digest = |message: &str| hex::encode(sha256(message.as_bytes()));
+    let key = json!({"format": "x509", "content": b64(format!("\n{}\n", bob.pem))});
+    for (query, expected) in [
+        (json!({"email": "alice@EXAMPLE.com"}), vec![0, 2, 3]),
+        (json!({"subject": "bob@example.com"}), vec![1]),
+        (json!({"hash": digest("two")}), vec![1, 2]),
+        (
+            json!({"hash": format!("sha256:{}", digest("two").to_uppercase())}),
+            vec![1, 2],
+        ),
+        (json!({"publicKey": key}), vec![1]),
+        (
+            json!({"hash": digest("two"), "email": "alice@example.com", "operator": "and"}),
+            vec![2],
+        ),
+        (
+            json!({"hash": digest("three"), "subject": "bob@example.com", "operator": "or"}),
+            vec![1, 3],
+        ),
+        (
+            json!({"hash": digest("three"), "subject": "bob@example.com", "operator": "and"}),
+            vec![],
+        ),
+        (json!({"email": "carol@example.com"}), vec![]),
+        (json!({}), vec![]),
+    ] {
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|n: usize| ids[n].clone())
+            .collect();
+        assert_eq!(log.retrieve(&query).await, expected, "{query}");
+
+        // The other interface finds the same in both logs.
+        if query == json!({}) {
+            assert_eq!(
+                log.post("/api/v2/search", &query).await.0,
+                StatusCode::BAD_REQUEST
+            );
+            continue;
+        }
+        let answer = log.search(&query).await;
+        let hits = answer["entries"].as_array().unwrap();
+        assert_eq!(hits.len(), expected.len() * 2, "{query}: {answer}");
+        assert_eq!(answer["indexed"].as_array().unwrap().len(), 2);
+        for row in answer["indexed"].as_array().unwrap() {
+            assert_eq!(
+                (&row["indexed"], &row["treeSize"]),
+                (&json!("4"), &json!("4")),
+                "{row}"
+            );
+        }
+    }
+    let (status, error) = log
+        .post("/api/v1/index/retrieve", &json!({"hash": "xyz"}))
+        .await;
+    assert_eq!(
+        (status, &error["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!(605))
+    );
+    let (status, _) = log
+        .post(
+            "/api/v1/index/retrieve",
+            &json!({"publicKey": {"format": "ssh"}}),
+        )
+        .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn what_is_found_is_proven_and_comes_in_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), true).await;
+    let alice = person("alice@example.com");
+    for message in ["a", "b", "c", "d", "e"] {
+        log.add(&alice, message).await;
+    }
+    let mut query = json!({"email": "alice@example.com", "limit": 3});
+    let mut indexes = Vec::new();
+    loop {
+        let answer = log.search(&query).await;
+        for hit in answer["entries"].as_array().unwrap() {
+            let entry: wire::bundle::TransparencyLogEntry =
+                serde_json::from_value(hit["entry"].clone()).unwrap();
+            let entry = entry::LogEntry::from_wire(entry).unwrap();
+            let proof = entry.proof.unwrap();
+            let head = tlog::TreeHead {
+                size: proof.size,
+                root: proof.root,
+            };
+            let leaf = tlog::hash::leaf(&entry.body);
+            tlog::proof::verify_inclusion(&leaf, proof.index, &proof.hashes, &head).unwrap();
+            let origin = hit["origin"].as_str().unwrap().to_owned();
+            assert!(
+                proof.checkpoint.starts_with(&format!("{origin}\n5\n")),
+                "{}",
+                proof.checkpoint
+            );
+            assert_eq!(entry.promise.is_some(), origin == "localhost - 7");
+            indexes.push((origin, entry.index));
+        }
+        match answer.get("next") {
+            Some(next) => query["after"] = next.clone(),
+            None => break,
+        }
+    }
+    indexes.sort();
+    let expected: Vec<_> = ["localhost", "localhost - 7"]
+        .into_iter()
+        .flat_map(|origin| (0..5).map(move |index| (origin.to_owned(), index)))
+        .collect();
+    assert_eq!(indexes, expected);
+    for wrong in [
+        json!({"email": "a@b.c", "limit": 0}),
+        json!({"email": "a@b.c", "after": "x"}),
+        json!({"mail": "a@b.c"}),
+    ] {
+        assert_eq!(
+            log.post("/api/v2/search", &wrong).await.0,
+            StatusCode::BAD_REQUEST,
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_index_goes_on_and_is_made_again_when_it_is_lost_or_another_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let alice = person("alice@example.com");
+    let query = json!({"email": "alice@example.com"});
+    let mut ids = Vec::new();
+    // Entries that were added while there was no index are found as well.
+    for (index, message) in [(true, "a"), (false, "b"), (true, "c")] {
+        let log = open(folder.path(), index).await;
+        ids.push(log.add(&alice, message).await);
+        if !index {
+            assert_eq!(
+                log.post("/api/v1/index/retrieve", &query).await.0,
+                StatusCode::NOT_IMPLEMENTED
+            );
+            assert_eq!(
+                log.post("/api/v2/search", &query).await.0,
+                StatusCode::NOT_FOUND
+            );
+        }
+    }
+    let found = open(folder.path(), true).await.retrieve(&query).await;
+    assert_eq!(found, ids);
+    let remove = |name: &str| {
+        for suffix in ["", "-wal", "-shm"] {
+            let _absent = std::fs::remove_file(folder.path().join(format!("{name}{suffix}")));
+        }
+    };
+    remove("search.sqlite");
+    let found = open(folder.path(), true).await.retrieve(&query).await;
+    assert_eq!(found, ids, "made again");
+
+    let other = tempfile::tempdir().unwrap();
+    for file in ["v1.pem", "v2.pem", "search.sqlite", "search.sqlite-wal"] {
+        let _absent = std::fs::copy(folder.path().join(file), other.path().join(file));
+    }
+    let log = open(other.path(), true).await;
+    assert!(
+        log.retrieve(&query).await.is_empty(),
+        "the index knew more than the log has"
+    );
+    let id = log.add(&alice, "z").await;
+    assert_eq!(log.retrieve(&query).await, [id]);
+}
