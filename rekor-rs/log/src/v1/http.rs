@@ -152,6 +152,12 @@ impl From<Turned> for Refused {
     }
 }
 
+impl From<ReadError> for Refused {
+    fn from(error: ReadError) -> Self {
+        Self::internal(&error)
+    }
+}
+
 impl From<ShowError> for Refused {
     fn from(error: ShowError) -> Self {
         Self::internal(&error)
@@ -249,7 +255,7 @@ async fn by_uuid(State(v1): State<V1>, Path(uuid): Path<String>) -> Result<Respo
             format!("entryUUID in path should match '{pattern}'"),
         )
     })?;
-    match v1.shards.by_id(&id) {
+    match v1.shards.by_id(&id).await? {
         Some((shard, index)) => Ok(uncached(v1.show(shard, index).await?)),
         None => Ok(not_found()),
     }
@@ -336,7 +342,7 @@ async fn retrieve(
     }
     let mut found = Vec::new();
     for id in &ids {
-        if let Some((shard, index)) = v1.shards.by_id(id) {
+        if let Some((shard, index)) = v1.shards.by_id(id).await? {
             found.push(v1.show(shard, index).await?);
         }
     }
@@ -373,7 +379,7 @@ async fn proof(
         .log
         .consistency_between(TreeSize::new(first), TreeSize::new(last))
         .await;
-    let (hashes, published) = proof.map_err(|error: ReadError| Refused::internal(&error))?;
+    let (hashes, published) = proof?;
     let hashes = hashes.ok_or_else(|| {
         Refused::bad(format!(
             "the tree size requested({last}) was greater than what is currently observable({})",
@@ -441,8 +447,7 @@ async fn search_index(
                 next = next.filter(|next| *next >= beyond).or(Some(beyond));
                 break;
             };
-            let leaf = shard.log.leaf_hash(LeafIndex::new(place.leaf)).await;
-            let leaf = leaf.map_err(|error: ReadError| Refused::internal(&error))?;
+            let leaf = shard.log.leaf_hash(LeafIndex::new(place.leaf)).await?;
             ids.extend(leaf.map(|leaf| shard.id(leaf).to_string()));
         }
         match next {

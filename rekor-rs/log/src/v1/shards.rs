@@ -167,18 +167,19 @@ impl Shards {
     }
 
     /// Where an entry is. Without a tree, all are looked through, the active one first.
-    pub fn by_id(&self, id: &EntryId) -> Option<(&Shard, LeafIndex)> {
-        self.all()
-            .filter(|shard| id.tree.is_none_or(|tree| tree == shard.tree_id))
-            .find_map(|shard| Some((shard, shard.find(id.leaf)?)))
+    pub async fn by_id(&self, id: &EntryId) -> Result<Option<(&Shard, LeafIndex)>, ReadError> {
+        for shard in self.all() {
+            if id.tree.is_none_or(|tree| tree == shard.tree_id)
+                && let Some(index) = shard.log.find(id.leaf.as_bytes()).await?
+            {
+                return Ok(Some((shard, index)));
+            }
+        }
+        Ok(None)
     }
 }
 
 impl Shard {
-    fn find(&self, leaf: Hash) -> Option<LeafIndex> {
-        self.log.find(leaf.as_bytes())
-    }
-
     /// The id of an entry of this tree.
     pub const fn id(&self, leaf: Hash) -> EntryId {
         EntryId {

@@ -39,6 +39,7 @@ mod config;
 mod error;
 mod follow;
 mod fsck;
+mod known;
 mod layout;
 mod leaf;
 mod log;

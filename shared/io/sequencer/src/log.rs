@@ -240,11 +240,20 @@ impl<L: Leaf> Log<L> {
     }
 
     /// Where the published tree has the entry with this dedup key (see [`Leaf::dedup_key`]).
-    pub fn find(&self, dedup_key: &[u8; 32]) -> Option<LeafIndex> {
+    pub async fn find(&self, dedup_key: &[u8; 32]) -> Result<Option<LeafIndex>, ReadError> {
+        let shared = self.inner.shared.clone();
+        let key = *dedup_key;
+        let find = move || shared.known.find(&*shared.files, &key);
+        let found = tokio::task::spawn_blocking(find).await;
+        let found = found.map_err(std::io::Error::from).flatten();
+        let place = found.map_err(|source| ReadError::Disk {
+            what: layout::index().to_string(),
+            source,
+        })?;
         // First the place, then the size: what was published in between is in both.
-        let place = self.inner.shared.known.find(dedup_key)?;
-        let size = self.published().head.size.get();
-        (place.index < size).then(|| LeafIndex::new(place.index))
+        let size = self.published().head.size;
+        let index = place.map(|place| LeafIndex::new(place.index));
+        Ok(index.filter(|index| size.holds(*index)))
     }
 
     /// All entries from this index on, in order.

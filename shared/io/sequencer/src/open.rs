@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::checkpoint_signer::CheckpointSigner;
 use crate::config::{Clock, Config};
 use crate::error::{OpenError, disk};
+use crate::known::Known;
 use crate::layout::{self, ROW};
 use crate::leaf::Leaf;
 use crate::record::Chain;
@@ -199,7 +200,7 @@ fn begin(
     let state = State {
         edge: Edge::empty(),
         open: Vec::new(),
-        known: Arc::default(),
+        known: Arc::new(Known::new(0)),
         timestamp_ms,
         chain,
     };
@@ -235,12 +236,11 @@ fn repair<L: Leaf>(files: &dyn Disk, recovered: Recovered) -> Result<Ready, Open
         .map_err(disk("open the index"))?;
     if index_is_short {
         tracing::warn!("the index is short, making it again from the bundles");
-        let rows = recover::rebuild_rows::<L>(files, base, &state.known)?;
-        index
-            .truncate(0)
-            .and_then(|()| index.append(&rows))
-            .and_then(|()| index.sync_data())
-            .map_err(disk("write the index again"))?;
+        recover::rebuild_rows::<L>(files, base, &mut *index)?;
+        if !recover::load_index(files, base, &state.known)? {
+            let what = "the index that was just written is short".to_owned();
+            return Err(OpenError::Damaged(what));
+        }
     }
     let mut segments = VecDeque::from(segments);
     let last = segments

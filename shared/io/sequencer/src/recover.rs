@@ -4,15 +4,16 @@ use std::io;
 use std::sync::Arc;
 
 use note::VerifierKey;
-use store::{Disk, Path};
+use store::{AppendFile, Disk, Path};
 use tlog::tile::FULL_WIDTH;
 use tlog::{Edge, Hash, LeafIndex, Tile, TileId, TileSet, TreeHead, TreeSize, proof};
 
 use crate::error::{OpenError, disk};
+use crate::known::Known;
 use crate::layout::{self, ROW};
 use crate::leaf::Leaf;
 use crate::record::{self, Batch, Chain, Record, Start};
-use crate::state::{Filled, Known, Place, State};
+use crate::state::{Filled, State};
 
 /// Longest write-ahead segment that is read: far above any setting, so that a changed setting reads old segments.
 const MAX_SEGMENT: u64 = 1 << 30;
@@ -272,7 +273,7 @@ impl Replay {
         let state = State {
             edge,
             open: open_entries::<L>(files, size)?,
-            known: Arc::default(),
+            known: Arc::new(Known::new(size.get())),
             timestamp_ms: start.timestamp_ms,
             chain: Chain::FIRST,
         };
@@ -472,7 +473,11 @@ pub(crate) fn split_bundle<L: Leaf>(bundle: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Reads the index rows of the leaves before `base` into the table; false when there are too few.
-fn load_index(files: &dyn Disk, base: TreeSize, known: &Known) -> Result<bool, OpenError> {
+pub(crate) fn load_index(
+    files: &dyn Disk,
+    base: TreeSize,
+    known: &Known,
+) -> Result<bool, OpenError> {
     let mut index = 0_u64;
     while index < base.get() {
         let left = usize::try_from(base.get().saturating_sub(index))
@@ -488,14 +493,8 @@ fn load_index(files: &dyn Disk, base: TreeSize, known: &Known) -> Result<bool, O
             return Ok(false);
         }
         for row in rows {
-            if let Some((dedup_key, timestamp_ms)) = layout::parse_row(row) {
-                known.insert(
-                    dedup_key,
-                    Place {
-                        index,
-                        timestamp_ms,
-                    },
-                );
+            if let Some((dedup_key, _)) = layout::parse_row(row) {
+                known.load(&dedup_key, index);
             }
             index = index.saturating_add(1);
         }
@@ -503,15 +502,15 @@ fn load_index(files: &dyn Disk, base: TreeSize, known: &Known) -> Result<bool, O
     Ok(true)
 }
 
-/// Index rows of the leaves before `base`, from the bundles: for an index that was lost.
+/// Writes the index rows of the leaves before `base` again, from the bundles: for an index that was lost.
 ///
 /// Leaves that do not carry their time get 0, as nothing remembers it.
 pub(crate) fn rebuild_rows<L: Leaf>(
     files: &dyn Disk,
     base: TreeSize,
-    known: &Known,
-) -> Result<Vec<u8>, OpenError> {
-    let mut rows = Vec::new();
+    file: &mut dyn AppendFile,
+) -> Result<(), OpenError> {
+    file.truncate(0).map_err(disk("write the index again"))?;
     let mut index = 0_u64;
     while index < base.get() {
         let path = layout::bundle(L::BUNDLE, index / u64::from(FULL_WIDTH));
@@ -523,24 +522,19 @@ pub(crate) fn rebuild_rows<L: Leaf>(
         let entries = split_bundle::<L>(&bytes)
             .filter(|entries| !entries.is_empty())
             .ok_or_else(damaged)?;
+        let mut rows = Vec::new();
         for entry in entries {
             if index >= base.get() {
                 break;
             }
             let stored = L::open(entry, LeafIndex::new(index)).ok_or_else(damaged)?;
             let timestamp_ms = stored.timestamp_ms.unwrap_or(0);
-            known.insert(
-                stored.dedup_key,
-                Place {
-                    index,
-                    timestamp_ms,
-                },
-            );
             rows.extend(layout::row(&stored.dedup_key, timestamp_ms));
             index = index.saturating_add(1);
         }
+        file.append(&rows).map_err(disk("write the index again"))?;
     }
-    Ok(rows)
+    file.sync_data().map_err(disk("write the index again"))
 }
 
 /// Compares the second copy of the last checkpoint with the tree: it must be of this tree, and not ahead of it.

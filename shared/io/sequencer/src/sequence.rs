@@ -12,11 +12,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::checkpoint_signer::CheckpointSigner;
 use crate::config::{Clock, Config};
 use crate::error::AppendError;
+use crate::known::{MAX_LEAVES, Place};
 use crate::layout;
 use crate::leaf::Leaf;
 use crate::record::{self, Batch, BatchLeaf, Record, Start};
 use crate::shared::{Published, Shared, Snapshot};
-use crate::state::{Place, State};
+use crate::state::State;
 use crate::write_behind::Work;
 
 /// A leaf in the queue, and who asked.
@@ -219,7 +220,18 @@ impl<L: Leaf> Sequencer<L> {
             && let Some(Waiter { leaf, reply }) = backlog.pop_front()
         {
             let dedup_key = leaf.dedup_key();
-            if let Some(place) = self.state.known.find(&dedup_key) {
+            let found = match self.state.known.find(&*self.shared.files, &dedup_key) {
+                Ok(found) => found,
+                // Whether the entry is there is not known, so nothing may be added any more.
+                Err(error) => {
+                    self.shared.fail("reading the index", &error);
+                    let stopped = AppendError::Stopped("reading the index failed".to_owned());
+                    answer(reply, Err(stopped.clone()));
+                    answer_all(waiters, &stopped);
+                    return None;
+                }
+            };
+            if let Some(place) = found {
                 answer(
                     reply,
                     Ok(Placed {
@@ -242,6 +254,11 @@ impl<L: Leaf> Sequencer<L> {
             let index = before
                 .get()
                 .saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
+            if index >= MAX_LEAVES {
+                let full = "the tree is full: begin a new one".to_owned();
+                answer(reply, Err(AppendError::Stopped(full)));
+                continue;
+            }
             let sealed = leaf.seal(LeafIndex::new(index), timestamp_ms);
             bytes = bytes.saturating_add(sealed.entry.len());
             hashes.push(sealed.hash);

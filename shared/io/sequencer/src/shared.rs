@@ -7,7 +7,8 @@ use store::Disk;
 use tlog::{Tile, TreeHead, Update};
 use tokio::sync::watch;
 
-use crate::state::{Filled, Known};
+use crate::known::Known;
+use crate::state::Filled;
 
 /// The newest state that was committed and may be shown.
 #[derive(Debug)]

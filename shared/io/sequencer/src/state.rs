@@ -1,13 +1,12 @@
 //! The state of a log, and the one function that changes it: for a batch that was just committed, and for a batch that
 //! is replayed on start.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use tlog::tile::FULL_WIDTH;
 use tlog::{Edge, Hash, Tile, TileId, TreeHead, Update};
 
+use crate::known::{Known, Place};
 use crate::layout;
 use crate::record::{Batch, Chain};
 
@@ -22,36 +21,6 @@ pub(crate) struct State {
     pub(crate) timestamp_ms: u64,
     /// Where the next record of the write-ahead log stands.
     pub(crate) chain: Chain,
-}
-
-/// Exact memory of all entries: dedup key to place. Written by the sequencer only, when a batch is durable.
-///
-/// 48 bytes of payload per entry; a table on disk can take its place behind these two functions.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    places: RwLock<HashMap<[u8; 32], Place>>,
-}
-
-/// Where an entry stands, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) index: u64,
-    pub(crate) timestamp_ms: u64,
-}
-
-impl Known {
-    pub(crate) fn find(&self, dedup_key: &[u8; 32]) -> Option<Place> {
-        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
-        places.get(dedup_key).copied()
-    }
-
-    /// Remembers a place; the first one stays.
-    pub(crate) fn insert(&self, dedup_key: [u8; 32], place: Place) {
-        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Vacant(vacant) = places.entry(dedup_key) {
-            vacant.insert(place);
-        }
-    }
 }
 
 /// What a batch filled: files to write behind the commit.

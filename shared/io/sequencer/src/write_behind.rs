@@ -124,7 +124,9 @@ impl Writer {
                     .saturating_mul(u64::from(FULL_WIDTH));
             }
         }
-        self.index.append(&filled.rows)
+        self.index.append(&filled.rows)?;
+        self.shared.known.written(filled.rows.len() / layout::ROW);
+        Ok(())
     }
 
     /// Removes the segments whose leaves are all in full tiles, once those and the index are durable.
