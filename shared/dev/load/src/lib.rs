@@ -13,4 +13,5 @@
 pub mod drive;
 pub mod figures;
 pub mod program;
+pub mod raw;
 pub mod requests;

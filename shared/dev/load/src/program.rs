@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::drive::{self, Plan};
 use crate::figures::Figures;
+use crate::raw;
 use crate::requests::Kind;
 
 /// Asks one service as fast as it answers, and says how fast that was. Exit code 1 when a request failed.
@@ -26,6 +27,10 @@ struct Arguments {
 enum Target {
     /// A Rekor v2 log: hashedrekord entries
     Log(How),
+    /// A Rekor v1 log: hashedrekord entries
+    LogV1(How),
+    /// The log engine alone, in this process
+    Raw(Raw),
     /// A certificate authority: certificates for new keys
     Ca {
         #[command(flatten)]
@@ -56,6 +61,24 @@ struct How {
     output: Output,
 }
 
+#[derive(Debug, Args)]
+struct Raw {
+    /// An empty folder on the disk that is to be measured
+    folder: PathBuf,
+    /// How many leaves
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(20_000..=1_000_000_000))]
+    leaves: u64,
+    /// Bytes of a leaf
+    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u16).range(8..))]
+    bytes: u16,
+    /// How many are on their way at the same time
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..))]
+    in_flight: u16,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// One line
@@ -78,7 +101,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    match measured(arguments.target) {
+    let target = match arguments.target {
+        Target::Raw(raw) => return measured_raw(&raw),
+        target => target,
+    };
+    match measured(target) {
         Ok(figures) if figures.errors == 0 => ExitCode::SUCCESS,
         Ok(figures) => {
             complain(&format!(
@@ -98,6 +125,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn measured(target: Target) -> Result<Figures> {
     let (kind, how) = match target {
         Target::Log(how) => (Kind::Log, how),
+        Target::LogV1(how) => (Kind::LogV1, how),
+        Target::Raw(_) => anyhow::bail!("not a service"),
         Target::Tsa(how) => (Kind::Tsa, how),
         Target::Ca { how, tokens } => {
             let text = std::fs::read_to_string(&tokens)
@@ -126,6 +155,30 @@ fn measured(target: Target) -> Result<Figures> {
         Output::Json => writeln!(out, "{}", serde_json::to_string(&figures)?)?,
     }
     Ok(figures)
+}
+
+fn measured_raw(raw: &Raw) -> ExitCode {
+    let measure = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        let (leaves, bytes) = (raw.leaves, usize::from(raw.bytes));
+        let run = raw::run(&raw.folder, leaves, bytes, usize::from(raw.in_flight));
+        let figures = runtime.block_on(run)?;
+        let mut out = std::io::stdout().lock();
+        match raw.output {
+            Output::Text => write!(out, "{figures}")?,
+            Output::Json => writeln!(out, "{}", serde_json::to_string(&figures)?)?,
+        }
+        Ok::<(), anyhow::Error>(())
+    };
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("load: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn complain(text: &str) {

@@ -9,6 +9,7 @@ use entry::{Proposed, Signed, Verifier};
 use keys::{Algorithm, Digest, HashAlgorithm};
 use oidc::Token;
 use signer::LocalKey;
+use wire::encoding::Bytes as Base64;
 use wire::fulcio::{PublicKey, PublicKeyRequest, SigningCertificateRequest};
 
 /// Which service is asked, and for what.
@@ -16,6 +17,8 @@ use wire::fulcio::{PublicKey, PublicKeyRequest, SigningCertificateRequest};
 pub enum Kind {
     /// A Rekor v2 log: a hashedrekord entry, by a new P-256 key over a random digest.
     Log,
+    /// A Rekor v1 log: the same.
+    LogV1,
     /// A certificate authority: a certificate for a new P-256 key. The tokens are used in turn.
     Ca {
         /// Identity tokens that the authority believes.
@@ -39,6 +42,7 @@ impl Kind {
     pub const fn path(&self) -> &'static str {
         match self {
             Self::Log => "api/v2/log/entries",
+            Self::LogV1 => "api/v1/log/entries",
             Self::Ca { .. } => "api/v2/signingCert",
             Self::Tsa => "api/v1/timestamp",
         }
@@ -47,7 +51,7 @@ impl Kind {
     /// `Content-Type` of the body.
     pub const fn media_type(&self) -> &'static str {
         match self {
-            Self::Log | Self::Ca { .. } => "application/json",
+            Self::Log | Self::LogV1 | Self::Ca { .. } => "application/json",
             Self::Tsa => "application/timestamp-query",
         }
     }
@@ -55,7 +59,7 @@ impl Kind {
     /// What stands in every answer that gives what was asked for.
     pub const fn mark(&self) -> &'static [u8] {
         match self {
-            Self::Log => b"\"inclusionProof\"",
+            Self::Log | Self::LogV1 => b"\"inclusionProof\"",
             Self::Ca { .. } => b"BEGIN CERTIFICATE",
             // RFC 3161 2.4.2: PKIStatusInfo with the status granted and nothing else.
             Self::Tsa => &[0x30, 0x03, 0x02, 0x01, 0x00],
@@ -92,6 +96,7 @@ impl Kind {
     fn one(&self, number: usize) -> Result<Request> {
         match self {
             Self::Log => log(),
+            Self::LogV1 => log_v1(),
             Self::Ca { tokens } => {
                 let turn = number.checked_rem(tokens.len()).unwrap_or_default();
                 certificate(tokens.get(turn).context("no identity token is given")?)
@@ -111,6 +116,22 @@ fn log() -> Result<Request> {
     let request = Proposed::hashedrekord(&digest, &signed, key.algorithm()).to_wire();
     Ok(Request {
         body: serde_json::to_vec(&request)?.into(),
+        authorization: None,
+    })
+}
+
+fn log_v1() -> Result<Request> {
+    let digest = random_digest()?;
+    let key = LocalKey::generate(Algorithm::EcdsaP256Sha256)?;
+    let proposal = serde_json::json!({"kind": "hashedrekord", "apiVersion": "0.0.1", "spec": {
+        "data": {"hash": {"algorithm": "sha256", "value": digest.to_hex()}},
+        "signature": {
+            "content": Base64::encode(&key.sign_digest(&digest)?),
+            "publicKey": {"content": Base64::encode(key.public_key().to_pem().as_bytes())},
+        },
+    }});
+    Ok(Request {
+        body: serde_json::to_vec(&proposal)?.into(),
         authorization: None,
     })
 }
@@ -185,6 +206,14 @@ mod tests {
     fn a_log_takes_them() {
         for request in three(&Kind::Log) {
             let proposed = Proposed::parse(&request.body).unwrap();
+            proposed.admit(&REKOR_V2_ALGORITHMS).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_log_of_the_first_version_takes_them() {
+        for request in three(&Kind::LogV1) {
+            let proposed = entry::v1::Proposed::parse(&request.body).unwrap();
             proposed.admit(&REKOR_V2_ALGORITHMS).unwrap();
         }
     }

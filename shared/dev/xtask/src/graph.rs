@@ -66,7 +66,7 @@ const EDGES: &[(&str, &str)] = &[
     ),
     // shared/dev
     ("xtask", ""),
-    ("load", "keys wire oidc entry tsp signer"),
+    ("load", "keys tlog wire oidc entry tsp signer sequencer"),
     (
         "testkit",
         "keys tlog dsse note pki ct entry trust tsp bundle signer",

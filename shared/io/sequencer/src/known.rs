@@ -27,8 +27,8 @@ pub(crate) struct Place {
 /// Exact memory of all entries: dedup key to place. Written by the sequencer only, when a batch is durable.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// Another one in each process: nobody can choose entries that fall on one slot.
-    hasher: RandomState,
+    /// Another one in each process: nobody can choose entries that fall on one slot. Odd.
+    secret: u64,
     rows: RwLock<Rows>,
 }
 
@@ -45,7 +45,7 @@ impl Known {
     /// Of a log whose first `base` rows are in the index file; they are still to be [loaded](Self::load).
     pub(crate) fn new(base: u64) -> Self {
         Self {
-            hasher: RandomState::new(),
+            secret: RandomState::new().hash_one(base) | 1,
             rows: RwLock::new(Rows {
                 table: Table::for_entries(base),
                 first: base,
@@ -104,11 +104,15 @@ impl Known {
         rows.recent.push_back((dedup_key, place.timestamp_ms));
     }
 
-    /// Takes up a row of the file, on start.
-    pub(crate) fn load(&self, dedup_key: &[u8; 32], index: u64) {
-        let hash = self.hash(dedup_key);
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        rows.table.insert(hash, index);
+    /// Takes up rows of the file, on start: the first one is that of leaf `first`.
+    pub(crate) fn load(&self, first: u64, rows: &[[u8; ROW]]) {
+        let mut known = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let indexes = first..;
+        for (row, index) in rows.iter().zip(indexes) {
+            if let Some((dedup_key, _)) = layout::parse_row(row) {
+                known.table.insert(self.hash(&dedup_key), index);
+            }
+        }
     }
 
     /// The index file has `count` more rows.
@@ -124,13 +128,11 @@ impl Known {
         }
     }
 
-    #[expect(
-        clippy::as_conversions,
-        clippy::cast_possible_truncation,
-        reason = "half of a hash is a hash"
-    )]
+    /// The key is a hash already: multiplying by a secret number is enough to make its slot nobody's choice.
     fn hash(&self, dedup_key: &[u8; 32]) -> u32 {
-        self.hasher.hash_one(dedup_key) as u32
+        let start = dedup_key.first_chunk().copied();
+        let start = start.map_or(0, u64::from_be_bytes);
+        hash_of(start.wrapping_mul(self.secret))
     }
 
     fn row(&self, files: &dyn Disk, index: u64) -> io::Result<([u8; 32], u64)> {
@@ -314,7 +316,7 @@ mod tests {
     fn a_row_that_cannot_be_read_is_an_error_and_not_a_new_entry() {
         let disk = SimDisk::new();
         let known = Known::new(1);
-        known.load(&key(5), 0);
+        known.load(0, &[layout::row(&key(5), 7)]);
         assert!(known.find(&disk, &key(5)).is_err());
         assert_eq!(known.find(&disk, &key(6)).unwrap(), None);
     }

@@ -492,12 +492,8 @@ pub(crate) fn load_index(
         if rows.is_empty() {
             return Ok(false);
         }
-        for row in rows {
-            if let Some((dedup_key, _)) = layout::parse_row(row) {
-                known.load(&dedup_key, index);
-            }
-            index = index.saturating_add(1);
-        }
+        known.load(index, rows);
+        index = index.saturating_add(u64::try_from(rows.len()).unwrap_or(u64::MAX));
     }
     Ok(true)
 }

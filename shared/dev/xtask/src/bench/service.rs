@@ -58,9 +58,17 @@ pub(crate) fn log() -> Result<bool> {
         seconds,
         rate_max: 10_000,
     };
-    let ours = {
+    let (ours, v1) = {
         let server = site.start("rekor-rs", "rekor")?;
-        measure(&contestant("rekor-rs", &server), &work(5, LOG_LEVELS))?
+        let v2 = measure(&contestant("rekor-rs", &server), &work(5, LOG_LEVELS))?;
+        let work = Work {
+            kind: vec!["log-v1".into()],
+            ..work(5, LOG_LEVELS)
+        };
+        (
+            v2,
+            measure(&contestant("rekor-rs, Rekor v1", &server), &work)?,
+        )
     };
     let mut theirs = Vec::new();
     if let Some(program) = upstream::REKOR.program_or_tell() {
@@ -79,7 +87,7 @@ pub(crate) fn log() -> Result<bool> {
             theirs.push(measure(&contestant(&name, &server), &work)?);
         }
     }
-    Ok(conclude(&ours, &theirs))
+    Ok(conclude(&ours, &theirs) && v1.is_clean())
 }
 
 pub(crate) fn tsa() -> Result<bool> {
