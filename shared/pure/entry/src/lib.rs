@@ -7,6 +7,7 @@
 
 mod body;
 mod log_entry;
+mod pae;
 mod promise;
 mod propose;
 mod search;

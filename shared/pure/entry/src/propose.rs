@@ -7,6 +7,7 @@ use wire::encoding::{Bytes, EnumValue};
 use wire::rekor::{self as v2, CreateEntryRequest};
 
 use crate::body::{Signed, Verifier};
+use crate::pae::Pae;
 
 /// What a Rekor v2 log takes by default: the algorithms of rekor-tiles.
 pub const REKOR_V2_ALGORITHMS: [Algorithm; 7] = [
@@ -192,7 +193,7 @@ fn admit_dsse(request: &v2::DsseRequest, allowed: &[Algorithm]) -> Result<Accept
     if request.envelope.payload_type.is_empty() {
         return Err(invalid("envelope.payloadType", &"it is empty"));
     }
-    let pae = dsse::pae(&request.envelope.payload_type, &request.envelope.payload.0);
+    let pae = Pae::of(&request.envelope.payload_type, &request.envelope.payload.0);
     let candidates = verifiers
         .iter()
         .map(|given| verifier(given, allowed))
@@ -211,7 +212,7 @@ fn admit_dsse(request: &v2::DsseRequest, allowed: &[Algorithm]) -> Result<Accept
                 } else {
                     *algorithm
                 };
-                verifier.key().verify(algorithm, &pae, &given.sig.0).is_ok()
+                pae.is_signed_by(verifier.key(), algorithm, &given.sig.0)
             });
         let ((verifier, algorithm), used) = found.ok_or(AdmitError::Signature)?;
         *used = true;

@@ -8,6 +8,7 @@ use wire::encoding::Bytes;
 
 use super::signer::Signer;
 use super::{Accepted, Attestation, Hash, ProposeError, invalid};
+use crate::pae::Pae;
 
 /// The most signatures, and the most verifiers, of one envelope.
 const MAX_SIGNATURES: usize = 10;
@@ -177,7 +178,7 @@ impl DsseSpec {
             .iter()
             .map(|verifier| Signer::from_pem(&verifier.0))
             .collect::<Result<Vec<_>, _>>()?;
-        let pae = dsse::pae(&envelope.payload_type, &envelope.payload.0);
+        let pae = Pae::of(&envelope.payload_type, &envelope.payload.0);
         // In the order of their text, each once.
         let mut signatures = BTreeMap::new();
         let mut keys = Vec::new();
@@ -212,7 +213,7 @@ impl Intoto1Spec {
     pub(super) fn admit(self) -> Result<Accepted, ProposeError> {
         let envelope = Envelope::parse(&self.content.envelope)?;
         let signer = Signer::from_pem(&self.public_key.0)?;
-        let pae = dsse::pae(&envelope.payload_type, &envelope.payload.0);
+        let pae = Pae::of(&envelope.payload_type, &envelope.payload.0);
         let mut held = false;
         for EnvelopeSignature { sig } in &envelope.signatures {
             held |= signer.signed(&pae, &decode(sig)?);
@@ -259,7 +260,7 @@ impl Intoto2Spec {
             return Err(invalid("content.envelope.payload in body is required"));
         }
         let payload = decode_twice("payload", &envelope.payload)?;
-        let pae = dsse::pae(&envelope.payload_type, &payload);
+        let pae = Pae::of(&envelope.payload_type, &payload);
         let signers = envelope
             .signatures
             .iter()

@@ -5,6 +5,7 @@ use pki::Certificate;
 
 use super::{ProposeError, invalid};
 use crate::body::Verifier;
+use crate::pae::Pae;
 use crate::search;
 
 /// The longest chain.
@@ -87,7 +88,7 @@ impl Signer {
 
     /// Whether a signature is this signer's. Upstream hashes with SHA-256 whatever the key; a P-384 or P-521 key's own hash is taken as
     /// well, as clients of today sign with it.
-    pub(super) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn signed(&self, pae: &Pae, signature: &[u8]) -> bool {
         let Some(key) = self.key() else { return false };
         let old = match key.key_type() {
             KeyType::EcdsaP384 => Some(Algorithm::EcdsaP384Sha256),
@@ -97,7 +98,7 @@ impl Signer {
         [Some(key.default_algorithm()), old]
             .into_iter()
             .flatten()
-            .any(|algorithm| key.verify(algorithm, message, signature).is_ok())
+            .any(|algorithm| pae.is_signed_by(key, algorithm, signature))
     }
 
     /// What an entry by this signer is found by and its body does not tell: the digest of a whole chain.
