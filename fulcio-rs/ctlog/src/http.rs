@@ -188,7 +188,7 @@ fn not_appended(error: &AppendError) -> Problem {
             Problem::unavailable("the log is overloaded, try again", seconds.max(1))
         }
         AppendError::NotSigned(_) => Problem::unavailable("the log cannot sign now, try again", 5),
-        AppendError::Stopped(_) | AppendError::Closed => {
+        AppendError::Stopped(_) | AppendError::Closed | AppendError::Frozen => {
             Problem::unavailable("the log takes no entries now", 30)
         }
         AppendError::Proof(_) | AppendError::Unreadable(_) => Problem::internal(error),

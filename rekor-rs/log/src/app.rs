@@ -119,6 +119,7 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         router = std::mem::take(&mut router).merge(v1::routes(state));
         shards
     });
+    let router = router.layer(http::browsers());
     Ok(App { router, log, v1 })
 }
 

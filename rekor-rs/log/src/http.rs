@@ -1,14 +1,17 @@
 //! The HTTP interface: bytes in, one call, bytes out.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{self, Path};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sequencer::{AppendError, Appended, Leaf as _, Log, Resource};
 use serve::{Code, Problem};
+use tower_http::cors::{Any, CorsLayer};
 use wire::bundle::{Checkpoint, InclusionProof, KindVersion, TransparencyLogEntryReply};
 use wire::common::LogId;
 use wire::encoding::Int64;
@@ -19,6 +22,9 @@ use crate::leaf::Entry;
 
 /// Tiles of any width are fixed for ever (rekor-tiles' bucket sets the same value).
 const FOR_EVER: &str = "max-age=604800, immutable";
+
+/// rekor-tiles' words: clients show them.
+pub(crate) const FROZEN: &str = "This log has been frozen, please switch to the latest log.";
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -42,6 +48,23 @@ pub(crate) fn routes(state: State) -> Router {
         .with_state(state)
 }
 
+/// Pages from anywhere may read the log and write to it, as everybody else: nothing here depends on who asks.
+pub(crate) fn browsers() -> CorsLayer {
+    let exposed = [
+        "etag",
+        "location",
+        "retry-after",
+        "x-log-index",
+        "x-request-id",
+    ];
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::ACCEPT, header::CONTENT_TYPE])
+        .expose_headers(exposed.map(HeaderName::from_static))
+        .max_age(Duration::from_hours(24))
+}
+
 /// `POST /api/v2/log/entries`
 async fn add(
     extract::State(state): extract::State<State>,
@@ -52,9 +75,18 @@ async fn add(
         body,
         kind,
         version,
-    } = state.door.admit(body?).await?;
-    let appended = state.log.append(leaf).await;
-    let appended = appended.map_err(|error| not_appended(&error))?;
+    } = {
+        // Before anything is looked at: a frozen log owes nobody a signature check.
+        if state.log.is_frozen() {
+            return Ok(frozen());
+        }
+        state.door.admit(body?).await?
+    };
+    let appended = match state.log.append(leaf).await {
+        Ok(appended) => appended,
+        Err(AppendError::Frozen) => return Ok(frozen()),
+        Err(error) => return Err(not_appended(&error)),
+    };
     if appended.duplicate && state.duplicates == Duplicates::Conflict {
         return Ok(conflict(&appended));
     }
@@ -132,6 +164,11 @@ fn reply(
     })
 }
 
+/// rekor-tiles answers so, in plain text.
+fn frozen() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, FROZEN).into_response()
+}
+
 /// rekor-tiles: the entry is not returned, its index is, in the text and in a header.
 fn conflict(appended: &Appended) -> Response {
     let index = appended.inclusion.index.get();
@@ -162,6 +199,9 @@ pub(crate) fn not_appended(error: &AppendError) -> Problem {
         }
         // The reasons went to the service's log when they arose; a stranger needs to know only that it is not now.
         AppendError::NotSigned(_) => Problem::unavailable("the log cannot sign now, try again", 5),
+        AppendError::Frozen => {
+            Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, FROZEN)
+        }
         AppendError::Stopped(_) | AppendError::Closed => {
             Problem::unavailable("the log takes no entries now", 30)
         }
@@ -175,8 +215,6 @@ pub(crate) fn not_appended(error: &AppendError) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::gate::Turned;
 

@@ -479,3 +479,75 @@ async fn a_log_key_is_ed25519() {
         Err(BuildError::Key("ecdsa-sha2-256-nistp256"))
     ));
 }
+
+#[tokio::test]
+async fn a_page_in_a_browser_may_ask() {
+    let instance = instance(|_| {}).await;
+    let ask = Request::options("/api/v2/log/entries")
+        .header("origin", "https://search.example.org")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "content-type")
+        .body(Body::empty());
+    let allowed = instance.call(ask.unwrap()).await;
+    assert_eq!(allowed.status, StatusCode::OK);
+    assert_eq!(allowed.header("access-control-allow-origin"), "*");
+    assert!(
+        allowed
+            .header("access-control-allow-methods")
+            .contains("POST")
+    );
+    let read = Request::get("/checkpoint").header("origin", "https://search.example.org");
+    let read = instance.call(read.body(Body::empty()).unwrap()).await;
+    assert_eq!(read.header("access-control-allow-origin"), "*");
+    assert!(
+        read.header("access-control-expose-headers")
+            .contains("x-log-index")
+    );
+}
+
+#[tokio::test]
+async fn a_frozen_log_says_so_in_upstreams_words() {
+    let instance = instance(|_| {}).await;
+    instance.check(&instance.add(&hashedrekord("a")).await);
+    let folder = instance.folder.path().to_owned();
+    let key = folder.join("key.pem");
+    std::fs::write(&key, instance.signer.to_pkcs8_pem().as_bytes()).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&key, private).unwrap();
+    let settings = folder.join("rekor.toml");
+    let text = "[server]\nlisten = \"localhost:0\"\n[log]\norigin = \"localhost\"\nkey = \"key.pem\"\nfolder = \"log\"\n";
+    std::fs::write(&settings, text).unwrap();
+
+    let Instance {
+        router,
+        config,
+        signer,
+        verifier,
+        folder,
+        ..
+    } = instance;
+    drop(router);
+    let freeze = move || rekor_rs::freeze::run(&settings, None);
+    tokio::task::spawn_blocking(freeze).await.unwrap().unwrap();
+    let App { router, .. } = app::build(&config, deps(&signer)).await.unwrap();
+    let frozen = Instance {
+        router,
+        verifier,
+        signer,
+        config,
+        folder,
+    };
+    let refused = frozen.post("not even JSON").await;
+    assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+    let words = "This log has been frozen, please switch to the latest log.";
+    assert_eq!(refused.body, words.as_bytes());
+    let checkpoint = String::from_utf8(frozen.get("/checkpoint").await.body).unwrap();
+    assert!(
+        checkpoint.contains("\nLog frozen \u{2014} "),
+        "{checkpoint}"
+    );
+    assert_eq!(
+        frozen.get("/tile/entries/000.p/1").await.status,
+        StatusCode::OK
+    );
+}

@@ -202,6 +202,7 @@ async fn add(
     let body = entry.body().to_vec();
     let appended = shard.append(entry).await.map_err(|error| {
         let problem = not_appended(&error);
+        // A frozen tree answers 405, as v2 does; upstream's v1 has no word for it.
         let refused = Refused::new(problem.status(), problem.message());
         Refused {
             retry_after: (problem.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),

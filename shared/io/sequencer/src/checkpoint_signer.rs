@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use note::{OpenError, VerifierKey};
+use jiff::Timestamp;
+use note::{OpenError, Prepared, VerifierKey};
 use signer::{Signer, SignerError};
 use tlog::TreeHead;
 
@@ -60,21 +61,29 @@ impl NoteSigner {
     }
 }
 
+impl NoteSigner {
+    /// The last checkpoint of a log that takes no entries any more, with a line that says so (as rekor-tiles writes it).
+    pub async fn sign_frozen(&self, head: TreeHead, at: Timestamp) -> Result<Vec<u8>, SignError> {
+        let at = at.strftime("%a %b %e %H:%M:%S UTC %Y");
+        let line = format!("Log frozen \u{2014} {at}");
+        let prepared = note::prepare_with(&self.origin, &self.verifier, head, vec![line]);
+        self.seal(prepared).await
+    }
+
+    async fn seal(&self, prepared: Prepared) -> Result<Vec<u8>, SignError> {
+        let signature = self.signer.sign(prepared.to_be_signed()).await;
+        let signature = signature.map_err(SignError::Signer)?;
+        prepared.seal(signature).map_err(SignError::Seal)
+    }
+}
+
 impl CheckpointSigner for NoteSigner {
     fn verifier(&self) -> &VerifierKey {
         &self.verifier
     }
 
     fn sign(&self, head: TreeHead, _timestamp_ms: u64) -> SignFuture<'_> {
-        Box::pin(async move {
-            let prepared = note::prepare_for(&self.origin, &self.verifier, head);
-            let signature = self
-                .signer
-                .sign(prepared.to_be_signed())
-                .await
-                .map_err(SignError::Signer)?;
-            prepared.seal(signature).map_err(SignError::Seal)
-        })
+        Box::pin(self.seal(note::prepare_for(&self.origin, &self.verifier, head)))
     }
 }
 

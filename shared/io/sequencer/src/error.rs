@@ -53,6 +53,20 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
+/// Why a log was not frozen.
+#[derive(Debug, thiserror::Error)]
+pub enum FreezeError {
+    /// A write had failed before: what is in the log shows only after a restart.
+    #[error("the log has stopped: {0}")]
+    Stopped(String),
+    /// Its last checkpoint could not be signed.
+    #[error("cannot sign the last checkpoint")]
+    Sign(#[source] SignError),
+    /// It could not be written.
+    #[error("cannot write the last checkpoint")]
+    Disk(#[source] io::Error),
+}
+
 /// Why a leaf was not (or perhaps not) added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -71,6 +85,9 @@ pub enum AppendError {
     /// The log is being closed. Nothing happened.
     #[error("the log is closing")]
     Closed,
+    /// The log takes no entries any more, for good. Nothing happened.
+    #[error("the log is frozen")]
+    Frozen,
     /// The engine's own check of what it was about to answer failed.
     #[error("the log made an inclusion proof that does not hold")]
     Proof(#[source] ProofError),

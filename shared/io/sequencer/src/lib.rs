@@ -53,7 +53,7 @@ mod write_behind;
 
 pub use checkpoint_signer::{CheckpointSigner, NoteSigner, SignError, SignFuture, TreeHeadSigner};
 pub use config::{Clock, Config};
-pub use error::{AppendError, FsckError, OpenError, ReadError};
+pub use error::{AppendError, FreezeError, FsckError, OpenError, ReadError};
 pub use follow::{Follower, Piece};
 pub use fsck::{FsckReport, fsck, fsck_on};
 pub use leaf::{Leaf, SealedLeaf, StoredLeaf};

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use store::{Disk, Path};
 use tlog::{
     BundleId, Hash, LeafIndex, ProofError, Tile, TileId, TileSet, TreeHead, TreeSize, proof,
@@ -12,9 +13,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::checkpoint_signer::CheckpointSigner;
+use crate::checkpoint_signer::{CheckpointSigner, NoteSigner};
 use crate::config::{Clock, Config};
-use crate::error::{AppendError, OpenError, ReadError};
+use crate::error::{AppendError, FreezeError, OpenError, ReadError};
 use crate::follow::Follower;
 use crate::layout;
 use crate::leaf::Leaf;
@@ -134,6 +135,9 @@ impl<L: Leaf> Log<L> {
         if let Some(failure) = self.inner.shared.failure() {
             return Err(AppendError::Stopped(failure));
         }
+        if self.inner.shared.frozen {
+            return Err(AppendError::Frozen);
+        }
         let (reply, answer) = oneshot::channel();
         {
             let queue = self
@@ -209,6 +213,37 @@ impl<L: Leaf> Log<L> {
         // It fails only when the runtime is going away, and then nobody can wait.
         let _ = tokio::task::spawn_blocking(move || join(threads)).await;
         self.inner.shared.close();
+    }
+
+    /// Whether the log takes no entries any more.
+    pub fn is_frozen(&self) -> bool {
+        self.inner.shared.frozen
+    }
+
+    /// Closes the log for good: its last checkpoint says that it is frozen, and whoever opens it again can only read.
+    /// If we crash before the file is durable, the log is not frozen, or it is, with the same tree.
+    pub async fn freeze(&self, signer: &NoteSigner, at: Timestamp) -> Result<(), FreezeError> {
+        self.close().await;
+        if let Some(failure) = self.inner.shared.failure() {
+            return Err(FreezeError::Stopped(failure));
+        }
+        if self.inner.shared.frozen {
+            return Ok(());
+        }
+        let head = self.published().head;
+        let checkpoint = signer.sign_frozen(head, at).await;
+        let checkpoint = checkpoint.map_err(FreezeError::Sign)?;
+        let files = self.inner.shared.files.clone();
+        let write = move || {
+            let path = layout::frozen();
+            files.replace(&path, &checkpoint)?;
+            files.sync(&[path])
+        };
+        let written = tokio::task::spawn_blocking(write).await;
+        written
+            .map_err(std::io::Error::from)
+            .flatten()
+            .map_err(FreezeError::Disk)
     }
 
     /// The bytes of a thing of the C2SP interface; `None` when the published tree does not have it.

@@ -72,6 +72,16 @@ pub(crate) fn start<L: Leaf>(
         None => begin(&*files, &*signer, &clock, &runtime)?,
     };
 
+    let frozen = recover::read_frozen(&*files, published.head, signer.verifier())?;
+    let is_frozen = frozen.is_some();
+    let published = match frozen {
+        Some(checkpoint) => Published {
+            checkpoint: checkpoint.into(),
+            ..published
+        },
+        None => published,
+    };
+
     // The index keeps the rows before the write-ahead log, and gets the others again.
     index
         .truncate(base.saturating_mul(u64::try_from(ROW).unwrap_or(u64::MAX)))
@@ -82,7 +92,7 @@ pub(crate) fn start<L: Leaf>(
         update,
         open: state.open.clone(),
     };
-    let shared = Arc::new(Shared::new(files, state.known.clone(), snapshot));
+    let shared = Arc::new(Shared::new(files, state.known.clone(), snapshot, is_frozen));
     let mut writer = Writer {
         shared: shared.clone(),
         bundle_name: L::BUNDLE,

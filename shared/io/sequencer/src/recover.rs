@@ -533,6 +533,29 @@ pub(crate) fn rebuild_rows<L: Leaf>(
     file.sync_data().map_err(disk("write the index again"))
 }
 
+/// The last checkpoint of a log that was frozen: it must be about the tree that is there.
+pub(crate) fn read_frozen(
+    files: &dyn Disk,
+    head: TreeHead,
+    verifier: &VerifierKey,
+) -> Result<Option<Vec<u8>>, OpenError> {
+    let path = layout::frozen();
+    let bytes = read_copy(files, &path).map_err(disk(format!("read {path}")))?;
+    // A crash while it was written can leave a part of it; then nobody was told that the log is frozen.
+    let Some(bytes) = bytes.filter(|bytes| note::Note::parse(bytes).is_ok()) else {
+        return Ok(None);
+    };
+    let opened = note::open(&bytes, std::slice::from_ref(verifier)).map_err(OpenError::OtherKey)?;
+    if *opened.head() == head {
+        return Ok(Some(bytes));
+    }
+    Err(OpenError::Damaged(format!(
+        "the log was frozen at {} entries, and has {}",
+        opened.head().size,
+        head.size
+    )))
+}
+
 /// Compares the second copy of the last checkpoint with the tree: it must be of this tree, and not ahead of it.
 pub(crate) fn check_copy(
     files: &dyn Disk,

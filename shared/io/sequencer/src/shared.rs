@@ -42,6 +42,8 @@ pub(crate) struct Unwritten {
 pub(crate) struct Shared {
     pub(crate) files: Arc<dyn Disk>,
     pub(crate) known: Arc<Known>,
+    /// The log takes nothing any more.
+    pub(crate) frozen: bool,
     /// Written by the sequencer only, after a commit.
     snapshot: RwLock<Arc<Snapshot>>,
     /// The sequencer adds before it publishes the snapshot, the writer removes after the rename.
@@ -62,11 +64,17 @@ pub(crate) enum Size {
 }
 
 impl Shared {
-    pub(crate) fn new(files: Arc<dyn Disk>, known: Arc<Known>, snapshot: Snapshot) -> Self {
+    pub(crate) fn new(
+        files: Arc<dyn Disk>,
+        known: Arc<Known>,
+        snapshot: Snapshot,
+        frozen: bool,
+    ) -> Self {
         let size = Size::Open(snapshot.published.head.size.get());
         Self {
             files,
             known,
+            frozen,
             size: watch::Sender::new(size),
             snapshot: RwLock::new(Arc::new(snapshot)),
             unwritten: Mutex::default(),

@@ -13,8 +13,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{
-    Named, check, clock, config, naive_root, name_of, named, open_sim, open_with_copy, read_all,
-    signer, verifier,
+    Named, check, clock, config, naive_root, name_of, named, note_signer, open_sim, open_with_copy,
+    read_all, signer, verifier,
 };
 use sequencer::{
     AppendError, CheckpointSigner, Config, Leaf as _, Log, OpenError, Resource, SignError,
@@ -624,4 +624,52 @@ impl CheckpointSigner for Gate {
             signer().sign(head, timestamp_ms).await
         })
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_log_is_read_and_takes_nothing() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, config()).await.unwrap();
+    for number in 0..300 {
+        log.append(named(number)).await.unwrap();
+    }
+    let head = log.published().head;
+    log.freeze(&note_signer(), "2026-11-03T04:05:06Z".parse().unwrap())
+        .await
+        .unwrap();
+    drop(log);
+    for _ in 0..2 {
+        let log = open_sim(&disk, config()).await.unwrap();
+        assert!(log.is_frozen());
+        assert_eq!(log.append(named(1)).await.err(), Some(AppendError::Frozen));
+        assert_eq!(
+            log.append(named(999)).await.err(),
+            Some(AppendError::Frozen)
+        );
+        let published = log.published();
+        assert_eq!(published.head, head);
+        let opened = note::open(&published.checkpoint, &[verifier()]).unwrap();
+        assert_eq!(opened.head(), &head);
+        let line = &opened.checkpoint().extensions[0];
+        assert_eq!(line, "Log frozen \u{2014} Tue Nov  3 04:05:06 UTC 2026");
+        assert_eq!(log.inclusion(LeafIndex::new(7)).await.unwrap().head, head);
+        // Once more changes nothing.
+        log.freeze(&note_signer(), "2027-01-01T00:00:00Z".parse().unwrap())
+            .await
+            .unwrap();
+    }
+    fsck_on::<Named>(&disk, None, &verifier()).unwrap();
+
+    // A crash in the writing can leave a part: then the log is not frozen.
+    let whole = disk.files()[&Path::new("frozen").unwrap()].clone();
+    disk.tamper(&Path::new("frozen").unwrap(), |bytes| bytes.truncate(20));
+    let log = open_sim(&disk, config()).await.unwrap();
+    log.append(named(1000)).await.unwrap();
+    drop(log);
+    // And a log that has grown beyond what it was frozen at is refused.
+    disk.tamper(&Path::new("frozen").unwrap(), |bytes| *bytes = whole);
+    assert!(matches!(
+        open_sim(&disk, config()).await,
+        Err(OpenError::Damaged(_))
+    ));
 }

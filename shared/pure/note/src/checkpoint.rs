@@ -138,10 +138,20 @@ pub fn prepare(key: &VerifierKey, head: TreeHead) -> Prepared {
 /// [`prepare`], for an origin that is not the key's name: in Rekor v1 it is `<name> - <tree id>`. Any other one is
 /// refused when the checkpoint is sealed.
 pub fn prepare_for(origin: &str, key: &VerifierKey, head: TreeHead) -> Prepared {
+    prepare_with(origin, key, head, Vec::new())
+}
+
+/// [`prepare_for`], with extension lines. One that is empty or has a line end makes a checkpoint that is refused when it is sealed.
+pub fn prepare_with(
+    origin: &str,
+    key: &VerifierKey,
+    head: TreeHead,
+    extensions: Vec<String>,
+) -> Prepared {
     let checkpoint = Checkpoint {
         origin: origin.to_owned(),
         head,
-        extensions: Vec::new(),
+        extensions,
     };
     Prepared {
         text: checkpoint.to_text(),

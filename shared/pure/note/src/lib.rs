@@ -27,6 +27,7 @@ pub mod tree_head;
 
 pub use checkpoint::{
     Checkpoint, CheckpointError, OpenError, OpenedCheckpoint, Prepared, open, prepare, prepare_for,
+    prepare_with,
 };
 pub use key::{KeyError, KeyHint, VerifierKey};
 pub use signed::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, SignatureLine};

@@ -35,7 +35,7 @@ pub(crate) fn folder() -> PathBuf {
 
 pub(crate) fn all(report: &mut Report) -> Result<()> {
     fs::create_dir_all(folder())?;
-    report.check("Debian: docker-registry, openssl", debian);
+    report.check("Debian: docker-registry, openssl, curl", debian);
     report.check(
         "Debian unstable: cosign, sigstore-go, rekor-cli",
         debian_unstable,
@@ -63,6 +63,7 @@ fn debian() -> Result<()> {
     let wanted: Vec<&str> = [
         ("docker-registry", "docker-registry"),
         ("openssl", "openssl"),
+        ("curl", "curl"),
     ]
     .into_iter()
     .filter(|(program, _)| !run::installed(program))

@@ -77,8 +77,12 @@ pub fn name_of(entry: &[u8]) -> String {
 
 /// Always the same key, so that a restarted log has its own.
 pub fn signer() -> Arc<dyn CheckpointSigner> {
+    Arc::new(note_signer())
+}
+
+pub fn note_signer() -> NoteSigner {
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
-    Arc::new(NoteSigner::new("log.example", Signer::from_pkcs8_pem(KEY).unwrap()).unwrap())
+    NoteSigner::new("log.example", Signer::from_pkcs8_pem(KEY).unwrap()).unwrap()
 }
 
 pub fn verifier() -> VerifierKey {
