@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Router;
+use axum::{Router, middleware};
 use sequencer::{CheckpointSigner as _, Leaf, Log, NoteSigner, OpenError};
 use serve::{Clock, Health, Service};
 use signer::Signer;
@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::admit::Door;
 use crate::config::{Config, KEY_ALGORITHM, LogConfig};
+use crate::figures;
 use crate::gate::Gate;
 use crate::http::{self, State};
 use crate::leaf::Entry;
@@ -119,7 +120,10 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         router = std::mem::take(&mut router).merge(v1::routes(state));
         shards
     });
-    let router = router.layer(http::browsers());
+    metrics::gauge!("rekor_v2_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let router = router
+        .layer(middleware::from_fn(figures::count))
+        .layer(http::browsers());
     Ok(App { router, log, v1 })
 }
 

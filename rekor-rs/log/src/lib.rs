@@ -22,6 +22,7 @@
 pub mod admit;
 pub mod app;
 pub mod config;
+mod figures;
 pub mod freeze;
 pub mod fsck;
 pub mod gate;

@@ -562,3 +562,28 @@ async fn attestations_are_kept_up_to_their_limit() {
         assert_eq!(data, kept.then_some(payload));
     }
 }
+
+#[tokio::test]
+async fn requests_are_counted_under_upstreams_names() {
+    serve::metrics::init();
+    let folder = tempfile::tempdir().unwrap();
+    let log = instance(folder.path()).await;
+    log.add(&proposal(&client(), "a")).await;
+    log.get("/entries?logIndex=0").await;
+    log.get(&format!("/entries/{}", "ab".repeat(32))).await;
+    log.call(Request::get("/checkpoint").body(Body::empty()).unwrap())
+        .await;
+    let figures = log.call(Request::get("/metrics").body(Body::empty()).unwrap());
+    let figures = String::from_utf8(figures.await.body).unwrap();
+    for line in [
+        r#"rekor_qps_by_api{path="/api/v1/log/entries",method="POST",code="201"}"#,
+        r#"rekor_qps_by_api{path="/api/v1/log/entries/{entryUUID}",method="GET",code="404"}"#,
+        r#"rekor_latency_by_api_bucket{path="/api/v1/log/entries",method="GET",le="1000000"}"#,
+        r#"rekor_v2_http_requests_total{code="200",method="get"}"#,
+        r#"rekor_v2_http_api_latency_bucket{code="200",method="get",le="0.005"}"#,
+        "rekor_new_entries",
+        "rekor_v2_build_info",
+    ] {
+        assert!(figures.contains(line), "{line} is not in\n{figures}");
+    }
+}

@@ -58,7 +58,7 @@ pub(crate) fn routes(state: V1) -> Router {
         .route("/log/entries/retrieve", post(retrieve))
         // sigstore-python writes it so.
         .route("/log/entries/retrieve/", post(retrieve))
-        .route("/log/entries/{uuid}", get(by_uuid))
+        .route("/log/entries/{entryUUID}", get(by_uuid))
         .route("/index/retrieve", post(search_index))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
