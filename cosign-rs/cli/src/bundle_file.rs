@@ -67,12 +67,13 @@ impl BundleFile {
         }
         let writing = || format!("writing {shown}");
         let mut name = path.file_name().with_context(writing)?.to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
+        // Nobody can have put a link there that leads elsewhere.
+        let random = signer::random::bytes::<8>().map(u64::from_be_bytes)?;
+        name.push(format!(".{random:016x}.tmp"));
         let beside = path.with_file_name(name);
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .open(&beside)
             .with_context(writing)?;
         Ok(Self(Target::File {

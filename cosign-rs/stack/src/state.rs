@@ -137,10 +137,7 @@ impl State {
     /// Puts a file in place as a whole; it is durable when this returns.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         let path = self.name(name)?;
-        let written = self
-            .disk
-            .replace(&path, content)
-            .and_then(|()| self.disk.sync(&[path]));
+        let written = self.disk.replace_durable(&path, content);
         written.map_err(|source| StateError::Io {
             folder: self.folder.clone(),
             source,

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -141,6 +142,10 @@ pub fn service(settings: &Path) -> anyhow::Result<Service> {
             read(issuers)?.as_bytes(),
             &client::Settings {
                 attempts: 2,
+                // A client waits for it, and has less patience than a request's limit.
+                connect_timeout: Duration::from_secs(3),
+                read_timeout: Duration::from_secs(4),
+                call_timeout: Duration::from_secs(4),
                 ..client::Settings::default()
             },
         )

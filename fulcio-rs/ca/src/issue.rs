@@ -24,6 +24,8 @@ pub(crate) enum IssueError {
     CtLog(#[from] CtLogError),
     #[error("the SCT list")]
     Sct(#[from] CtError),
+    #[error("a certificate of the chain is not valid for ten minutes from now: {0:?}")]
+    Expired(String),
     #[error("the clock shows a time beyond all measure")]
     Clock,
 }
@@ -62,6 +64,12 @@ impl Authority {
             not_before: now,
             not_after: now.checked_add(LIFETIME).map_err(|_| IssueError::Clock)?,
         };
+        // Nobody would believe a certificate that outlives those above it.
+        for authority in &self.chain {
+            if !authority.is_valid_at(now) || !authority.is_valid_at(parameters.not_after) {
+                return Err(IssueError::Expired(authority.subject_text()));
+            }
+        }
         let Some(ct_log) = &self.ct_log else {
             let unsigned = profile::prepare_leaf_without_ct(&parameters, issuer)?;
             let signature = self.signer.sign(unsigned.to_be_signed()).await?;

@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use ct::{AddChainReply, Sct, to_be_signed};
+use ct::{LeafEntry, AddChainReply, Sct, to_be_signed};
 use pki::Certificate;
 use sequencer::{AppendError, Leaf as _, Log, Resource};
 use serde::Serialize;
@@ -86,6 +86,20 @@ async fn add(state: State, kind: Kind, body: Bytes) -> Result<Response, Problem>
     // From here on the entry is durable; a crash before the answer costs the client a repetition, which gets the same time and index.
     let extensions = extensions(leaf_index, appended.inclusion.index);
     let malformed = |error: ct::CtError| Problem::internal(&error);
+    // An SCT for a leaf that is not in the tree would be a lie for ever: time and index come from files, the leaf hash from the tree.
+    let leaf = LeafEntry {
+        entry: admitted.entry.clone(),
+        precertificate: None,
+        chain: Vec::new(),
+    };
+    let leaf = leaf
+        .merkle_tree_leaf(appended.timestamp_ms, &extensions)
+        .map_err(malformed)?;
+    if tlog::hash::leaf(&leaf) != appended.inclusion.leaf {
+        let index = appended.inclusion.index;
+        let what = format!("the time kept for entry {index} is not the one in the tree: run fsck");
+        return Err(Problem::internal(&std::io::Error::other(what)));
+    }
     let signed =
         to_be_signed(&admitted.entry, appended.timestamp_ms, &extensions).map_err(malformed)?;
     let signature = state

@@ -37,8 +37,11 @@ impl Issuers {
                 continue;
             }
             let path = path(&fingerprint)?;
-            self.folder.replace(&path, certificate.der())?;
-            self.folder.sync(&[path])?;
+            // An earlier start has kept most of them.
+            let kept = self.folder.read(&path, MAX_ISSUER)?;
+            if kept.as_deref() != Some(certificate.der()) {
+                self.folder.replace_durable(&path, certificate.der())?;
+            }
             let mut kept = self.kept();
             if kept.len() < REMEMBERED {
                 kept.insert(fingerprint);

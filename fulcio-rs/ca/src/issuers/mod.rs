@@ -257,7 +257,7 @@ impl Issuer {
         match token.verify(&keys, &expect, now) {
             // The provider may have new keys. It is asked again, but not more often than its interval allows.
             Err(error) if error.is_about_keys() => {
-                let Some(keys) = self.keys.newer(now).await.map_err(unavailable)? else {
+                let Some(keys) = self.keys.newer(&keys, now).await.map_err(unavailable)? else {
                     return Err(error.into());
                 };
                 Ok(token.verify(&keys, &expect, now)?)

@@ -80,12 +80,16 @@ impl Search {
     ) -> anyhow::Result<Followed> {
         let mut tree = self.index.tree(origin).await.context("search.file")?;
         let size = log.published().head.size.get();
-        if tree.indexed() > size {
+        let last = match tree.indexed().checked_sub(1) {
+            None => None,
+            Some(last) => log.entry(LeafIndex::new(last)).await?,
+        };
+        if tree.indexed() > 0 && last.map(|entry| told_by(&entry)).as_deref() != tree.last() {
             tracing::warn!(
                 origin,
                 indexed = tree.indexed(),
                 size,
-                "the search index knows more than the log has: making it again"
+                "the search index is of another log, or knows more than this one has: making it again"
             );
             tree.clear().await.context("search.file")?;
         }
@@ -162,8 +166,13 @@ async fn step<L: Leaf>(
         return Ok(false);
     };
     let rows: Vec<_> = piece.entries.iter().map(|entry| keys(entry)).collect();
-    tree.add(&rows).await?;
+    let last = piece.entries.last().map(|entry| told_by(entry));
+    tree.add(&rows, &last.unwrap_or_default()).await?;
     Ok(true)
+}
+
+fn told_by(entry: &[u8]) -> Vec<u8> {
+    keys::sha256(entry).to_vec()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

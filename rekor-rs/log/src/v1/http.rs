@@ -25,7 +25,7 @@ use super::id::EntryId;
 use super::leaf::{Entry, MAX_BODY};
 use super::shards::{Shard, Shards, ShowError};
 use crate::gate::{Gate, Turned};
-use crate::http::not_appended;
+use crate::http::{FROZEN, not_appended};
 use crate::search::Search;
 use crate::search::question::{Question, QuestionError};
 
@@ -33,6 +33,8 @@ use crate::search::question::{Question, QuestionError};
 const MAX_RETRIEVE: usize = 10;
 /// The most ids that a search gives.
 const MAX_FOUND: usize = 1000;
+/// How often the index is asked for them: two keys that are often and rarely together would else keep it busy.
+const MAX_ROUNDS: usize = 20;
 /// Numbers that go-openapi gives to values that break a schema.
 const WRONG_TYPE: u16 = 601;
 const REQUIRED: u16 = 602;
@@ -193,12 +195,19 @@ async fn add(
             accepted.body().len()
         ))
     })?;
+    let shard = v1.shards.active();
+    if shard.log.is_frozen() {
+        return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, FROZEN));
+    }
+    // Nothing is written for whoever would be turned away.
+    if !shard.log.has_room() {
+        return Err(Refused::unavailable("the log is overloaded, try again", 1));
+    }
     // First the attestation: a crash in between leaves a file that nobody refers to, and not an entry without its attestation.
     if let (Some(kept), Some(attestation)) = (&v1.attestations, accepted.attestation()) {
         let kept = kept.keep(attestation.clone()).await;
         kept.map_err(|error| Refused::internal(&error))?;
     }
-    let shard = v1.shards.active();
     let body = entry.body().to_vec();
     let appended = shard.append(entry).await.map_err(|error| {
         let problem = not_appended(&error);
@@ -434,7 +443,10 @@ async fn search_index(
     }
     let mut ids = Vec::new();
     let mut from = None;
-    while ids.len() < MAX_FOUND {
+    for _ in 0..MAX_ROUNDS {
+        if ids.len() >= MAX_FOUND {
+            break;
+        }
         let left = MAX_FOUND.saturating_sub(ids.len());
         let found = search.find(&keys, mode, from, left).await;
         let Found { places, mut next } = found.map_err(|error| Refused::internal(&error))?;
@@ -445,7 +457,8 @@ async fn search_index(
                     tree: place.tree.saturating_add(1),
                     leaf: 0,
                 };
-                next = next.filter(|next| *next >= beyond).or(Some(beyond));
+                // The rest of the page is asked for again from there.
+                next = Some(beyond);
                 break;
             };
             let leaf = shard.log.leaf_hash(LeafIndex::new(place.leaf)).await?;

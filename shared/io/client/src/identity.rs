@@ -48,7 +48,7 @@ impl Truth {
     fn holds(&self) -> bool {
         match self {
             Self::Boolean(truth) => *truth,
-            Self::Text(text) => text == "true",
+            Self::Text(text) => text == "true" || text == "True",
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     agent: Agent,
+    /// For token services.
+    tokens: Agent,
     /// For the question which scheme a registry speaks: no answer is an answer.
     probe: Agent,
     auth: Auth,
@@ -88,6 +90,11 @@ impl Registry {
             ..agent.clone()
         };
         Self(Arc::new(Inner {
+            // What it sends is a password or a token, perhaps in the body: it stays with whom it was sent to.
+            tokens: Agent::new(client::Settings {
+                redirects: Redirects::SameOrigin,
+                ..agent.clone()
+            }),
             agent: Agent::new(agent),
             probe: Agent::new(probe),
             auth: Auth::new(settings.keychain),
@@ -291,7 +298,8 @@ impl Registry {
         target
             .query_pairs_mut()
             .append_pair("digest", &descriptor.digest.to_string());
-        let foreign = target.origin() != begun.url.origin();
+        // Not whoever answered after redirects: only the registry itself may have our token.
+        let foreign = target.origin() != self.base(at).await?.origin();
         let put = Call::new(Method::PUT, target).body("application/octet-stream", content);
         let done = if foreign {
             // A signed URL of somebody else's storage, who is not to have our token.
@@ -333,7 +341,7 @@ impl Registry {
         }
         // The registry began an upload instead. An abandoned one goes away by itself; this only makes it sooner.
         if let Ok(target) = upload_target(&what, &answer)
-            && target.origin() == answer.url.origin()
+            && target.origin() == self.base(at).await?.origin()
         {
             let cancel = Call::new(Method::DELETE, target);
             let _gone_anyway = self.send(&what, at, Access::Write, cancel).await;
@@ -381,11 +389,12 @@ impl Registry {
             None => call.clone(),
         };
         let answer = self.0.agent.send(&first).await.map_err(failed)?;
-        if answer.status.as_u16() != 401 {
+        // A host that we were sent on to may not ask who we are: it would name a token service of its own.
+        if answer.status.as_u16() != 401 || answer.url.origin() != call.url().origin() {
             return Ok(answer);
         }
         match auth
-            .answer(&self.0.agent, at, access, &answer)
+            .answer(&self.0.tokens, at, access, &answer)
             .await
             .map_err(failed)?
         {

@@ -3,7 +3,7 @@
 //! ```text
 //! let index = Index::open(path).await?;
 //! let mut tree = index.tree("rekor.example.org").await?;      // tree.indexed(): all leaves before this one are in
-//! tree.add(&[vec!["sha256:..", "dev@example.com"], ..]).await?;   // keys of the next leaves, one list for each
+//! tree.add(&[vec!["sha256:..", "dev@example.com"], ..], b"..").await?;   // keys of the next leaves, one list for each
 //! index.find(&["dev@example.com"], Mode::Any, None, 100).await?   // places, in the order of trees and leaves
 //! ```
 //!
@@ -23,8 +23,10 @@ use sqlx::sqlite::{
 };
 use thiserror::Error;
 
-/// Steps of a search for places that have several keys: each is one look into the file.
-const MAX_STEPS: usize = 20_000;
+/// Steps of a search for places that have several keys: each is one look into the file. Who asks on gets further.
+const MAX_STEPS: usize = 500;
+/// Questions that are looked up at the same time.
+const READERS: u32 = 4;
 /// How long one statement waits for another's lock.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of the tables below.
@@ -34,7 +36,8 @@ const TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS trees (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
-        indexed INTEGER NOT NULL
+        indexed INTEGER NOT NULL,
+        last BLOB
     ) STRICT",
     "CREATE TABLE IF NOT EXISTS places (
         key BLOB NOT NULL,
@@ -47,7 +50,10 @@ const TABLES: [&str; 2] = [
 /// An index over any number of trees. Clones are the same index.
 #[derive(Clone, Debug)]
 pub struct Index {
+    /// For questions.
     pool: SqlitePool,
+    /// One connection: however much is asked, what is new goes in.
+    writer: SqlitePool,
 }
 
 /// One tree of an index: the only way to add to it. There must be one writer of a tree at a time.
@@ -56,6 +62,7 @@ pub struct Tree {
     pool: SqlitePool,
     id: i64,
     indexed: i64,
+    last: Option<Vec<u8>>,
 }
 
 /// A leaf that was found.
@@ -114,40 +121,45 @@ impl Index {
             // A crash may lose the last transactions, never a part of one; they are made again from the log.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(BUSY)
-            .connect_with(options)
-            .await?;
+        let connect = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(BUSY)
+                .connect_with(options.clone())
+        };
+        let writer = connect(1).await?;
         let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&pool)
+            .fetch_one(&writer)
             .await?;
         if version != 0 && version != VERSION {
             return Err(IndexError::Version(version));
         }
         for table in TABLES {
-            sqlx::query(table).execute(&pool).await?;
+            sqlx::query(table).execute(&writer).await?;
         }
         sqlx::query("PRAGMA user_version = 1")
-            .execute(&pool)
+            .execute(&writer)
             .await?;
-        Ok(Self { pool })
+        let pool = connect(READERS).await?;
+        Ok(Self { pool, writer })
     }
 
     /// The tree of this name, made when it is not there.
     pub async fn tree(&self, name: &str) -> Result<Tree, IndexError> {
         sqlx::query("INSERT INTO trees (name, indexed) VALUES (?, 0) ON CONFLICT DO NOTHING")
             .bind(name)
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
-        let (id, indexed) = sqlx::query_as("SELECT id, indexed FROM trees WHERE name = ?")
-            .bind(name)
-            .fetch_one(&self.pool)
-            .await?;
+        let (id, indexed, last) =
+            sqlx::query_as("SELECT id, indexed, last FROM trees WHERE name = ?")
+                .bind(name)
+                .fetch_one(&self.writer)
+                .await?;
         Ok(Tree {
-            pool: self.pool.clone(),
+            pool: self.writer.clone(),
             id,
             indexed,
+            last,
         })
     }
 
@@ -248,8 +260,13 @@ impl Tree {
         self.indexed.unsigned_abs()
     }
 
-    /// Adds the keys of the next leaves, one list for each leaf; durable as a whole or not at all.
-    pub async fn add(&mut self, leaves: &[Vec<String>]) -> Result<(), IndexError> {
+    /// What the last leaf that was added is told by: an index of another log is noticed by it.
+    pub fn last(&self) -> Option<&[u8]> {
+        self.last.as_deref()
+    }
+
+    /// Adds the keys of the next leaves, one list for each leaf; durable as a whole or not at all. `last` tells the last one from others.
+    pub async fn add(&mut self, leaves: &[Vec<String>], last: &[u8]) -> Result<(), IndexError> {
         let count = i64::try_from(leaves.len()).map_err(|_| IndexError::TooLarge)?;
         let after = self
             .indexed
@@ -257,12 +274,14 @@ impl Tree {
             .ok_or(IndexError::TooLarge)?;
         let mut transaction = self.pool.begin().await?;
         // The first statement takes the lock of writing.
-        let moved = sqlx::query("UPDATE trees SET indexed = ? WHERE id = ? AND indexed = ?")
-            .bind(after)
-            .bind(self.id)
-            .bind(self.indexed)
-            .execute(&mut *transaction)
-            .await?;
+        let moved =
+            sqlx::query("UPDATE trees SET indexed = ?, last = ? WHERE id = ? AND indexed = ?")
+                .bind(after)
+                .bind(last)
+                .bind(self.id)
+                .bind(self.indexed)
+                .execute(&mut *transaction)
+                .await?;
         if moved.rows_affected() != 1 {
             return Err(IndexError::Moved);
         }
@@ -282,13 +301,14 @@ impl Tree {
         }
         transaction.commit().await?;
         self.indexed = after;
+        self.last = Some(last.to_vec());
         Ok(())
     }
 
     /// Forgets all leaves of the tree: the index knew more than the log has.
     pub async fn clear(&mut self) -> Result<(), IndexError> {
         let mut transaction = self.pool.begin().await?;
-        sqlx::query("UPDATE trees SET indexed = 0 WHERE id = ?")
+        sqlx::query("UPDATE trees SET indexed = 0, last = NULL WHERE id = ?")
             .bind(self.id)
             .execute(&mut *transaction)
             .await?;
@@ -298,6 +318,7 @@ impl Tree {
             .await?;
         transaction.commit().await?;
         self.indexed = 0;
+        self.last = None;
         Ok(())
     }
 }

@@ -73,7 +73,7 @@ proptest! {
                 ids.push(tree.id());
                 for piece in leaves.chunks(piece) {
                     let piece: Vec<_> = piece.iter().map(|leaf| keys(leaf)).collect();
-                    tree.add(&piece).await.unwrap();
+                    tree.add(&piece, b"last").await.unwrap();
                 }
                 assert_eq!(tree.indexed(), u64::try_from(leaves.len()).unwrap());
             }
@@ -96,15 +96,16 @@ async fn it_goes_on_where_it_was_and_has_one_writer() {
     let key = vec!["KEY".to_owned()];
     let mut first = open(&file).await.tree("log").await.unwrap();
     first
-        .add(&[key.clone(), Vec::new(), key.clone()])
+        .add(&[key.clone(), Vec::new(), key.clone()], b"c")
         .await
         .unwrap();
     let index = open(&file).await;
     let mut second = index.tree("log").await.unwrap();
     assert_eq!((second.id(), second.indexed()), (first.id(), 3));
-    second.add(std::slice::from_ref(&key)).await.unwrap();
+    assert_eq!(second.last(), Some(&b"c"[..]));
+    second.add(std::slice::from_ref(&key), b"d").await.unwrap();
     assert!(matches!(
-        first.add(std::slice::from_ref(&key)).await,
+        first.add(std::slice::from_ref(&key), b"e").await,
         Err(IndexError::Moved)
     ));
     let lower = ["key".to_owned()];

@@ -180,7 +180,7 @@ impl<'a> Check<'a> {
             let stored =
                 stored.ok_or_else(|| FsckError::Damaged(format!("entry {index} is malformed")))?;
             hashes.push(stored.hash);
-            keys.push(stored.dedup_key);
+            keys.push((stored.dedup_key, stored.timestamp_ms));
         }
         self.index(first, &keys)?;
         let update = self.edge.append(&hashes);
@@ -222,7 +222,7 @@ impl<'a> Check<'a> {
 
     /// The index decides what counts as a duplicate, so its keys must be those of the entries. Rows from the write-ahead
     /// log on are made again by each start.
-    fn index(&self, first: u64, keys: &[[u8; 32]]) -> Result<(), FsckError> {
+    fn index(&self, first: u64, keys: &[([u8; 32], Option<u64>)]) -> Result<(), FsckError> {
         if self.recovered.index_is_short {
             return Ok(());
         }
@@ -233,11 +233,15 @@ impl<'a> Check<'a> {
             .map_err(disk("read the index"))?
             .unwrap_or_default();
         let mut rows = rows.as_chunks::<ROW>().0.iter();
-        for (key, index) in keys.iter().zip(first..self.recovered.base.get()) {
+        for ((key, time), index) in keys.iter().zip(first..self.recovered.base.get()) {
             let row = rows.next().and_then(layout::parse_row);
-            if row.is_none_or(|(indexed, _)| indexed != *key) {
+            // A leaf that does not carry its time has it in the index alone.
+            let same = |(indexed, at): ([u8; 32], u64)| {
+                indexed == *key && time.is_none_or(|time| time == at)
+            };
+            if !row.is_some_and(same) {
                 return Err(FsckError::Damaged(format!(
-                    "the index has another key for entry {index}"
+                    "the index has another key or time for entry {index}"
                 )));
             }
         }

@@ -215,6 +215,13 @@ impl<L: Leaf> Log<L> {
         self.inner.shared.close();
     }
 
+    /// Whether a leaf would find a place in the queue now.
+    pub fn has_room(&self) -> bool {
+        let queue = self.inner.queue.read();
+        let queue = queue.unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().is_some_and(|queue| queue.capacity() > 0)
+    }
+
     /// Whether the log takes no entries any more.
     pub fn is_frozen(&self) -> bool {
         self.inner.shared.frozen
@@ -234,11 +241,7 @@ impl<L: Leaf> Log<L> {
         let checkpoint = signer.sign_frozen(head, at).await;
         let checkpoint = checkpoint.map_err(FreezeError::Sign)?;
         let files = self.inner.shared.files.clone();
-        let write = move || {
-            let path = layout::frozen();
-            files.replace(&path, &checkpoint)?;
-            files.sync(&[path])
-        };
+        let write = move || files.replace_durable(&layout::frozen(), &checkpoint);
         let written = tokio::task::spawn_blocking(write).await;
         written
             .map_err(std::io::Error::from)

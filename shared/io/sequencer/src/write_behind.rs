@@ -156,7 +156,6 @@ impl Writer {
         if published.head.size == TreeSize::EMPTY {
             return Ok(());
         }
-        files.replace(path, &published.checkpoint)?;
-        files.sync(std::slice::from_ref(path))
+        files.replace_durable(path, &published.checkpoint)
     }
 }

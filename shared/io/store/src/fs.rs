@@ -25,18 +25,68 @@ impl Folder {
     /// Opens a folder, making it when it is not there.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
+        let absent = |folder: &&std::path::Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made: Vec<PathBuf> = root
+            .ancestors()
+            .take_while(absent)
+            .map(std::path::Path::to_owned)
+            .collect();
         fs::create_dir_all(&root)?;
         sync_folder(&root)?;
-        if let Some(parent) = root
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            sync_folder(parent)?;
+        // A folder is durable when the one that holds it is.
+        for folder in made.iter().map(PathBuf::as_path).chain([root.as_path()]) {
+            if let Some(parent) = folder
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+            {
+                sync_folder(parent)?;
+            }
         }
         Ok(Self {
             root,
             temporaries: AtomicU64::new(0),
         })
+    }
+
+    /// Writes a temporary file and gives it the name.
+    fn put(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        before_rename: impl Fn(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.make_parent(path)?;
+        let target = self.at(path);
+        // A crash may leave the temporary file; the number is only unique within a process, so it is truncated.
+        let name = format!(
+            "{TEMPORARY}{}",
+            self.temporaries.fetch_add(1, Ordering::Relaxed)
+        );
+        let temporary = target.with_file_name(name);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(&temporary)?;
+        let written = file
+            .write_all(bytes)
+            .and_then(|()| before_rename(&file))
+            .and_then(|()| fs::rename(&temporary, &target));
+        if written.is_err() {
+            // Nothing depends on the removal; the first error is the one to tell.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    fn sync_parents(&self, path: &Path) -> io::Result<()> {
+        let mut parent = path.parent();
+        while let Some(folder) = parent {
+            sync_folder(&self.at(&folder))?;
+            parent = folder.parent();
+        }
+        Ok(())
     }
 
     fn at(&self, path: &Path) -> PathBuf {
@@ -113,28 +163,14 @@ impl Disk for Folder {
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.make_parent(path)?;
-        let target = self.at(path);
-        // A crash may leave the temporary file; the number is only unique within a process, so it is truncated.
-        let name = format!(
-            "{TEMPORARY}{}",
-            self.temporaries.fetch_add(1, Ordering::Relaxed)
-        );
-        let temporary = target.with_file_name(name);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o644)
-            .open(&temporary)?;
-        let written = file
-            .write_all(bytes)
-            .and_then(|()| fs::rename(&temporary, &target));
-        if written.is_err() {
-            // Nothing depends on the removal; the first error is the one to tell.
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        self.put(path, bytes, |_| Ok(()))
+    }
+
+    /// The bytes are on the disk before they have the name.
+    fn replace_durable(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.put(path, bytes, File::sync_all)?;
+        self.sync_parents(path)?;
+        sync_folder(&self.root)
     }
 
     fn sync(&self, paths: &[Path]) -> io::Result<()> {
@@ -175,11 +211,12 @@ impl Disk for Folder {
 
     fn lock(&self) -> io::Result<Option<Box<dyn Lock>>> {
         let path = self.root.join(LOCK);
+        // Whoever can open it can hold it.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            .mode(0o600)
             .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(FolderLock { _file: file }))),

@@ -35,6 +35,13 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// or (new file) nothing or an empty or partly written file, until [`Disk::sync`] of this path has returned.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
+    /// [`Disk::replace`] and [`Disk::sync`] of one path in one: after a crash the path holds the old bytes or the new ones, also while this
+    /// is under way. For a file whose old bytes are still needed; it costs a sync of the disk.
+    fn replace_durable(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.replace(path, bytes)?;
+        self.sync(std::slice::from_ref(path))
+    }
+
     /// Makes replaced files durable, with their names and the folders on the way. Earlier removals in the same folder are
     /// durable then, too.
     fn sync(&self, paths: &[Path]) -> io::Result<()>;

@@ -110,7 +110,10 @@ pub enum VerifyError {
         log: String,
     },
     /// The log did not sign at that time.
-    #[error("log entry {index} of {log}: the log's key signs {validity}, not at {at}")]
+    #[error(
+        "log entry {index} of {log}: the log's key signs {validity}, not at {}",
+        .at.map_or_else(|| "a time that nobody states".to_owned(), |at| at.to_string())
+    )]
     LogNotValidAt {
         /// Its index.
         index: u64,
@@ -118,8 +121,8 @@ pub enum VerifyError {
         log: String,
         /// The key's validity.
         validity: String,
-        /// The time.
-        at: Timestamp,
+        /// The time; none when there is no trusted one, and the key is retired.
+        at: Option<Timestamp>,
     },
     /// No source of time.
     #[error(

@@ -58,9 +58,10 @@ pub struct PatternError {
 impl Matcher {
     /// A regular expression that the whole value must match: it is anchored at both ends, whatever it says itself.
     pub fn pattern(pattern: &str) -> Result<Self, PatternError> {
-        RegexBuilder::new(&format!("^(?:{pattern})$"))
-            .size_limit(MAX_PATTERN)
-            .build()
+        let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
+        // By itself first: `a)|(?:b` would else end our group and be anchored by halves.
+        build(pattern)
+            .and_then(|_alone| build(&format!("^(?:{pattern})$")))
             .map(Self::Pattern)
             .map_err(|error| PatternError {
                 pattern: pattern.to_owned(),

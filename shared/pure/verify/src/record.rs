@@ -184,9 +184,9 @@ fn at_its_time<'a>(
     logs: &[&'a LogInstance],
 ) -> Result<&'a LogInstance, VerifyError> {
     let fits = |log: &&&LogInstance| {
-        entry
-            .integrated_time
-            .is_none_or(|time| log.validity.contains(time))
+        // A time without a promise is nobody's word.
+        let time = entry.promise.as_ref().and(entry.integrated_time);
+        time.is_none_or(|time| log.validity.contains(time))
     };
     let Some(first) = logs.first() else {
         return Err(VerifyError::DuplicateEntry { index: entry.index });
@@ -198,7 +198,7 @@ fn at_its_time<'a>(
             index: entry.index,
             log: first.base_url.clone(),
             validity: first.validity.to_string(),
-            at: entry.integrated_time.unwrap_or_default(),
+            at: entry.integrated_time,
         })
 }
 

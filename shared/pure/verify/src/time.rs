@@ -111,23 +111,25 @@ fn stamped(
     }))
 }
 
-/// A log that states no time of its own (Rekor v2) must have been in use when the signature was made.
+/// A log that promised no time (Rekor v2) must have been in use when the signature was made. A time in an entry that nobody signed is
+/// nobody's word. Without any time, which only a signature by a given key may have, the log must be in use still.
 fn check_logs(recorded: &Recorded, times: &[ObservedTime]) -> Result<(), VerifyError> {
-    for entry in recorded
-        .entries()
-        .iter()
-        .filter(|entry| entry.entry().integrated_time.is_none())
-    {
-        if let Some(first) = times.first()
-            && !times
+    let unpromised = recorded.entries().iter();
+    for entry in unpromised.filter(|entry| entry.promised_at().is_none()) {
+        let validity = entry.validity();
+        let holds = if times.is_empty() {
+            validity.end.is_none()
+        } else {
+            times
                 .iter()
-                .any(|observed| entry.validity().contains(observed.time))
-        {
+                .any(|observed| validity.contains(observed.time))
+        };
+        if !holds {
             return Err(VerifyError::LogNotValidAt {
                 index: entry.index(),
                 log: entry.log().to_owned(),
-                validity: entry.validity().to_string(),
-                at: first.time,
+                validity: validity.to_string(),
+                at: times.first().map(|first| first.time),
             });
         }
     }
