@@ -38,6 +38,8 @@ struct Provider {
     url: String,
     key: std::sync::Mutex<Signer>,
     down: AtomicBool,
+    /// Takes requests and never answers.
+    hangs: AtomicBool,
     asked: AtomicUsize,
 }
 
@@ -49,6 +51,7 @@ impl Provider {
             url,
             key: std::sync::Mutex::new(Signer::generate(Algorithm::EcdsaP256Sha256).unwrap()),
             down: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             asked: AtomicUsize::new(0),
         });
         let (discovery, keys) = (provider.clone(), provider.clone());
@@ -57,6 +60,9 @@ impl Provider {
                 "/.well-known/openid-configuration",
                 get(async move || {
                     discovery.asked.fetch_add(1, Ordering::SeqCst);
+                    if discovery.hangs.load(Ordering::SeqCst) {
+                        std::future::pending::<()>().await;
+                    }
                     if discovery.down.load(Ordering::SeqCst) {
                         return Err(StatusCode::NOT_FOUND);
                     }
@@ -609,6 +615,65 @@ async fn new_keys_are_found_and_a_provider_is_asked_with_restraint() {
         assert_eq!(ca.sign(&rotated, &body).await.0, StatusCode::OK);
     }
     assert_eq!(provider.asked.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_holds_up_nobody_who_has_its_keys() {
+    let provider = Provider::start().await;
+    let ca = ca(&issuers(&provider, "email"));
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let body = request(&key, "dev@example.com");
+    let token = provider.token(json!({"exp": now().as_second() + 200_000}));
+    assert_eq!(ca.sign(&token, &body).await.0, StatusCode::OK);
+    provider.hangs.store(true, Ordering::SeqCst);
+    ca.clock.advance(std::time::Duration::from_secs(3601));
+    {
+        // The first one asks, and goes away before there is an answer.
+        let first = ca.sign(&token, &body);
+        let asked = async {
+            while provider.asked.load(Ordering::SeqCst) < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = first => panic!("the provider hangs"),
+            () = asked => {}
+        }
+    }
+    for _ in 0..10 {
+        assert_eq!(ca.sign(&token, &body).await.0, StatusCode::OK);
+    }
+    assert_eq!(provider.asked.load(Ordering::SeqCst), 2);
+    // But keys that nobody could confirm for a day are not believed.
+    provider.hangs.store(false, Ordering::SeqCst);
+    provider.down.store(true, Ordering::SeqCst);
+    ca.clock.advance(std::time::Duration::from_hours(24));
+    let (status, answer) = ca.sign(&token, &body).await;
+    assert_eq!(
+        (status, &answer["details"][0]["reason"]),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!("ISSUER_UNAVAILABLE")
+        ),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn no_certificate_outlives_its_authority() {
+    let provider = Provider::start().await;
+    let ca = ca(&issuers(&provider, "email"));
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let body = request(&key, "dev@example.com");
+    let end: Timestamp = "2036-01-01T00:00:00Z".parse().unwrap();
+    let token = provider.token(json!({"exp": end.as_second() + 60}));
+    let until = |before: i64| u64::try_from(end.as_second() - now().as_second() - before).unwrap();
+    ca.clock.advance(std::time::Duration::from_secs(until(601)));
+    assert_eq!(ca.sign(&token, &body).await.0, StatusCode::OK);
+    ca.clock.advance(std::time::Duration::from_secs(2));
+    let (status, answer) = ca.sign(&token, &body).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer["details"][0]["reason"], "CA_FAILED");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use ct::{LeafEntry, AddChainReply, Sct, to_be_signed};
+use ct::{AddChainReply, LeafEntry, Sct, to_be_signed};
 use pki::Certificate;
 use sequencer::{AppendError, Leaf as _, Log, Resource};
 use serde::Serialize;

@@ -30,6 +30,10 @@ struct Instance {
 
 /// The keys are made once and stay.
 async fn open(folder: &Path, index: bool) -> Instance {
+    open_with(folder, index, &[7]).await
+}
+
+async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
     let config = LogConfig {
         origin: "localhost".to_owned(),
         key: "unused".into(),
@@ -41,22 +45,25 @@ async fn open(folder: &Path, index: bool) -> Instance {
     };
     let key =
         |name: &str, algorithm| Signer::load_or_create(&folder.join(name), algorithm).unwrap();
-    let shard = ShardConfig {
-        tree_id: 7,
+    let shard = |tree_id: &u64| ShardConfig {
+        tree_id: *tree_id,
         key: "unused".into(),
-        folder: folder.join("v1"),
+        folder: folder.join(format!("v1-{tree_id}")),
         checkpoint_copy: None,
     };
     let v1 = V1Config {
         host: "localhost".to_owned(),
         attestations: None,
         attestation_bytes: 0,
-        shards: vec![shard],
+        shards: trees.iter().map(shard).collect(),
         queue: 64,
     };
     let deps = Deps {
         signer: key("v2.pem", Algorithm::Ed25519),
-        v1: Some((v1, vec![key("v1.pem", Algorithm::EcdsaP256Sha256)])),
+        v1: Some((
+            v1,
+            vec![key("v1.pem", Algorithm::EcdsaP256Sha256); trees.len()],
+        )),
         search: index.then(|| folder.join("search.sqlite")),
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
     };
@@ -325,4 +332,49 @@ async fn the_index_goes_on_and_is_made_again_when_it_is_lost_or_another_ones() {
     );
     let id = log.add(&alice, "z").await;
     assert_eq!(log.retrieve(&query).await, [id]);
+}
+
+#[tokio::test]
+async fn a_tree_that_was_begun_later_is_found_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let alice = person("alice@example.com");
+    let query = json!({"email": "alice@example.com"});
+    // In the index the v2 log stands between the two trees.
+    let log = open_with(folder.path(), true, &[7]).await;
+    let mut ids = vec![log.add(&alice, "a").await];
+    drop(log);
+    let log = open_with(folder.path(), true, &[7, 8]).await;
+    for message in ["b", "c", "d"] {
+        ids.push(log.add(&alice, message).await);
+    }
+    assert_eq!(log.retrieve(&query).await, ids);
+}
+
+#[tokio::test]
+async fn an_index_of_another_log_of_the_same_length_is_made_again() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (alice, bob) = (person("alice@example.com"), person("bob@example.com"));
+    let log = open(one.path(), true).await;
+    log.add(&alice, "a").await;
+    assert_eq!(
+        log.retrieve(&json!({"email": "alice@example.com"}))
+            .await
+            .len(),
+        1
+    );
+    drop(log);
+    let id = open(other.path(), false).await.add(&bob, "b").await;
+    for file in ["search.sqlite", "search.sqlite-wal"] {
+        let _absent = std::fs::copy(one.path().join(file), other.path().join(file));
+    }
+    let log = open(other.path(), true).await;
+    assert!(
+        log.retrieve(&json!({"email": "alice@example.com"}))
+            .await
+            .is_empty()
+    );
+    assert_eq!(
+        log.retrieve(&json!({"email": "bob@example.com"})).await,
+        [id]
+    );
 }

@@ -189,3 +189,15 @@ impl IdentityPolicy {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_cannot_leave_its_anchors() {
+        assert!(Matcher::pattern("a)|(?:b").is_err());
+        let pattern = Matcher::pattern("a|b").unwrap();
+        assert!(pattern.matches("b") && !pattern.matches("ba"));
+    }
+}
