@@ -158,21 +158,39 @@ async fn the_machine_may_stop_at_each_operation() {
     assert!(stops > 30, "{stops} stops");
 }
 
-/// Several crashes in a row on the same log. `SEQUENCER_CRASH_SEEDS=1000` makes it a longer search.
+/// Several crashes in a row on the same log: 8 for each seed, so more than a thousand. `SEQUENCER_CRASH_SEEDS=10000` makes it a longer search.
 #[tokio::test(flavor = "multi_thread")]
 async fn crashes_may_follow_each_other() {
-    let seeds = std::env::var("SEQUENCER_CRASH_SEEDS").map_or(6, |seeds| seeds.parse().unwrap());
+    let seeds = std::env::var("SEQUENCER_CRASH_SEEDS").map_or(128, |seeds| seeds.parse().unwrap());
+    let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut running = tokio::task::JoinSet::new();
     for seed in 0..seeds {
-        let mut disk = strict();
-        let copy = SimDisk::new();
-        let mut seen = Seen::default();
-        for round in 0..8_u64 {
-            disk.stop_after(disk.operations() + 3 + (seed * 31 + round * 17) % 40);
-            seen.load(&disk, &copy, round * 1000).await;
-            disk = disk.restart(loss(seed * 8 + round));
+        if running.len() >= at_once {
+            running.join_next().await.unwrap().unwrap();
         }
-        seen.check_after(&disk, &copy).await;
+        running.spawn(crash_again_and_again(seed));
     }
+    while let Some(done) = running.join_next().await {
+        done.unwrap();
+    }
+}
+
+async fn crash_again_and_again(seed: u64) {
+    let (mut disk, mut copy) = (strict(), SimDisk::new());
+    let mut seen = Seen::default();
+    for round in 0..8_u64 {
+        // Now this disk stops first, now the one with the copy.
+        let stop = 3 + (seed * 31 + round * 17) % 40;
+        if round % 4 == 3 {
+            copy.stop_after(copy.operations() + stop % 12);
+        } else {
+            disk.stop_after(disk.operations() + stop);
+        }
+        seen.load(&disk, &copy, round * 1000).await;
+        disk = disk.restart(loss(seed * 8 + round));
+        copy = copy.restart(loss(seed * 8 + round + 1));
+    }
+    seen.check_after(&disk, &copy).await;
 }
 
 /// Loads a log on a disk that breaks, restarts, and checks. `None` when the load was over before the fault.
@@ -182,6 +200,7 @@ async fn run(number: u64, fault: impl FnOnce(&SimDisk)) -> Option<()> {
     let mut seen = Seen::default();
     let broken = seen.load(&disk, &copy, 0).await;
     let disk = disk.restart(loss(number));
+    let copy = copy.restart(loss(number + 1));
     seen.check_after(&disk, &copy).await;
     broken.then_some(())
 }

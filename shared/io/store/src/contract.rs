@@ -27,6 +27,15 @@ pub fn check(disk: &dyn Disk) {
         disk.read(&path("deep/er/one"), 4).unwrap_err().kind(),
         std::io::ErrorKind::FileTooLarge
     );
+    disk.replace_durable(&path("deep/er/three"), b"first")
+        .unwrap();
+    disk.replace_durable(&path("deep/er/three"), b"second")
+        .unwrap();
+    assert_eq!(
+        disk.read(&path("deep/er/three"), 6).unwrap().unwrap(),
+        b"second"
+    );
+    disk.remove(&path("deep/er/three")).unwrap();
     disk.replace(&path("deep/er/one"), b"2").unwrap();
     assert_eq!(disk.read(&path("deep/er/one"), 5).unwrap().unwrap(), b"2");
     disk.replace(&path("deep/er/one"), b"0123456789").unwrap();

@@ -394,6 +394,43 @@ impl Disk for SimDisk {
         form.map_or(Ok(()), |_| Err(injected("replace")))
     }
 
+    /// Three operations, as on a real disk: bytes, name, folder. Whenever it stops, the old bytes or the new ones are there.
+    fn replace_durable(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let mut contents = Contents::default();
+        contents.write(0, bytes);
+        let form = state.begin()?;
+        if form == Some(Form::NotDone) {
+            return Err(injected("replace"));
+        }
+        state.watch(path, bytes);
+        contents.sync();
+        let file = state.create(contents);
+        if form.is_some() {
+            return Err(injected("replace"));
+        }
+        let form = state.begin()?;
+        if form == Some(Form::NotDone) {
+            return Err(injected("replace"));
+        }
+        state.names.insert(path.clone(), file);
+        if form.is_some() {
+            return Err(injected("replace"));
+        }
+        let form = state.begin()?;
+        if form != Some(Form::NotDone) {
+            state.durable_names.insert(path.clone(), file);
+            let State {
+                names,
+                durable_names,
+                ..
+            } = &mut *state;
+            durable_names
+                .retain(|name, _| name.parent() != path.parent() || names.contains_key(name));
+        }
+        form.map_or(Ok(()), |_| Err(injected("sync")))
+    }
+
     fn sync(&self, paths: &[Path]) -> io::Result<()> {
         let mut state = self.state();
         let form = state.begin()?;
