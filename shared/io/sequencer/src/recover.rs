@@ -81,8 +81,10 @@ pub(crate) fn recover<L: Leaf>(
         let is_newest = newest == Some(size);
         let Some(first) = record::decode(&bytes) else {
             // A crash while a new segment was made leaves a torn one, which holds no batch: a segment takes batches only
-            // after its start is durable. The segment before goes on.
-            if is_newest && !batch_follows(&bytes, TreeSize::new(size), verifier) {
+            // after its start is durable. The segment before goes on. There may be several: the removal of an older one is
+            // durable only with the next segment, whose making may be interrupted too. Should one of them have held batches,
+            // then those are missing below: the next whole segment starts from tiles that must have them all.
+            if !batch_follows(&bytes, TreeSize::new(size), verifier) {
                 leftovers.push(path);
                 continue;
             }
@@ -200,11 +202,13 @@ fn nothing_there(files: &dyn Disk, torn_segments: &[Path]) -> Result<(), OpenErr
             "there are tiles, and no write-ahead log".to_owned(),
         ));
     }
-    // Only a log's first segment can be torn here; its making was interrupted before the log took anything.
-    debug_assert!(
-        torn_segments.len() <= 1,
-        "a segment is made after the one before it is whole"
-    );
+    // Only a log's first segment can be torn here; its making was interrupted before the log took anything. Any other one is
+    // made after the one before it is whole.
+    if torn_segments.iter().any(|path| *path != layout::segment(0)) {
+        return Err(OpenError::Damaged(
+            "no segment of the write-ahead log is whole".to_owned(),
+        ));
+    }
     Ok(())
 }
 

@@ -16,8 +16,8 @@ use common::{
     Named, check, config, naive_root, name_of, named, open_sim, open_with_copy, read_all, verifier,
 };
 use sequencer::{AppendError, Appended, Config, Leaf as _, Log, OpenError, fsck_on};
-use store::Path;
 use store::sim::{Form, Loss, SimDisk};
+use store::{Disk as _, Path};
 use tlog::{Hash, LeafIndex};
 
 /// A record that is cut anywhere is cut away; whatever was whole before stays.
@@ -156,6 +156,59 @@ async fn the_machine_may_stop_at_each_operation() {
         stops += 1;
     }
     assert!(stops > 30, "{stops} stops");
+}
+
+/// A torn segment that was removed can come back with a loss of power, beside another one that is torn, or before one that is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn torn_segments_may_come_back() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, small_segments()).await.unwrap();
+    for number in 0..150 {
+        log.append(named(number)).await.unwrap();
+    }
+    let head = log.published().head;
+    log.close().await;
+    let segment = |size: u64| Path::new(format!("wal/{size:020}.wal")).unwrap();
+    let sizes: Vec<u64> = disk
+        .files()
+        .keys()
+        .filter_map(|path| {
+            path.as_str()
+                .strip_prefix("wal/")?
+                .strip_suffix(".wal")?
+                .parse()
+                .ok()
+        })
+        .collect();
+    let newest = *sizes.last().unwrap();
+    assert!(newest > 1, "{sizes:?}");
+    for torn in [
+        vec![newest - 1],
+        vec![newest + 1, newest + 2],
+        vec![newest - 1, newest + 1],
+    ] {
+        let back = disk.restart(Loss::Nothing);
+        for size in &torn {
+            back.replace(&segment(*size), b"torn").unwrap();
+        }
+        let log = open_sim(&back, small_segments()).await.unwrap();
+        assert_eq!(log.published().head, head, "{torn:?}");
+        check(&log.append(named(1000)).await.unwrap());
+        log.close().await;
+        for size in &torn {
+            assert!(!back.files().contains_key(&segment(*size)), "{torn:?}");
+        }
+        fsck_on::<Named>(&back, None, &verifier()).unwrap();
+    }
+    // But where no segment is whole, there was a log.
+    let lost = SimDisk::new();
+    for size in [0, 100] {
+        lost.replace(&segment(size), b"torn").unwrap();
+    }
+    assert!(matches!(
+        open_sim(&lost, small_segments()).await,
+        Err(OpenError::Damaged(_))
+    ));
 }
 
 /// Several crashes in a row on the same log: 8 for each seed, so more than a thousand. `SEQUENCER_CRASH_SEEDS=10000` makes it a longer search.
