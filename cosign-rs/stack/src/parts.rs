@@ -26,6 +26,7 @@ const REGISTRY_LIMITS: Limits = Limits {
     bodies: usize::MAX,
     connections: 256,
     streams: 64,
+    rate: None,
 };
 
 #[derive(Debug, Deserialize)]

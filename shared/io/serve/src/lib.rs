@@ -33,12 +33,13 @@ pub mod settings;
 pub mod stop;
 
 mod observe;
+mod rate;
 mod room;
 mod run;
 
 pub use clock::Clock;
 pub use health::Health;
-pub use limits::Limits;
+pub use limits::{Limits, Rate};
 pub use listen::{ListenAddress, ListenError, Listeners};
 pub use observe::RequestId;
 pub use problem::{Code, Problem};

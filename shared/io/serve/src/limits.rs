@@ -22,6 +22,19 @@ pub struct Limits {
     pub connections: usize,
     /// Streams on one HTTP/2 connection.
     pub streams: u32,
+    /// How often one client may ask; the only limit that an operator has to set, as it depends on who the clients are.
+    pub rate: Option<Rate>,
+}
+
+/// How often one client (an IPv4 address, an IPv6 /64) may ask; one request more is answered 429.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests a second, in the long run.
+    pub per_second: u32,
+    /// Requests at once.
+    pub burst: u32,
+    /// The client is who the proxy before us says it is (the last address in `X-Forwarded-For`), and not the proxy.
+    pub behind_proxy: bool,
 }
 
 impl Default for Limits {
@@ -36,6 +49,7 @@ impl Default for Limits {
             bodies: 256 << 20,
             connections: 1024,
             streams: 128,
+            rate: None,
         }
     }
 }

@@ -154,6 +154,14 @@ impl Problem {
         }
     }
 
+    /// Too much from this client; come back after so many seconds: 429, code 8, `Retry-After`.
+    pub fn too_many(message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after_seconds),
+            ..Self::new(Code::ResourceExhausted, message)
+        }
+    }
+
     /// Adds a stable word for machines, in capitals by custom (`TOKEN_EXPIRED`).
     #[must_use]
     pub fn with_detail(mut self, reason: impl Into<String>) -> Self {

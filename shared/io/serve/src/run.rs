@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -26,6 +26,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use crate::limits::Limits;
 use crate::listen::Listeners;
 use crate::observe;
+use crate::rate::{self, Buckets, Peer};
 use crate::room::{self, Room};
 use crate::stop::Stop;
 
@@ -52,10 +53,16 @@ pub async fn run(
         .layer(middleware::from_fn(move |request, next| {
             room::reserve(bodies.clone(), request, next)
         }))
-        .layer(CatchPanicLayer::custom(observe::panicked))
-        .layer(middleware::from_fn(move |request, next| {
-            observe::observe(service, limits.request, request, next)
-        }));
+        .layer(CatchPanicLayer::custom(observe::panicked));
+    let router = match limits.rate.map(Buckets::new) {
+        Some(buckets) => router.layer(middleware::from_fn(move |request, next| {
+            rate::limit(buckets.clone(), request, next)
+        })),
+        None => router,
+    };
+    let router = router.layer(middleware::from_fn(move |request, next| {
+        observe::observe(service, limits.request, request, next)
+    }));
     let permits = Arc::new(Semaphore::new(limits.connections));
     tracing::info!(service, address = %listeners.address(), "listening");
 
@@ -100,11 +107,11 @@ async fn accept(
         // Finished connections leave the set here, so it holds no more of them than are open.
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 let router = router.clone();
                 let stop = stop.clone();
                 connections.spawn(async move {
-                    connection(stream, router, limits, stop).await;
+                    connection(stream, peer.ip(), router, limits, stop).await;
                     drop(permit);
                 });
             }
@@ -130,7 +137,13 @@ async fn next(sockets: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
     .await
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stop: Stop) {
+async fn connection(
+    stream: TcpStream,
+    peer: IpAddr,
+    router: Router,
+    limits: Limits,
+    mut stop: Stop,
+) {
     // Small answers should not wait for more: Nagle's algorithm off.
     let _best_effort = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -149,7 +162,8 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stop:
 
     let spoke = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&spoke);
-    let service = tower::service_fn(move |request: http::Request<_>| {
+    let service = tower::service_fn(move |mut request: http::Request<_>| {
+        request.extensions_mut().insert(Peer(peer));
         seen.store(true, Ordering::Relaxed);
         tower::ServiceExt::oneshot(router.clone(), request)
     });

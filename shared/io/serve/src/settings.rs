@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, Rate};
 use crate::listen::ListenAddress;
 use crate::logging::{self, Format};
 
@@ -119,6 +119,15 @@ pub struct ServerSettings {
     /// Bytes of a request body; the default is the service's.
     #[serde(default)]
     pub body_bytes: Option<usize>,
+    /// Requests a second of one client; default no limit.
+    #[serde(default)]
+    pub client_rate: Option<usize>,
+    /// Requests of one client at once; default ten times the rate.
+    #[serde(default)]
+    pub client_burst: Option<usize>,
+    /// Whether a proxy says who the client is; default no.
+    #[serde(default)]
+    pub behind_proxy: bool,
     /// `text` (default) or `json`.
     #[serde(default)]
     pub log_format: Format,
@@ -181,6 +190,7 @@ impl ServerSettings {
                 1 << 10,
                 1 << 30,
             )?,
+            rate: rate(self.client_rate, self.client_burst, self.behind_proxy)?,
             ..defaults
         };
         let log = self.log.unwrap_or_else(|| logging::FILTER.to_owned());
@@ -192,6 +202,37 @@ impl ServerSettings {
             log,
         })
     }
+}
+
+fn rate(
+    per_second: Option<usize>,
+    burst: Option<usize>,
+    behind_proxy: bool,
+) -> Result<Option<Rate>, SettingsError> {
+    const MAX: usize = 1_000_000;
+    let Some(given) = per_second else {
+        return match burst {
+            None => Ok(None),
+            Some(_) => Err(SettingsError::value(
+                "server.client_burst",
+                "goes with client_rate",
+            )),
+        };
+    };
+    let per_second = within("server.client_rate", per_second, 1, 1, MAX)?;
+    let burst = within(
+        "server.client_burst",
+        burst,
+        given.saturating_mul(10).min(MAX),
+        1,
+        MAX,
+    )?;
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(Some(Rate {
+        per_second: number(per_second),
+        burst: number(burst),
+        behind_proxy,
+    }))
 }
 
 fn seconds(

@@ -374,3 +374,38 @@ async fn a_request_that_never_ends_does_not_hold_up_a_stop() {
         .expect("did not stop")
         .unwrap();
 }
+
+#[tokio::test]
+async fn one_client_does_not_take_it_all() {
+    let rate = serve::Rate {
+        per_second: 1,
+        burst: 3,
+        behind_proxy: true,
+    };
+    let limits = Limits {
+        rate: Some(rate),
+        ..Limits::default()
+    };
+    let router = Router::new()
+        .route("/", get(async || "hello"))
+        .merge(Health::serving().routes());
+    let running = start(router, limits).await;
+    let from = |client: &str| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    for _ in 0..3 {
+        let answer = ask(&running, &from("192.0.2.1")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let refused = ask(&running, &from("203.0.113.9, 192.0.2.1")).await;
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("retry-after: 1"), "{refused}");
+    let other = ask(&running, &from("192.0.2.2")).await;
+    assert!(other.starts_with("HTTP/1.1 200 "), "{other}");
+    for _ in 0..5 {
+        let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n";
+        assert!(ask(&running, health).await.starts_with("HTTP/1.1 200 "));
+    }
+}
