@@ -19,6 +19,7 @@ const EDGES: &[(&str, &str)] = &[
     ("wire", ""),
     ("dsse", "keys wire"),
     ("note", "keys tlog"),
+    ("witness", "tlog note"),
     ("oidc", "keys"),
     ("pki", "keys"),
     ("tuf", "keys"),

@@ -11,9 +11,11 @@
 
 pub mod alg;
 pub mod digest;
+pub mod ml_dsa;
 pub mod pem;
 pub mod public;
 
 pub use alg::{Algorithm, HashAlgorithm, KeyType};
 pub use digest::{Digest, DigestError, Hasher, sha256};
+pub use ml_dsa::MlDsa44Key;
 pub use public::{KeyError, PublicKey, SignatureError};

@@ -19,7 +19,7 @@ const TYPE_RFC6962: u8 = 0x05;
 const TYPE_OTHER: u8 = 0xff;
 const RSA_LABEL: &[u8] = b"PKIX-RSA-PKCS#1v1.5";
 /// Longest accepted vkey text: an RSA-4096 key is about 750 base64 characters.
-const MAX_VKEY: usize = 4096;
+pub(crate) const MAX_VKEY: usize = 4096;
 
 /// The four bytes before a signature that tell which key made it. A hint, not an identity: it can collide.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +85,9 @@ pub enum KeyError {
     /// RFC 6962 knows ECDSA P-256 and RSA keys only (static-ct-api keeps to that).
     #[error("a key of type {0:?} cannot sign RFC 6962 tree heads")]
     NoTreeHead(KeyType),
+    /// Witnesses cosign with Ed25519 or ML-DSA-44 (C2SP tlog-cosignature).
+    #[error("a key of type {0:?} cannot cosign checkpoints")]
+    NoCosigner(KeyType),
     /// The text is no vkey.
     #[error("not a verifier key of the form name+hint+base64")]
     Text,
@@ -228,21 +231,7 @@ impl FromStr for VerifierKey {
         if text.len() > MAX_VKEY {
             return Err(KeyError::Text);
         }
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(hint), Some(encoded)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err(KeyError::Text);
-        };
-        let is_hex = hint.len() == 8
-            && hint
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let hint = u32::from_str_radix(hint, 16)
-            .ok()
-            .filter(|_| is_hex)
-            .ok_or(KeyError::Text)?;
-        let stated = KeyHint::new(hint.to_be_bytes());
-        let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Text)?;
+        let (name, stated, bytes) = split_vkey(text)?;
         let verifier = match bytes.split_first() {
             Some((&TYPE_ED25519, key)) => {
                 PublicKey::from_raw(KeyType::Ed25519, key).map(|key| Self::new(name, key))
@@ -264,6 +253,25 @@ impl FromStr for VerifierKey {
         }
         Ok(verifier)
     }
+}
+
+/// Name, hint and `type ‖ key` of a vkey text that is not too long.
+pub(crate) fn split_vkey(text: &str) -> Result<(&str, KeyHint, Vec<u8>), KeyError> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(hint), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(KeyError::Text);
+    };
+    let is_hex = hint.len() == 8
+        && hint
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let hint = u32::from_str_radix(hint, 16)
+        .ok()
+        .filter(|_| is_hex)
+        .ok_or(KeyError::Text)?;
+    let stated = KeyHint::new(hint.to_be_bytes());
+    let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Text)?;
+    Ok((name, stated, bytes))
 }
 
 /// C2SP signed-note: non-empty, without Unicode spaces and plus signs. Control characters do not get this far.

@@ -18,9 +18,10 @@
 //! - a signature line that names a trusted key and does not verify refuses the whole note;
 //! - what is sealed here was opened with the signer's public key before it is given out.
 //!
-//! Not here yet: witness cosignatures.
+//! Cosignatures of witnesses (C2SP tlog-cosignature 1.0.1) are in [`cosignature`].
 
 mod checkpoint;
+pub mod cosignature;
 mod key;
 mod signed;
 pub mod tree_head;
@@ -29,5 +30,6 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, OpenError, OpenedCheckpoint, Prepared, open, prepare, prepare_for,
     prepare_with,
 };
+pub use cosignature::{Cosignature, CosignerKey, CosignerKind};
 pub use key::{KeyError, KeyHint, VerifierKey};
-pub use signed::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, SignatureLine};
+pub use signed::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, SignatureLine, signature_lines};

@@ -67,22 +67,9 @@ impl Note {
             .split_at_checked(end_of_text.saturating_add(1))
             .ok_or(NoteError::NoSignaturePart)?;
         let block = rest.strip_prefix('\n').ok_or(NoteError::NoSignaturePart)?;
-        if block.is_empty() {
-            return Err(NoteError::NoSignature);
-        }
-        let block = block.strip_suffix('\n').ok_or(NoteError::NoSignaturePart)?;
-        let mut signatures = Vec::new();
-        for (place, line) in block.split('\n').enumerate() {
-            if signatures.len() >= MAX_SIGNATURES {
-                return Err(NoteError::TooManySignatures);
-            }
-            let line = SignatureLine::parse(line)
-                .ok_or(NoteError::MalformedSignature(place.saturating_add(1)))?;
-            signatures.push(line);
-        }
         Ok(Self {
             text: text.to_owned(),
-            signatures,
+            signatures: lines(block)?,
         })
     }
 
@@ -106,9 +93,66 @@ impl Note {
         note.into_bytes()
     }
 
+    /// The same note with further signature lines behind those it has, each once; the note stays readable for [`Note::parse`], so lines
+    /// beyond [`MAX_SIGNATURES`] or [`MAX_NOTE_BYTES`] are left out.
+    #[must_use]
+    pub fn with_signatures<'a>(
+        &self,
+        further: impl IntoIterator<Item = &'a SignatureLine>,
+    ) -> Self {
+        let mut note = self.clone();
+        let mut bytes = note.to_bytes().len();
+        for line in further {
+            if note.signatures.contains(line) || note.signatures.len() >= MAX_SIGNATURES {
+                continue;
+            }
+            let longer = bytes.saturating_add(line.to_text().len());
+            if longer <= MAX_NOTE_BYTES {
+                bytes = longer;
+                note.signatures.push(line.clone());
+            }
+        }
+        note
+    }
+
+    /// The same note with only some of its signature lines.
+    #[must_use]
+    pub fn keeping(&self, keep: impl Fn(&SignatureLine) -> bool) -> Self {
+        let signatures = self.signatures.iter().filter(|line| keep(line));
+        Self {
+            text: self.text.clone(),
+            signatures: signatures.cloned().collect(),
+        }
+    }
+
     pub(crate) const fn assemble(text: String, signatures: Vec<SignatureLine>) -> Self {
         Self { text, signatures }
     }
+}
+
+/// Reads signature lines that stand alone, as a witness answers with them (C2SP tlog-witness). Their signatures are claims.
+pub fn signature_lines(bytes: &[u8]) -> Result<Vec<SignatureLine>, NoteError> {
+    if bytes.len() > MAX_NOTE_BYTES {
+        return Err(NoteError::TooLong(bytes.len()));
+    }
+    lines(std::str::from_utf8(bytes).map_err(|_| NoteError::NotText)?)
+}
+
+fn lines(block: &str) -> Result<Vec<SignatureLine>, NoteError> {
+    if block.is_empty() {
+        return Err(NoteError::NoSignature);
+    }
+    let block = block.strip_suffix('\n').ok_or(NoteError::NoSignaturePart)?;
+    let mut signatures = Vec::new();
+    for (place, line) in block.split('\n').enumerate() {
+        if signatures.len() >= MAX_SIGNATURES {
+            return Err(NoteError::TooManySignatures);
+        }
+        let line = SignatureLine::parse(line)
+            .ok_or(NoteError::MalformedSignature(place.saturating_add(1)))?;
+        signatures.push(line);
+    }
+    Ok(signatures)
 }
 
 impl SignatureLine {
@@ -150,6 +194,13 @@ impl SignatureLine {
             hint: KeyHint::new(*hint),
             signature: signature.to_vec(),
         })
+    }
+
+    /// The line with its newline.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
     }
 
     fn write(&self, note: &mut String) {
