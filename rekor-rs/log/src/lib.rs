@@ -30,5 +30,6 @@ mod http;
 pub mod leaf;
 pub mod search;
 pub mod v1;
+pub mod witness;
 
 pub use app::service;

@@ -8,6 +8,7 @@
 
 mod file;
 mod local;
+mod ml_dsa;
 pub mod random;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 pub use local::LocalKey;
+pub use ml_dsa::MlDsa44Signer;
 
 /// What can go wrong with a private key. No variant carries key material.
 #[derive(Debug, Error)]
