@@ -20,6 +20,7 @@ use crate::search::http::{SearchApi, V2};
 use crate::search::{self, Search};
 use crate::v1::config::V1Config;
 use crate::v1::{self, Attestations, Shards, V1};
+use crate::witnessing::{Witnessing, WitnessingConfig};
 
 /// What the logs need from outside.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Deps {
     pub v1: Option<(V1Config, Vec<Signer>)>,
     /// File of the search index.
     pub search: Option<PathBuf>,
+    /// Who cosigns the v2 log's checkpoints.
+    pub witnessing: Option<WitnessingConfig>,
     /// The time.
     pub clock: Clock,
 }
@@ -52,6 +55,9 @@ pub enum BuildError {
     /// The index cannot be used.
     #[error("cannot open the search index")]
     Search(#[source] anyhow::Error),
+    /// The witnesses cannot be asked.
+    #[error("cannot begin to ask the witnesses")]
+    Witnessing(#[source] anyhow::Error),
 }
 
 /// A running log. It is closed, with everything written, when the last clone of its router is gone.
@@ -72,7 +78,8 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         return Err(BuildError::Key(algorithm.registry_name()));
     }
     let signer = NoteSigner::new(&config.origin, deps.signer).map_err(BuildError::Origin)?;
-    let log_id = signer.verifier().id().to_vec();
+    let verifier = signer.verifier().clone();
+    let log_id = verifier.id().to_vec();
     let v2_id = log_id.clone();
     let gate = Gate::new();
     let search = match &deps.search {
@@ -92,8 +99,16 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
 
     let health = Health::serving();
     watch(&log, &health);
+    let witnessing = match &deps.witnessing {
+        Some(witnessing) => {
+            let started = Witnessing::start(witnessing, &config.folder, &log, &verifier).await;
+            Some(started.map_err(BuildError::Witnessing)?)
+        }
+        None => None,
+    };
     let state = State {
         log: log.clone(),
+        witnessing,
         door: Door::new(gate, config.dsse),
         duplicates: config.duplicates,
         log_id,
@@ -183,6 +198,7 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
         signer,
         v1: v1.transpose()?,
         search: config.search,
+        witnessing: config.witnessing,
         clock: Clock::system(),
     };
     let App { router, log, v1 } = build(&config.log, deps).await?;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
 
 use crate::v1::config::{RawV1, V1Config};
+use crate::witnessing::{RawWitnessing, WitnessingConfig};
 
 /// rekor-tiles' limit of a request: 4 MiB. Only an envelope with a large payload gets near it.
 const BODY: usize = 4 << 20;
@@ -19,6 +20,7 @@ struct RawConfig {
     log: RawLog,
     v1: Option<RawV1>,
     search: Option<RawSearch>,
+    witnessing: Option<RawWitnessing>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +52,8 @@ pub struct Config {
     pub v1: Option<V1Config>,
     /// The `[search]` table: file of the index.
     pub search: Option<PathBuf>,
+    /// The `[witnessing]` table.
+    pub witnessing: Option<WitnessingConfig>,
 }
 
 /// Settings of the log itself.
@@ -96,11 +100,13 @@ impl Config {
         }
         check_host("log.origin", &raw.log.origin)?;
         let beside = |named: &Path| settings::beside(path, named);
+        let witnessing = raw.witnessing.map(|table| table.checked(path));
         let v1 = raw.v1.map(|v1| v1.checked(path, queue)).transpose()?;
         Ok(Self {
             server: raw.server.checked(limits)?,
             v1,
             search: raw.search.map(|search| beside(&search.file)),
+            witnessing: witnessing.transpose()?,
             log: LogConfig {
                 origin: raw.log.origin,
                 key: beside(&raw.log.key),

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{self, Path};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{self, Path, Query};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use sequencer::{AppendError, Appended, Leaf as _, Log, Resource};
+use sequencer::{AppendError, Appended, Inclusion, Leaf as _, Log, Resource};
+use serde::Deserialize;
 use serve::{Code, Problem};
 use tower_http::cors::{Any, CorsLayer};
 use wire::bundle::{Checkpoint, InclusionProof, KindVersion, TransparencyLogEntryReply};
@@ -19,6 +20,7 @@ use wire::encoding::Int64;
 use crate::admit::{Admitted, Door, Refusal};
 use crate::config::Duplicates;
 use crate::leaf::Entry;
+use crate::witnessing::{WithoutQuorum, Witnessing};
 
 /// Tiles of any width are fixed for ever (rekor-tiles' bucket sets the same value).
 const FOR_EVER: &str = "max-age=604800, immutable";
@@ -31,6 +33,7 @@ pub(crate) const FROZEN: &str = "This log has been frozen, please switch to the 
 pub(crate) struct State {
     pub(crate) log: Log<Entry>,
     pub(crate) door: Door,
+    pub(crate) witnessing: Option<Witnessing>,
     pub(crate) duplicates: Duplicates,
     /// `logId.keyId`: the whole hash whose first four bytes are the note's key hint.
     pub(crate) log_id: Vec<u8>,
@@ -40,6 +43,7 @@ pub(crate) struct State {
 pub(crate) fn routes(state: State) -> Router {
     let reads = Router::new()
         .route("/checkpoint", get(checkpoint))
+        .route("/checkpoint/latest", get(latest))
         .route("/tile/{*path}", get(tile));
     Router::new()
         .route("/api/v2/log/entries", post(add))
@@ -68,8 +72,10 @@ pub(crate) fn browsers() -> CorsLayer {
 /// `POST /api/v2/log/entries`
 async fn add(
     extract::State(state): extract::State<State>,
+    query: Result<Query<Options>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    let Query(options) = query?;
     let Admitted {
         leaf,
         body,
@@ -82,7 +88,7 @@ async fn add(
         }
         state.door.admit(body?).await?
     };
-    let appended = match state.log.append(leaf).await {
+    let mut appended = match state.log.append(leaf).await {
         Ok(appended) => appended,
         Err(AppendError::Frozen) => return Ok(frozen()),
         Err(error) => return Err(not_appended(&error)),
@@ -97,6 +103,17 @@ async fn add(
             _ => metrics::counter!("rekor_v2_new_hashedrekord_entries").increment(1),
         }
     }
+    if let Some(witnessing) = &state.witnessing
+        && options
+            .wait
+            .map_or(witnessing.by_default(), |wait| wait == Wait::Witnessed)
+    {
+        match witnessed(&state.log, witnessing, &appended).await? {
+            Some(inclusion) => appended.inclusion = inclusion,
+            None if witnessing.without_quorum() == WithoutQuorum::Publish => {}
+            None => return Ok(not_witnessed(&appended, witnessing.patience())),
+        }
+    }
     let kind_version = KindVersion {
         kind: kind.to_owned(),
         version: version.to_owned(),
@@ -105,12 +122,77 @@ async fn add(
     Ok((StatusCode::CREATED, Json(reply)).into_response())
 }
 
-async fn checkpoint(extract::State(state): extract::State<State>) -> Response {
+/// Parameters of a request to add an entry.
+#[derive(Debug, Deserialize)]
+struct Options {
+    wait: Option<Wait>,
+}
+
+/// What a reply waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Wait {
+    /// The entry is durable.
+    Committed,
+    /// A quorum of witnesses has cosigned a tree that has it.
+    Witnessed,
+}
+
+/// The proof in the cosigned tree; `None` when there is no such tree in time.
+async fn witnessed(
+    log: &Log<Entry>,
+    witnessing: &Witnessing,
+    appended: &Appended,
+) -> Result<Option<Inclusion>, Problem> {
+    let index = appended.inclusion.index;
+    let Some(shown) = witnessing.covering(index).await else {
+        return Ok(None);
+    };
+    let inclusion = log.inclusion_in(index, shown.head, shown.checkpoint).await;
+    inclusion
+        .map(Some)
+        .map_err(|error| Problem::internal(&error))
+}
+
+/// The entry is there; its index tells the client where to look for it later.
+fn not_witnessed(appended: &Appended, patience: Duration) -> Response {
+    let index = appended.inclusion.index.get();
+    let message = format!(
+        "the entry is in the log with index {index}, and no quorum of witnesses has cosigned it within {} seconds",
+        patience.as_secs()
+    );
+    let mut response = Problem::unavailable(message, 5).into_response();
+    let headers = response.headers_mut();
+    headers.insert("x-log-index", HeaderValue::from(index));
+    response
+}
+
+/// The newest checkpoint that is for everybody: with cosignatures, where witnesses are asked.
+async fn checkpoint(extract::State(state): extract::State<State>) -> Result<Response, Problem> {
+    let Some(witnessing) = &state.witnessing else {
+        return Ok(plain(&state.log.published().checkpoint));
+    };
+    match (witnessing.shown(), witnessing.without_quorum()) {
+        (Some(shown), _) => Ok(plain(&shown.checkpoint)),
+        (None, WithoutQuorum::Publish) => Ok(plain(&state.log.published().checkpoint)),
+        (None, WithoutQuorum::Hold) => Err(Problem::unavailable(
+            "no quorum of witnesses has cosigned a checkpoint yet",
+            1,
+        )),
+    }
+}
+
+/// The newest checkpoint that the log has signed, whoever else has.
+async fn latest(extract::State(state): extract::State<State>) -> Response {
+    plain(&state.log.published().checkpoint)
+}
+
+fn plain(checkpoint: &[u8]) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    (headers, state.log.published().checkpoint.to_vec()).into_response()
+    (headers, checkpoint.to_vec()).into_response()
 }
 
 /// `/tile/<L>/<N>[.p/<W>]` and `/tile/entries/<N>[.p/<W>]`

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! POST /api/v2/log/entries        http   bytes -> admit -> sequencer -> 201 with proof and checkpoint
-//! GET  /checkpoint                at the root, and the same under /api/v2/
+//! GET  /checkpoint                at the root, and the same under /api/v2/; with cosignatures, see [`witnessing`]
+//! GET  /checkpoint/latest         the newest one that the log signed
 //! GET  /tile/<L>/<N>[.p/<W>]
 //! GET  /tile/entries/<N>[.p/<W>]
 //! GET  /healthz /metrics
@@ -17,7 +18,7 @@
 //! - a signature is checked before its entry gets a place, and not on the threads that serve connections;
 //! - an answer of 201 is about an entry that is durable, with a proof that was verified.
 //!
-//! Deliberately not here yet: gRPC, witnesses.
+//! Deliberately not here yet: gRPC.
 
 pub mod admit;
 pub mod app;
@@ -31,5 +32,6 @@ pub mod leaf;
 pub mod search;
 pub mod v1;
 pub mod witness;
+pub mod witnessing;
 
 pub use app::service;

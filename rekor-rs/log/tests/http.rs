@@ -62,6 +62,7 @@ fn deps(signer: &Signer) -> Deps {
         signer: signer.clone(),
         v1: None,
         search: None,
+        witnessing: None,
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
     }
 }

@@ -65,6 +65,7 @@ async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
             vec![key("v1.pem", Algorithm::EcdsaP256Sha256); trees.len()],
         )),
         search: index.then(|| folder.join("search.sqlite")),
+        witnessing: None,
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
     };
     let App { router, .. } = app::build(&config, deps).await.unwrap();

@@ -66,6 +66,7 @@ async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Res
         signer,
         v1: Some((v1, signers)),
         search: Some(folder.join("search.sqlite")),
+        witnessing: None,
         clock: Clock::fixed(now.parse()?),
     };
     let App { router, .. } = app::build(&config, deps).await?;

@@ -54,7 +54,7 @@ const EDGES: &[(&str, &str)] = &[
     // rekor-rs
     (
         "rekor-rs",
-        "keys tlog wire note witness entry serve store search signer sequencer",
+        "keys tlog wire note witness entry serve store search signer sequencer client",
     ),
     // cosign-rs
     (

@@ -27,13 +27,13 @@ pub(crate) struct Place {
 /// Exact memory of all entries: dedup key to place. Written by the sequencer only, when a batch is durable.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// Another one in each process: nobody can choose entries that fall on one slot. Odd.
-    secret: u64,
     rows: RwLock<Rows>,
 }
 
 #[derive(Debug)]
 struct Rows {
+    /// Another one in each process: nobody can choose entries that fall on one slot. Odd.
+    secret: u64,
     table: Table,
     /// Index of the first of `recent`; the file has all rows before it.
     first: u64,
@@ -45,8 +45,8 @@ impl Known {
     /// Of a log whose first `base` rows are in the index file; they are still to be [loaded](Self::load).
     pub(crate) fn new(base: u64) -> Self {
         Self {
-            secret: RandomState::new().hash_one(base) | 1,
             rows: RwLock::new(Rows {
+                secret: RandomState::new().hash_one(base) | 1,
                 table: Table::for_entries(base),
                 first: base,
                 recent: VecDeque::new(),
@@ -59,7 +59,7 @@ impl Known {
         let mut in_file = Vec::new();
         {
             let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-            let mut candidates: Vec<u64> = rows.table.find(self.hash(dedup_key)).collect();
+            let mut candidates: Vec<u64> = rows.table.find(rows.hash(dedup_key)).collect();
             // The first place of an entry is the one that counts.
             candidates.sort_unstable();
             for index in candidates {
@@ -98,8 +98,8 @@ impl Known {
 
     /// Remembers the next entry; `place` follows the one before.
     pub(crate) fn insert(&self, dedup_key: [u8; 32], place: Place) {
-        let hash = self.hash(&dedup_key);
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let hash = rows.hash(&dedup_key);
         rows.table.insert(hash, place.index);
         rows.recent.push_back((dedup_key, place.timestamp_ms));
     }
@@ -110,7 +110,8 @@ impl Known {
         let indexes = first..;
         for (row, index) in rows.iter().zip(indexes) {
             if let Some((dedup_key, _)) = layout::parse_row(row) {
-                known.table.insert(self.hash(&dedup_key), index);
+                let hash = known.hash(&dedup_key);
+                known.table.insert(hash, index);
             }
         }
     }
@@ -128,11 +129,17 @@ impl Known {
         }
     }
 
-    /// The key is a hash already: multiplying by a secret number is enough to make its slot nobody's choice.
-    fn hash(&self, dedup_key: &[u8; 32]) -> u32 {
-        let start = dedup_key.first_chunk().copied();
-        let start = start.map_or(0, u64::from_be_bytes);
-        hash_of(start.wrapping_mul(self.secret))
+    /// Index of the first row that the file may not have yet, and how many there are.
+    pub(crate) fn recent(&self) -> (u64, usize) {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        (rows.first, rows.recent.len())
+    }
+
+    /// Knows from now on what `other`, of the same log and newer, knows.
+    pub(crate) fn take(&self, other: &Self) {
+        let mut other = other.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut *rows, &mut *other);
     }
 
     fn row(&self, files: &dyn Disk, index: u64) -> io::Result<([u8; 32], u64)> {
@@ -154,6 +161,15 @@ impl Known {
             let what = format!("the index has no row {index}");
             io::Error::new(io::ErrorKind::UnexpectedEof, what)
         })
+    }
+}
+
+impl Rows {
+    /// The key is a hash already: multiplying by a secret number is enough to make its slot nobody's choice.
+    fn hash(&self, dedup_key: &[u8; 32]) -> u32 {
+        let start = dedup_key.first_chunk().copied();
+        let start = start.map_or(0, u64::from_be_bytes);
+        hash_of(start.wrapping_mul(self.secret))
     }
 }
 

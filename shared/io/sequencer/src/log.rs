@@ -1,10 +1,11 @@
 //! The handle of a log: append and read.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use note::VerifierKey;
 use store::{Disk, Path};
 use tlog::{
     BundleId, Hash, LeafIndex, ProofError, Tile, TileId, TileSet, TreeHead, TreeSize, proof,
@@ -20,9 +21,10 @@ use crate::follow::Follower;
 use crate::layout;
 use crate::leaf::Leaf;
 use crate::open::{self, Started};
+use crate::reader::{self, Following};
 use crate::recover::{self, MAX_BUNDLE};
 use crate::sequence::{Placed, Waiter};
-use crate::shared::{Published, Shared, Snapshot};
+use crate::shared::{Published, Shared, Size, Snapshot};
 use crate::write_behind::CopyPlace;
 
 /// What a client is told when the queue is full. A batch takes milliseconds; a whole queue is through in less than this.
@@ -33,11 +35,39 @@ pub struct Log<L> {
     inner: Arc<Inner<L>>,
 }
 
+/// A handle of a log that may be closed meanwhile; for tasks that live as long as it does.
+pub struct WeakLog<L> {
+    inner: Weak<Inner<L>>,
+}
+
+impl<L: Leaf> WeakLog<L> {
+    /// The log, if somebody still has it open. Whoever keeps this keeps it open.
+    pub fn upgrade(&self) -> Option<Log<L>> {
+        self.inner.upgrade().map(|inner| Log { inner })
+    }
+}
+
+impl<L> Clone for WeakLog<L> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<L> std::fmt::Debug for WeakLog<L> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("WeakLog").finish_non_exhaustive()
+    }
+}
+
 struct Inner<L> {
     shared: Arc<Shared>,
     /// `None` once closed.
     queue: RwLock<Option<mpsc::Sender<Waiter<L>>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Of a log that another process writes.
+    following: Mutex<Option<Following>>,
 }
 
 /// Where an entry stands, and that it stands there.
@@ -122,6 +152,34 @@ impl<L: Leaf> Log<L> {
             shared,
             queue: RwLock::new(Some(queue)),
             threads: Mutex::new(threads),
+            following: Mutex::new(None),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Opens a log that another process writes, for reading: it grows as that one writes. There must be a log in the folder. Nothing is
+    /// written, and there may be any number of readers.
+    pub async fn open_reader(config: Config, verifier: VerifierKey) -> Result<Self, OpenError> {
+        let (files, _) = folders(&config)?;
+        Self::open_reader_on(files, verifier).await
+    }
+
+    /// [`Log::open_reader`] on any disk.
+    pub async fn open_reader_on(
+        files: Arc<dyn Disk>,
+        verifier: VerifierKey,
+    ) -> Result<Self, OpenError> {
+        let start = move || reader::start::<L>(files, verifier);
+        let (shared, following) = tokio::task::spawn_blocking(start)
+            .await
+            .map_err(|error| OpenError::Thread(error.into()))??;
+        let inner = Inner {
+            shared,
+            queue: RwLock::new(None),
+            threads: Mutex::default(),
+            following: Mutex::new(Some(following)),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -375,6 +433,54 @@ impl<L: Leaf> Log<L> {
         Ok((Some(proof::consistency(old, new, &tiles)?), published))
     }
 
+    /// Inclusion proof of a leaf in a tree that was published before, under its checkpoint. It was verified.
+    pub async fn inclusion_in(
+        &self,
+        index: LeafIndex,
+        head: TreeHead,
+        checkpoint: Arc<[u8]>,
+    ) -> Result<Inclusion, ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        let own = tlog::Node {
+            level: 0,
+            index: index.get(),
+        };
+        // The tiles of the newest tree are at least as wide.
+        let mut wanted = proof::tiles_for_inclusion(index, head.size)?;
+        wanted.extend(TileId::holding(own, head.size));
+        let tiles = self.load_tiles(&snapshot, &wanted).await?;
+        let leaf = tlog::Nodes::node(&tiles, own).ok_or(ProofError::MissingNode(own))?;
+        let proof = proof::inclusion(index, head.size, &tiles)?;
+        proof::verify_inclusion(&leaf, index, &proof, &head)?;
+        Ok(Inclusion {
+            index,
+            leaf,
+            proof,
+            head,
+            checkpoint,
+        })
+    }
+
+    /// Waits until the published tree has more than `size` leaves; `false` when the log was closed before. Does not keep the log open.
+    pub fn grown(&self, size: TreeSize) -> impl Future<Output = bool> + Send + use<L> {
+        let mut sizes = self.inner.shared.sizes();
+        async move {
+            let grown = |seen: &Size| match seen {
+                Size::Open(seen) => *seen > size.get(),
+                Size::Closed => true,
+            };
+            let seen = sizes.wait_for(grown).await.map(|seen| *seen);
+            matches!(seen, Ok(Size::Open(_)))
+        }
+    }
+
+    /// A handle that does not keep the log open.
+    pub fn downgrade(&self) -> WeakLog<L> {
+        WeakLog {
+            inner: Arc::downgrade(&self.inner),
+        }
+    }
+
     async fn load_tiles(
         &self,
         snapshot: &Snapshot,
@@ -462,7 +568,14 @@ impl<L> Inner<L> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut following = self
+            .following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        threads.extend(following.take().map(Following::stop));
+        threads
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use note::VerifierKey;
 use store::{AppendFile, Disk, Path};
 use tlog::tile::FULL_WIDTH;
-use tlog::{Edge, Hash, LeafIndex, Tile, TileId, TileSet, TreeHead, TreeSize, proof};
+use tlog::{Edge, Hash, LeafIndex, Tile, TileId, TileSet, TreeHead, TreeSize, Update, proof};
 
 use crate::error::{OpenError, disk};
 use crate::known::Known;
@@ -16,7 +16,7 @@ use crate::record::{self, Batch, Chain, Record, Start};
 use crate::state::{Filled, State};
 
 /// Longest write-ahead segment that is read: far above any setting, so that a changed setting reads old segments.
-const MAX_SEGMENT: u64 = 1 << 30;
+pub(crate) const MAX_SEGMENT: u64 = 1 << 30;
 /// Longest bundle that is read: 256 static-ct entries with certificates of the largest size that logs take.
 pub(crate) const MAX_BUNDLE: u64 = 64 << 20;
 /// Bytes of a full tile.
@@ -354,21 +354,7 @@ impl Replay {
 
     /// Applies a batch as the sequencer did when it made it; `None` when it is not what the sequencer would have made.
     fn batch<L: Leaf>(&mut self, batch: Batch, next: Chain) -> Option<()> {
-        if batch.before != self.state.edge.size() || batch.timestamp_ms < self.state.timestamp_ms {
-            return None;
-        }
-        let mut hashes = Vec::with_capacity(batch.leaves.len());
-        for (leaf, index) in batch.leaves.iter().zip(batch.before.get()..) {
-            let stored = L::open(&leaf.entry, LeafIndex::new(index))?;
-            if stored.dedup_key != leaf.dedup_key {
-                return None;
-            }
-            hashes.push(stored.hash);
-        }
-        let update = self.state.plan(&hashes);
-        if update.head != batch.head {
-            return None;
-        }
+        let update = plan::<L>(&self.state, &batch)?;
         self.head = batch.head;
         self.checkpoint.clone_from(&batch.checkpoint);
         let filled = self.state.absorb(batch, &update, next);
@@ -377,6 +363,23 @@ impl Replay {
         self.filled.rows.extend(filled.rows);
         Some(())
     }
+}
+
+/// What a batch makes of the tree; `None` when it is not what the sequencer would have made.
+pub(crate) fn plan<L: Leaf>(state: &State, batch: &Batch) -> Option<Update> {
+    if batch.before != state.edge.size() || batch.timestamp_ms < state.timestamp_ms {
+        return None;
+    }
+    let mut hashes = Vec::with_capacity(batch.leaves.len());
+    for (leaf, index) in batch.leaves.iter().zip(batch.before.get()..) {
+        let stored = L::open(&leaf.entry, LeafIndex::new(index))?;
+        if stored.dedup_key != leaf.dedup_key {
+            return None;
+        }
+        hashes.push(stored.hash);
+    }
+    let update = state.plan(&hashes);
+    (update.head == batch.head).then_some(update)
 }
 
 /// The edge of the tree of the first `size` leaves, from durable tiles.

@@ -8,6 +8,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use keys::Algorithm;
 use note::{CosignerKey, VerifierKey};
@@ -34,7 +35,7 @@ fn example() -> String {
         log_vkey()
     );
     for name in ["X1", "X2", "X3", "Y1", "Y2", "Y3"] {
-        text += &format!("witness {name} {} \n", vkey(name));
+        let _ = writeln!(text, "witness {name} {} ", vkey(name));
     }
     text += "group X-witnesses 2 X1 X2 X3\ngroup Y-witnesses any Y1 Y2 Y3\n";
     text + "group X-and-Y all X-witnesses Y-witnesses\n\tquorum X-and-Y"
@@ -185,7 +186,7 @@ fn thirty_two_of_each_are_taken_and_257_are_not() {
     let text = |count: usize| {
         let mut text = String::new();
         for n in 0..count {
-            text += &format!("witness w{n} {}\ngroup g{n} any w{n}\n", vkey("w"));
+            let _ = writeln!(text, "witness w{n} {}\ngroup g{n} any w{n}", vkey("w"));
         }
         text + "quorum g0\n"
     };
@@ -212,7 +213,7 @@ proptest! {
             let mut count = 0;
             for _ in 0..*size {
                 let name = format!("w{next}");
-                text += &format!("witness {name} {}\n", vkey(&name));
+                let _ = writeln!(text, "witness {name} {}", vkey(&name));
                 count += usize::from(cosigned & (1 << next) != 0);
                 all.insert(next);
                 members.push(name);
@@ -224,11 +225,11 @@ proptest! {
                 members.push(name);
             }
             let threshold = (*threshold).min(members.len());
-            text += &format!("group g{number} {threshold} {}\n", members.join(" "));
+            let _ = writeln!(text, "group g{number} {threshold} {}", members.join(" "));
             tops.push((format!("g{number}"), count >= threshold));
         }
         let (name, expected) = tops.pop().unwrap();
-        text += &format!("quorum {name}\n");
+        let _ = writeln!(text, "quorum {name}");
         let policy = Policy::parse(text.as_bytes()).unwrap();
         prop_assert_eq!(policy.met_by(|place| cosigned & (1 << place) != 0), expected);
     }

@@ -1,0 +1,391 @@
+//! A log that another process writes: recovered from its files without a lock, and followed by reading the end of its write-ahead log.
+//!
+//! Nothing is written here. What is read may not be durable yet: the writer's bytes can be seen before its fdatasync. So a record is shown
+//! only after this process has synced its file too. (After a failed fdatasync of the writer the bytes may be gone from the disk and still be
+//! seen by both; the writer has stopped then, and on its next start writes what it sees once more.)
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use note::VerifierKey;
+use store::{Disk, Path};
+use tlog::{TreeHead, Width};
+
+use crate::error::{OpenError, disk};
+use crate::layout::{self, ROW};
+use crate::leaf::Leaf;
+use crate::record::{self, Record};
+use crate::recover;
+use crate::shared::{Published, Shared, Snapshot};
+use crate::state::State;
+
+/// From one look at the end of the log to the next.
+const LOOK: Duration = Duration::from_millis(50);
+/// A writer that is at work makes what is read part by part look damaged; what is damaged stays so.
+const ATTEMPTS: usize = 20;
+/// Bytes of the log that are read at a time; a record may be longer, and then as much as it takes.
+const PIECE: usize = 8 << 20;
+/// Looks without anything new after which it is checked whether the log was frozen.
+const QUIET: u32 = 20;
+
+/// The thread that follows the writer. Dropping it does not stop it; [`Following::stop`] does.
+#[derive(Debug)]
+pub(crate) struct Following {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Following {
+    /// Tells the thread to end, and returns it for joining.
+    pub(crate) fn stop(self) -> JoinHandle<()> {
+        self.ended.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        self.thread
+    }
+}
+
+/// Opens a log for reading. Blocks.
+pub(crate) fn start<L: Leaf>(
+    files: Arc<dyn Disk>,
+    verifier: VerifierKey,
+) -> Result<(Arc<Shared>, Following), OpenError> {
+    let mut reader = Reader::open::<L>(files, verifier)?;
+    let shared = reader.shared.clone();
+    let ended = Arc::new(AtomicBool::new(false));
+    let end = ended.clone();
+    let follow = move || {
+        while !end.load(Ordering::Acquire) {
+            match reader.look::<L>() {
+                Ok(true) => {}
+                Ok(false) => thread::park_timeout(LOOK),
+                Err(error) => {
+                    reader
+                        .shared
+                        .fail("following the writer of the log", &error);
+                    return;
+                }
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("log-reader".to_owned());
+    let thread = thread.spawn(follow).map_err(OpenError::Thread)?;
+    Ok((shared, Following { ended, thread }))
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    verifier: VerifierKey,
+    state: State,
+    head: TreeHead,
+    /// The segment at whose end we are, and how much of it was read.
+    segment: Path,
+    at: u64,
+    quiet: u32,
+}
+
+/// What a folder says to somebody who only looks.
+struct Found {
+    state: State,
+    published: Published,
+    filled: crate::state::Filled,
+    segment: Path,
+    at: u64,
+    frozen: bool,
+}
+
+impl Reader {
+    fn open<L: Leaf>(files: Arc<dyn Disk>, verifier: VerifierKey) -> Result<Self, OpenError> {
+        let found = find::<L>(&*files, &verifier)?;
+        let snapshot = Snapshot {
+            published: found.published.clone(),
+            update: found.state.edge.append(&[]),
+            open: found.state.open.clone(),
+        };
+        let shared = Shared::new(files, found.state.known.clone(), snapshot, found.frozen);
+        let shared = Arc::new(shared);
+        let snapshot = shared.snapshot();
+        shared.publish(snapshot, &found.filled);
+        Ok(Self {
+            shared,
+            verifier,
+            state: found.state,
+            head: found.published.head,
+            segment: found.segment,
+            at: found.at,
+            quiet: 0,
+        })
+    }
+
+    /// Reads what is new and shows it; whether there was anything.
+    fn look<L: Leaf>(&mut self) -> Result<bool, OpenError> {
+        let files = self.shared.files.clone();
+        let Some(bytes) = self.more(&*files)? else {
+            // The segment is gone, and so all it had is in tiles: others have it all.
+            return self.again::<L>().map(|()| true);
+        };
+        let mut rest = bytes.as_slice();
+        let mut last: Option<Published> = None;
+        let mut filled = crate::state::Filled::default();
+        let mut update = None;
+        while let Some(framed) = record::decode(rest) {
+            let Record::Batch(batch) = framed.record else {
+                break;
+            };
+            if framed.at != self.state.chain {
+                break;
+            }
+            let planned = recover::plan::<L>(&self.state, &batch).ok_or_else(|| {
+                OpenError::Damaged(format!(
+                    "{} has a batch at byte {} that does not fit the tree",
+                    self.segment, self.at
+                ))
+            })?;
+            last = Some(Published {
+                head: batch.head,
+                checkpoint: batch.checkpoint.as_slice().into(),
+                timestamp_ms: batch.timestamp_ms,
+            });
+            let more = self.state.absorb(batch, &planned, framed.next);
+            filled.tiles.extend(more.tiles);
+            filled.bundles.extend(more.bundles);
+            update = Some(planned);
+            self.at = self
+                .at
+                .saturating_add(u64::try_from(framed.len).unwrap_or(u64::MAX));
+            rest = rest.get(framed.len..).unwrap_or_default();
+        }
+        if let (Some(published), Some(update)) = (last, update) {
+            let opened = note::open(&published.checkpoint, std::slice::from_ref(&self.verifier))
+                .map_err(OpenError::OtherKey)?;
+            if *opened.head() != published.head {
+                let what = "the last checkpoint is not about the last batch";
+                return Err(OpenError::Damaged(what.to_owned()));
+            }
+            // Seen is not durable, see above.
+            match files.sync(std::slice::from_ref(&self.segment)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(disk(format!("sync {}", self.segment))(error));
+                }
+                // Removed, and so durable in another form.
+                _ => {}
+            }
+            self.head = published.head;
+            let snapshot = Arc::new(Snapshot {
+                published,
+                update,
+                open: self.state.open.clone(),
+            });
+            self.shared.publish(snapshot, &filled);
+            self.quiet = 0;
+            self.forget::<L>(&*files)?;
+            return Ok(true);
+        }
+        if self.next_segment(&*files)? {
+            return Ok(true);
+        }
+        self.quiet = self.quiet.saturating_add(1);
+        if self.quiet == QUIET {
+            self.forget::<L>(&*files)?;
+            self.look_for_the_end(&*files);
+            self.quiet = 0;
+        }
+        Ok(false)
+    }
+
+    /// What stands behind the last record that was read; `None` when the file is gone.
+    fn more(&self, files: &dyn Disk) -> Result<Option<Vec<u8>>, OpenError> {
+        let read = |len| {
+            files
+                .read_range(&self.segment, self.at, len)
+                .map_err(disk(format!("read {}", self.segment)))
+        };
+        let mut len = PIECE;
+        loop {
+            let Some(bytes) = read(len)? else {
+                return Ok(None);
+            };
+            // A record that does not end within the piece: take more, as long as there is more.
+            if bytes.len() < len || record::decode(&bytes).is_some() {
+                return Ok(Some(bytes));
+            }
+            len = len.saturating_mul(2);
+            if u64::try_from(len).unwrap_or(u64::MAX) > recover::MAX_SEGMENT {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    /// The writer starts a segment when the last batch of the one before is durable, and names it after the tree's size.
+    fn next_segment(&mut self, files: &dyn Disk) -> Result<bool, OpenError> {
+        let path = layout::segment(self.head.size.get());
+        if path == self.segment {
+            return Ok(false);
+        }
+        let bytes = files
+            .read_range(&path, 0, 1 << 20)
+            .map_err(disk(format!("read {path}")))?;
+        let Some(first) = bytes.as_deref().and_then(record::decode) else {
+            return Ok(false);
+        };
+        let Record::Start(start) = &first.record else {
+            return Ok(false);
+        };
+        if start.head != self.head || first.at != self.state.chain {
+            return Ok(false);
+        }
+        self.state.chain = first.next;
+        self.at = u64::try_from(first.len).unwrap_or(u64::MAX);
+        self.segment = path;
+        Ok(true)
+    }
+
+    /// Reads the folder from the start, when the writer was too far ahead.
+    fn again<L: Leaf>(&mut self) -> Result<(), OpenError> {
+        let found = find::<L>(&*self.shared.files, &self.verifier)?;
+        if found.published.head.size < self.head.size {
+            return Err(OpenError::Damaged(format!(
+                "the log ends at {} entries, and had {}: it was rolled back",
+                found.published.head.size, self.head.size
+            )));
+        }
+        self.shared.known.take(&found.state.known);
+        let known = self.state.known.clone();
+        self.state = State {
+            known,
+            ..found.state
+        };
+        self.head = found.published.head;
+        self.segment = found.segment;
+        self.at = found.at;
+        let snapshot = Arc::new(Snapshot {
+            published: found.published,
+            update: self.state.edge.append(&[]),
+            open: self.state.open.clone(),
+        });
+        self.shared.publish(snapshot, &found.filled);
+        Ok(())
+    }
+
+    /// Lets go of what the writer has brought into files.
+    fn forget<L: Leaf>(&self, files: &dyn Disk) -> Result<(), OpenError> {
+        let (tiles, bundles): (Vec<_>, Vec<_>) = {
+            let unwritten = self.shared.unwritten();
+            (
+                unwritten.tiles.keys().copied().collect(),
+                unwritten.bundles.keys().copied().collect(),
+            )
+        };
+        let same = |path: &Path, expected: &[u8]| {
+            let bytes = files
+                .read(path, recover::MAX_BUNDLE)
+                .map_err(disk(format!("read {path}")))?;
+            Ok(bytes.as_deref() == Some(expected))
+        };
+        for key in tiles {
+            let tile = self.shared.unwritten().tiles.get(&key).cloned();
+            let bytes = tile.and_then(|tile| tile.bytes(Width::FULL));
+            let Some(bytes) = bytes else { continue };
+            if !same(&layout::tile(key.0, key.1), &bytes)? {
+                break;
+            }
+            self.shared.unwritten().tiles.remove(&key);
+        }
+        for index in bundles {
+            let bundle = self.shared.unwritten().bundles.get(&index).cloned();
+            let Some(bundle) = bundle else { continue };
+            if !same(&layout::bundle(L::BUNDLE, index), &bundle)? {
+                break;
+            }
+            self.shared.unwritten().bundles.remove(&index);
+        }
+        let (first, count) = self.shared.known.recent();
+        let has = |rows: usize| {
+            let Some(last) = u64::try_from(rows)
+                .ok()
+                .and_then(|rows| rows.checked_sub(1))
+            else {
+                return Ok(true);
+            };
+            let at = first
+                .saturating_add(last)
+                .saturating_mul(u64::try_from(ROW).unwrap_or(u64::MAX));
+            let row = files
+                .read_range(&layout::index(), at, ROW)
+                .map_err(disk("read the index"))?;
+            Ok::<_, OpenError>(row.is_some_and(|row| row.len() == ROW))
+        };
+        let mut rows = count;
+        while !has(rows)? {
+            rows /= 2;
+        }
+        self.shared.known.written(rows);
+        Ok(())
+    }
+
+    /// A log that was frozen has one more checkpoint, and no more batches.
+    fn look_for_the_end(&self, files: &dyn Disk) {
+        let Ok(Some(checkpoint)) = recover::read_frozen(files, self.head, &self.verifier) else {
+            return;
+        };
+        let snapshot = self.shared.snapshot();
+        if *snapshot.published.checkpoint == *checkpoint {
+            return;
+        }
+        let published = Published {
+            checkpoint: checkpoint.into(),
+            ..snapshot.published.clone()
+        };
+        let snapshot = Arc::new(Snapshot {
+            published,
+            update: self.state.edge.append(&[]),
+            open: snapshot.open.clone(),
+        });
+        self.shared
+            .publish(snapshot, &crate::state::Filled::default());
+    }
+}
+
+/// Recovers, and once more while a writer was in the way.
+fn find<L: Leaf>(files: &dyn Disk, verifier: &VerifierKey) -> Result<Found, OpenError> {
+    let mut last = OpenError::Damaged("there is no log in this folder".to_owned());
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            thread::park_timeout(LOOK);
+        }
+        match recover::recover::<L>(files, verifier) {
+            Ok(Some(recovered)) if !recovered.index_is_short => {
+                let segment = recovered.segments.last();
+                let Some(segment) = segment.cloned() else {
+                    continue;
+                };
+                match files.sync(std::slice::from_ref(&segment.path)) {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(disk(format!("sync {}", segment.path))(error)),
+                    Ok(()) => {}
+                }
+                let frozen = recover::read_frozen(files, recovered.head, verifier)?;
+                return Ok(Found {
+                    frozen: frozen.is_some(),
+                    published: Published {
+                        head: recovered.head,
+                        checkpoint: frozen.unwrap_or(recovered.checkpoint).into(),
+                        timestamp_ms: recovered.state.timestamp_ms,
+                    },
+                    state: recovered.state,
+                    filled: recovered.filled,
+                    segment: segment.path,
+                    at: segment.good,
+                });
+            }
+            Ok(Some(_)) => {
+                last = OpenError::Damaged("the index is short".to_owned());
+            }
+            Ok(None) => {}
+            Err(error @ OpenError::Damaged(_)) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}

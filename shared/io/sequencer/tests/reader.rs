@@ -1,0 +1,205 @@
+//! A second process that reads while the first one writes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a panic is a test's report"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{
+    Named, clock, config, name_of, named, note_signer, open_sim, read_all, signer, verifier,
+};
+use jiff::Timestamp;
+use sequencer::{AppendError, Config, Leaf as _, Log, OpenError};
+use store::sim::SimDisk;
+use tlog::{LeafIndex, TreeSize, proof};
+
+async fn reader(disk: &SimDisk) -> Log<Named> {
+    Log::open_reader_on(Arc::new(disk.clone()), verifier())
+        .await
+        .unwrap()
+}
+
+/// Waits until the reader has a size, and checks what it shows there.
+async fn caught_up(reader: &Log<Named>, size: u64) {
+    if size > 0 {
+        assert!(reader.grown(TreeSize::new(size - 1)).await);
+    }
+    let published = reader.published();
+    assert!(published.head.size >= TreeSize::new(size));
+    note::open(&published.checkpoint, &[verifier()]).unwrap();
+}
+
+fn small() -> Config {
+    Config {
+        batch_leaves: 40,
+        segment_bytes: 5_000,
+        ..config()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_see_what_is_committed_and_nothing_else() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, small()).await.unwrap();
+    let early = reader(&disk).await;
+    assert_eq!(early.published().head.size, TreeSize::EMPTY);
+    let mut heads = vec![early.published().head];
+    for round in 0..12_u64 {
+        let tasks: Vec<_> = (0..300)
+            .map(|number| {
+                let log = log.clone();
+                tokio::spawn(async move { log.append(named(round * 300 + number)).await.unwrap() })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        caught_up(&early, (round + 1) * 300).await;
+        assert_eq!(early.published().head, log.published().head);
+        heads.push(early.published().head);
+    }
+    // What it shows was one tree all the time.
+    for pair in heads.windows(2) {
+        let (proof, _) = early
+            .consistency_between(pair[0].size, pair[1].size)
+            .await
+            .unwrap();
+        proof::verify_consistency(&pair[0], &pair[1], &proof.unwrap()).unwrap();
+    }
+    let entries = read_all(&early).await;
+    assert_eq!(entries, read_all(&log).await);
+    assert_eq!(entries.len(), 3600);
+    let late = reader(&disk).await;
+    assert_eq!(late.published().head, log.published().head);
+    for log in [&early, &late] {
+        for number in (0..3600).step_by(97) {
+            let key = named(number).dedup_key();
+            let index = log.find(&key).await.unwrap().unwrap();
+            let entry = log.entry(index).await.unwrap().unwrap();
+            assert_eq!(name_of(&entry), format!("entry {number}"));
+            let inclusion = log.inclusion(index).await.unwrap();
+            assert_eq!(inclusion.head, log.published().head);
+        }
+        assert_eq!(log.find(&named(9999).dedup_key()).await.unwrap(), None);
+        assert_eq!(
+            log.append(named(1)).await.unwrap_err(),
+            AppendError::Closed,
+            "a reader does not write"
+        );
+        log.health().unwrap();
+    }
+}
+
+/// Appending, restarting, and readers that come and go: each shows prefixes of the one tree.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_restarts_is_followed() {
+    let disk = SimDisk::new();
+    let mut log = open_sim(&disk, small()).await.unwrap();
+    let first = reader(&disk).await;
+    let mut number = 0;
+    for round in 0..8 {
+        for _ in 0..70 {
+            log.append(named(number)).await.unwrap();
+            number += 1;
+        }
+        let other = reader(&disk).await;
+        caught_up(&other, number).await;
+        caught_up(&first, number).await;
+        log.close().await;
+        if round % 2 == 0 {
+            // The reader is there while nobody writes.
+            assert_eq!(first.published().head, other.published().head);
+        }
+        drop(log);
+        log = open_sim(&disk, small()).await.unwrap();
+    }
+    let names: Vec<String> = (0..number)
+        .map(|number| format!("entry {number}"))
+        .collect();
+    assert_eq!(read_all(&first).await, names);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_log_is_seen_as_one() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, small()).await.unwrap();
+    log.append(named(1)).await.unwrap();
+    let watching = reader(&disk).await;
+    let at: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+    log.freeze(&note_signer(), at).await.unwrap();
+    drop(log);
+    let said = |log: &Log<Named>| {
+        String::from_utf8(log.published().checkpoint.to_vec())
+            .unwrap()
+            .contains("Log frozen")
+    };
+    while !said(&watching) {
+        tokio::task::yield_now().await;
+    }
+    let late = reader(&disk).await;
+    assert!(said(&late) && late.is_frozen());
+    assert_eq!(
+        late.append(named(2)).await.unwrap_err(),
+        AppendError::Frozen
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_must_be_something_to_read() {
+    let error = Log::<Named>::open_reader_on(Arc::new(SimDisk::new()), verifier()).await;
+    assert!(matches!(error, Err(OpenError::Damaged(_))), "{error:?}");
+}
+
+/// On a real folder, beside the one that holds its lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_has_one_writer_and_many_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = || Config {
+        segment_bytes: 20_000,
+        ..Config::new(folder.path())
+    };
+    let log = Log::<Named>::open(config(), signer(), clock())
+        .await
+        .unwrap();
+    let second = Log::<Named>::open(config(), signer(), clock()).await;
+    assert!(matches!(second, Err(OpenError::Locked)));
+    let readers = [
+        Log::<Named>::open_reader(config(), verifier())
+            .await
+            .unwrap(),
+        Log::<Named>::open_reader(config(), verifier())
+            .await
+            .unwrap(),
+    ];
+    let tasks: Vec<_> = (0..2000)
+        .map(|number| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(named(number)).await.unwrap() })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for reader in &readers {
+        caught_up(reader, 2000).await;
+        assert_eq!(reader.published().head, log.published().head);
+        assert_eq!(
+            reader.entry(LeafIndex::new(1999)).await.unwrap(),
+            log.entry(LeafIndex::new(1999)).await.unwrap()
+        );
+    }
+    let [one, two] = readers;
+    one.close().await;
+    assert!(
+        !one.grown(TreeSize::new(1 << 40)).await,
+        "nothing more comes"
+    );
+    drop(two);
+}
