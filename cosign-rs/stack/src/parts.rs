@@ -87,7 +87,7 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
             });
             Ok(Service {
                 server: raw.server.checked(Limits::default())?,
-                router,
+                router: router.into(),
             })
         }
         Part::Registry => {
@@ -100,7 +100,7 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
             .await?;
             Ok(Service {
                 server: raw.server.checked(REGISTRY_LIMITS)?,
-                router,
+                router: router.into(),
             })
         }
         Part::Tuf => {
@@ -114,7 +114,7 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
             let router = repository::build(state, signers, Clock::system());
             Ok(Service {
                 server: raw.server.checked(Limits::default())?,
-                router,
+                router: router.into(),
             })
         }
     }

@@ -153,7 +153,7 @@ pub fn service(settings: &Path) -> anyhow::Result<Service> {
         clock: Clock::system(),
     };
     Ok(Service {
-        router: build(deps)?,
+        router: build(deps)?.into(),
         server: config.server,
     })
 }

@@ -124,7 +124,7 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     tracing::info!(origin = config.log.origin(), size = %head.size, root = %head.root, "the log is open");
     Ok(Service {
         server: config.server,
-        router,
+        router: router.into(),
     })
 }
 

@@ -97,7 +97,7 @@ pub fn service(settings: &Path) -> anyhow::Result<Service> {
     let router = build(&config.tsa, deps)?;
     Ok(Service {
         server: config.server,
-        router,
+        router: router.into(),
     })
 }
 

@@ -210,6 +210,6 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     }
     Ok(Service {
         server: config.server,
-        router,
+        router: router.into(),
     })
 }

@@ -136,6 +136,7 @@ fn bench(folder: &Path, name: &str, logs: Vec<KnownLog>) -> Bench {
         server: Server {
             listen: ListenAddress::localhost(0),
             limits: Limits::default(),
+            tls: None,
             log_format: serve::logging::Format::Text,
             log: String::new(),
         },

@@ -112,7 +112,7 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
         clock: Clock::system(),
     };
     Ok(Service {
-        router: build(&config, deps).await?,
+        router: build(&config, deps).await?.into(),
         server: config.server,
     })
 }

@@ -10,7 +10,7 @@
 //! * logs name method, route, status, duration and request id, and never a body, a query string or a header;
 //! * `SIGINT` and `SIGTERM` stop the accepting, let running requests finish, and then end ([`Stop`]).
 //!
-//! Not here: TLS (a service is run behind a proxy or on loopback), and any knowledge of what a service does.
+//! Not here: any knowledge of what a service does.
 //!
 //! ```no_run
 //! # async fn example(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
@@ -35,7 +35,9 @@ pub mod stop;
 mod observe;
 mod rate;
 mod room;
+mod routes;
 mod run;
+pub mod tls;
 
 pub use clock::Clock;
 pub use health::Health;
@@ -44,6 +46,8 @@ pub use listen::{ListenAddress, ListenError, Listeners};
 pub use observe::RequestId;
 pub use problem::{Code, Problem};
 pub use program::{Service, program};
+pub use routes::{Routes, Switch};
 pub use run::run;
 pub use settings::{Server, ServerSettings, SettingsError};
 pub use stop::{Stop, StopHandle};
+pub use tls::{Tls, TlsError, TlsFiles};

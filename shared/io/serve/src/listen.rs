@@ -9,6 +9,8 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
+use crate::tls::Tls;
+
 /// How often a port that the kernel chose for IPv4 is tried again when IPv6 already has it.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -114,6 +116,7 @@ impl fmt::Display for ListenAddress {
 pub struct Listeners {
     address: ListenAddress,
     pub(crate) sockets: Vec<TcpListener>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Listeners {
@@ -160,7 +163,14 @@ impl Listeners {
         Ok(Self {
             address: ListenAddress { host, port },
             sockets,
+            tls: None,
         })
+    }
+
+    /// The same sockets, speaking TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The address with the port that we really have.
@@ -175,9 +185,10 @@ impl Listeners {
 
     /// `http://localhost:3000`, without a slash at the end.
     pub fn base_url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         match self.address.host {
-            Host::Localhost => format!("http://{}", self.address),
-            Host::Address(_) => format!("http://{}", self.address.local()),
+            Host::Localhost => format!("{scheme}://{}", self.address),
+            Host::Address(_) => format!("{scheme}://{}", self.address.local()),
         }
     }
 }

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::Router;
+use anyhow::Context as _;
 
 use crate::listen::{ListenAddress, Listeners};
+use crate::routes::Routes;
 use crate::settings::{self, Server};
 use crate::stop::Stop;
+use crate::tls::{Tls, TlsFiles};
 
 /// How long `--check-health` waits; a container engine asks every few seconds.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -22,7 +24,7 @@ pub struct Service {
     /// Its `[server]` settings.
     pub server: Server,
     /// What it answers.
-    pub router: Router,
+    pub router: Routes,
 }
 
 enum Command {
@@ -83,7 +85,7 @@ fn command(
         Some("--help" | "-h") => Command::Print(format!(
             "{about}\n\n{usage}\n\n\
              FILE holds the settings, as TOML; {name}.example.toml in the source names and explains all of them.\n\
-             --check-health asks a running service, and exits with 0 when it works. GET /healthz and GET /metrics answer on\n\
+             --check-health asks a running service that listens without TLS, and exits with 0 when it works. GET /healthz and GET /metrics answer on\n\
              the same port as the service."
         )),
         _ => return Err(unexpected(&first)),
@@ -94,7 +96,8 @@ fn command(
     }
 }
 
-fn start<B, F>(name: &'static str, path: &Path, build: B) -> anyhow::Result<()>
+/// Runs the service of a settings file until a signal stops it.
+pub fn start<B, F>(name: &'static str, path: &Path, build: B) -> anyhow::Result<()>
 where
     B: FnOnce(PathBuf) -> F,
     F: Future<Output = anyhow::Result<Service>>,
@@ -106,7 +109,15 @@ where
         // Before the service is made: what it recovers on the way is worth a line in the log.
         settings::start_logging(path);
         let service = build(path.to_owned()).await?;
+        let tls = service.server.tls.as_ref().map(|files| {
+            Tls::load(&TlsFiles {
+                certificate: settings::beside(path, &files.certificate),
+                key: settings::beside(path, &files.key),
+            })
+        });
+        let tls = tls.transpose().context("server.tls_certificate")?;
         let listeners = Listeners::bind(&service.server.listen).await?;
+        let listeners = listeners.with_tls(tls);
         let stop = Stop::on_signals()?;
         crate::run(listeners, name, service.router, service.server.limits, stop).await;
         Ok(())

@@ -17,8 +17,9 @@ use axum::middleware;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -28,7 +29,9 @@ use crate::listen::Listeners;
 use crate::observe;
 use crate::rate::{self, Buckets, Peer};
 use crate::room::{self, Room};
+use crate::routes::Routes;
 use crate::stop::Stop;
+use crate::tls::Tls;
 
 /// A pause after the kernel had no socket for us (too many open files): without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -36,37 +39,33 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a request's head: hyper's buffer limit for one connection. Tokens of CI systems have several kilobytes.
 const HEAD_MAX: usize = 64 << 10;
 
-/// Serves `router` until `stop`, then lets running requests finish for [`Limits::drain`]. `service` names it in logs and
+/// Serves the routes until `stop`, then lets running requests finish for [`Limits::drain`]. `service` names it in logs and
 /// figures.
 pub async fn run(
     listeners: Listeners,
     service: &'static str,
-    router: Router,
+    routes: impl Into<Routes>,
     limits: Limits,
     stop: Stop,
 ) {
     crate::metrics::init();
+    let mut routes = routes.into();
     let bodies = Room::new(&limits);
-    let router = router
-        .layer(DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(limits.body))
-        .layer(middleware::from_fn(move |request, next| {
-            room::reserve(bodies.clone(), request, next)
-        }))
-        .layer(CatchPanicLayer::custom(observe::panicked));
-    let router = match limits.rate.map(Buckets::new) {
-        Some(buckets) => router.layer(middleware::from_fn(move |request, next| {
-            rate::limit(buckets.clone(), request, next)
-        })),
-        None => router,
-    };
-    let router = router.layer(middleware::from_fn(move |request, next| {
-        observe::observe(service, limits.request, request, next)
-    }));
+    let buckets = limits.rate.map(Buckets::new);
+    let dress = |router: Router| dressed(router, service, limits, &bodies, buckets.as_ref());
+    let (dressed, router) = watch::channel(dress(routes.now()));
     let permits = Arc::new(Semaphore::new(limits.connections));
-    tracing::info!(service, address = %listeners.address(), "listening");
+    let tls = listeners.tls.clone();
+    tracing::info!(service, address = %listeners.address(), tls = tls.is_some(), "listening");
 
-    let serving = accept(&listeners.sockets, &router, limits, &permits, stop);
+    let serving = accept(
+        &listeners.sockets,
+        &router,
+        tls.as_ref(),
+        limits,
+        &permits,
+        stop,
+    );
     let upkeep = async {
         let mut turn = tokio::time::interval(crate::metrics::UPKEEP);
         loop {
@@ -74,9 +73,23 @@ pub async fn run(
             crate::metrics::upkeep();
         }
     };
+    let replacing = async {
+        loop {
+            let next = routes.next().await;
+            drop(dressed.send_replace(dress(next)));
+        }
+    };
+    let certificates = async {
+        match tls.clone() {
+            Some(tls) => tls.watch().await,
+            None => std::future::pending().await,
+        }
+    };
     let mut connections = tokio::select! {
         connections = serving => connections,
         never = upkeep => never,
+        never = replacing => never,
+        () = certificates => return,
     };
     drop(listeners);
     // Each connection hears the stop itself and ends within `drain`.
@@ -84,10 +97,38 @@ pub async fn run(
     tracing::info!(service, "stopped");
 }
 
+/// A service's router with what all services have around it.
+fn dressed(
+    router: Router,
+    service: &'static str,
+    limits: Limits,
+    bodies: &Room,
+    buckets: Option<&Buckets>,
+) -> Router {
+    let bodies = bodies.clone();
+    let router = router
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(limits.body))
+        .layer(middleware::from_fn(move |request, next| {
+            room::reserve(bodies.clone(), request, next)
+        }))
+        .layer(CatchPanicLayer::custom(observe::panicked));
+    let router = match buckets.cloned() {
+        Some(buckets) => router.layer(middleware::from_fn(move |request, next| {
+            rate::limit(buckets.clone(), request, next)
+        })),
+        None => router,
+    };
+    router.layer(middleware::from_fn(move |request, next| {
+        observe::observe(service, limits.request, request, next)
+    }))
+}
+
 /// Takes connections until told to stop, and returns those that are still open.
 async fn accept(
     sockets: &[TcpListener],
-    router: &Router,
+    router: &watch::Receiver<Router>,
+    tls: Option<&Tls>,
     limits: Limits,
     permits: &Arc<Semaphore>,
     mut stop: Stop,
@@ -110,8 +151,23 @@ async fn accept(
             Ok((stream, peer)) => {
                 let router = router.clone();
                 let stop = stop.clone();
+                let acceptor = tls.map(Tls::acceptor);
                 connections.spawn(async move {
-                    connection(stream, peer.ip(), router, limits, stop).await;
+                    // Small answers should not wait for more: Nagle's algorithm off.
+                    let _best_effort = stream.set_nodelay(true);
+                    match acceptor {
+                        None => connection(stream, peer.ip(), router, limits, stop).await,
+                        Some(acceptor) => {
+                            let shake = acceptor.accept(stream);
+                            match tokio::time::timeout(limits.header, shake).await {
+                                Ok(Ok(stream)) => {
+                                    connection(stream, peer.ip(), router, limits, stop).await;
+                                }
+                                Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+                                Err(_) => tracing::debug!("no TLS handshake in time"),
+                            }
+                        }
+                    }
                     drop(permit);
                 });
             }
@@ -137,15 +193,15 @@ async fn next(sockets: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
     .await
 }
 
-async fn connection(
-    stream: TcpStream,
+async fn connection<S>(
+    stream: S,
     peer: IpAddr,
-    router: Router,
+    router: watch::Receiver<Router>,
     limits: Limits,
     mut stop: Stop,
-) {
-    // Small answers should not wait for more: Nagle's algorithm off.
-    let _best_effort = stream.set_nodelay(true);
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -165,7 +221,9 @@ async fn connection(
     let service = tower::service_fn(move |mut request: http::Request<_>| {
         request.extensions_mut().insert(Peer(peer));
         seen.store(true, Ordering::Relaxed);
-        tower::ServiceExt::oneshot(router.clone(), request)
+        // The one of now: a connection may outlive a router.
+        let router = router.borrow().clone();
+        tower::ServiceExt::oneshot(router, request)
     });
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut served = std::pin::pin!(served);

@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::limits::{Limits, Rate};
 use crate::listen::ListenAddress;
 use crate::logging::{self, Format};
+use crate::tls::TlsFiles;
 
 /// Largest settings file: a few hundred issuers fit in.
 const FILE_MAX: u64 = 1 << 20;
@@ -107,6 +108,12 @@ pub fn beside(settings: &Path, named: &Path) -> PathBuf {
 pub struct ServerSettings {
     /// `localhost:5555`, `0.0.0.0:5555`, ...
     pub listen: ListenAddress,
+    /// The certificate chain for TLS, PEM; default none, and plain HTTP.
+    #[serde(default)]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(default)]
+    pub tls_key: Option<PathBuf>,
     /// Seconds for a whole request; default 30.
     #[serde(default)]
     pub request_seconds: Option<u64>,
@@ -154,6 +161,8 @@ pub fn start_logging(settings: &Path) {
 pub struct Server {
     /// Where to listen.
     pub listen: ListenAddress,
+    /// Where the TLS certificate is, as the settings say it: relative paths are relative to the settings file.
+    pub tls: Option<TlsFiles>,
     /// The end of everything.
     pub limits: Limits,
     /// The shape of log lines.
@@ -195,8 +204,19 @@ impl ServerSettings {
         };
         let log = self.log.unwrap_or_else(|| logging::FILTER.to_owned());
         logging::check(&log).map_err(|why| SettingsError::value("server.log", why))?;
+        let tls = match (self.tls_certificate, self.tls_key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            _ => {
+                return Err(SettingsError::value(
+                    "server.tls_certificate",
+                    "goes with server.tls_key, and the other way round",
+                ));
+            }
+        };
         Ok(Server {
             listen: self.listen,
+            tls,
             limits,
             log_format: self.log_format,
             log,
