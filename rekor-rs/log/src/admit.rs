@@ -57,12 +57,18 @@ impl Door {
         B: AsRef<[u8]> + Send + 'static,
     {
         let dsse = self.dsse;
-        self.gate.run(move || check(request.as_ref(), dsse)).await?
+        let parse = move || check(Proposed::parse(request.as_ref())?, dsse);
+        self.gate.run(parse).await?
+    }
+
+    /// Admits a request that was read already, or refuses it.
+    pub async fn admit_proposed(&self, proposed: Proposed) -> Result<Admitted, Refusal> {
+        let dsse = self.dsse;
+        self.gate.run(move || check(proposed, dsse)).await?
     }
 }
 
-fn check(request: &[u8], dsse: bool) -> Result<Admitted, Refusal> {
-    let proposed = Proposed::parse(request)?;
+fn check(proposed: Proposed, dsse: bool) -> Result<Admitted, Refusal> {
     if !dsse && matches!(proposed, Proposed::Dsse(_)) {
         return Err(Refusal::DsseIsOff);
     }

@@ -11,9 +11,10 @@ use signer::Signer;
 use thiserror::Error;
 
 use crate::admit::Door;
-use crate::config::{Config, KEY_ALGORITHM, LogConfig};
+use crate::config::{BODY, Config, KEY_ALGORITHM, LogConfig};
 use crate::figures;
 use crate::gate::Gate;
+use crate::grpc;
 use crate::http::{self, State};
 use crate::leaf::Entry;
 use crate::search::http::{SearchApi, V2};
@@ -113,7 +114,9 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         duplicates: config.duplicates,
         log_id,
     };
-    let mut router = http::routes(state).merge(health.routes());
+    let mut router = http::routes(state.clone())
+        .merge(grpc::routes(state, health.clone(), BODY))
+        .merge(health.routes());
     if let Some(search) = search {
         let tree = search.follow(&config.origin, &log, v2_keys).await;
         let api = SearchApi {

@@ -10,7 +10,7 @@ use crate::v1::config::{RawV1, V1Config};
 use crate::witnessing::{RawWitnessing, WitnessingConfig};
 
 /// rekor-tiles' limit of a request: 4 MiB. Only an envelope with a large payload gets near it.
-const BODY: usize = 4 << 20;
+pub(crate) const BODY: usize = 4 << 20;
 
 /// The settings file, as it is written.
 #[derive(Debug, Deserialize)]

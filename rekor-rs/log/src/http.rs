@@ -1,5 +1,6 @@
 //! The HTTP interface: bytes in, one call, bytes out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use entry::Proposed;
 use sequencer::{AppendError, Appended, Inclusion, Leaf as _, Log, Resource};
 use serde::Deserialize;
 use serve::{Code, Problem};
@@ -76,25 +78,84 @@ async fn add(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let Query(options) = query?;
+    // Before anything is looked at: a frozen log owes nobody a signature check.
+    if state.log.is_frozen() {
+        return Ok(frozen());
+    }
+    match add_entry(&state, Given::Json(body?), options.wait).await {
+        Ok(reply) => Ok((StatusCode::CREATED, Json(reply)).into_response()),
+        Err(NotAdded { problem, .. }) if problem.message() == FROZEN => Ok(frozen()),
+        Err(NotAdded {
+            problem,
+            index: None,
+        }) => Err(problem),
+        Err(NotAdded {
+            problem,
+            index: Some(index),
+        }) => {
+            let mut response = problem.into_response();
+            let headers = response.headers_mut();
+            headers.insert("x-log-index", HeaderValue::from(index));
+            Ok(response)
+        }
+    }
+}
+
+/// A request in one of the two forms in which it comes.
+pub(crate) enum Given {
+    /// The body of a POST.
+    Json(Bytes),
+    /// From protobuf.
+    Proposed(Proposed),
+}
+
+/// Why the answer is no entry, and the index of the entry if it is there.
+pub(crate) struct NotAdded {
+    pub(crate) problem: Problem,
+    pub(crate) index: Option<u64>,
+}
+
+impl<P: Into<Problem>> From<P> for NotAdded {
+    fn from(problem: P) -> Self {
+        Self {
+            problem: problem.into(),
+            index: None,
+        }
+    }
+}
+
+/// Adds an entry, and waits for what the request wants.
+pub(crate) async fn add_entry(
+    state: &State,
+    given: Given,
+    wait: Option<Wait>,
+) -> Result<TransparencyLogEntryReply, NotAdded> {
     let Admitted {
         leaf,
         body,
         kind,
         version,
     } = {
-        // Before anything is looked at: a frozen log owes nobody a signature check.
         if state.log.is_frozen() {
-            return Ok(frozen());
+            return Err(not_appended(&AppendError::Frozen).into());
         }
-        state.door.admit(body?).await?
+        match given {
+            Given::Json(body) => state.door.admit(body).await?,
+            Given::Proposed(proposed) => state.door.admit_proposed(proposed).await?,
+        }
     };
-    let mut appended = match state.log.append(leaf).await {
-        Ok(appended) => appended,
-        Err(AppendError::Frozen) => return Ok(frozen()),
-        Err(error) => return Err(not_appended(&error)),
-    };
+    let appended = state.log.append(leaf).await;
+    let mut appended = appended.map_err(|error| not_appended(&error))?;
+    let index = appended.inclusion.index.get();
     if appended.duplicate && state.duplicates == Duplicates::Conflict {
-        return Ok(conflict(&appended));
+        // rekor-tiles: the entry is not returned, its index is, in the text and in a header.
+        let message = format!(
+            "an equivalent entry already exists in the transparency log with index {index}"
+        );
+        return Err(NotAdded {
+            problem: Problem::new(Code::AlreadyExists, message),
+            index: Some(index),
+        });
     }
     if !appended.duplicate {
         // The names are rekor-tiles'.
@@ -104,22 +165,29 @@ async fn add(
         }
     }
     if let Some(witnessing) = &state.witnessing
-        && options
-            .wait
-            .map_or(witnessing.by_default(), |wait| wait == Wait::Witnessed)
+        && wait.map_or(witnessing.by_default(), |wait| wait == Wait::Witnessed)
     {
         match witnessed(&state.log, witnessing, &appended).await? {
             Some(inclusion) => appended.inclusion = inclusion,
             None if witnessing.without_quorum() == WithoutQuorum::Publish => {}
-            None => return Ok(not_witnessed(&appended, witnessing.patience())),
+            None => {
+                // The entry is there; its index tells the client where to look for it later.
+                let message = format!(
+                    "the entry is in the log with index {index}, and no quorum of witnesses has cosigned it within {} seconds",
+                    witnessing.patience().as_secs()
+                );
+                return Err(NotAdded {
+                    problem: Problem::unavailable(message, 5),
+                    index: Some(index),
+                });
+            }
         }
     }
     let kind_version = KindVersion {
         kind: kind.to_owned(),
         version: version.to_owned(),
     };
-    let reply = reply(&appended, kind_version, &body, &state.log_id)?;
-    Ok((StatusCode::CREATED, Json(reply)).into_response())
+    Ok(reply(&appended, kind_version, &body, &state.log_id)?)
 }
 
 /// Parameters of a request to add an entry.
@@ -131,7 +199,7 @@ struct Options {
 /// What a reply waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Wait {
+pub(crate) enum Wait {
     /// The entry is durable.
     Committed,
     /// A quorum of witnesses has cosigned a tree that has it.
@@ -154,27 +222,18 @@ async fn witnessed(
         .map_err(|error| Problem::internal(&error))
 }
 
-/// The entry is there; its index tells the client where to look for it later.
-fn not_witnessed(appended: &Appended, patience: Duration) -> Response {
-    let index = appended.inclusion.index.get();
-    let message = format!(
-        "the entry is in the log with index {index}, and no quorum of witnesses has cosigned it within {} seconds",
-        patience.as_secs()
-    );
-    let mut response = Problem::unavailable(message, 5).into_response();
-    let headers = response.headers_mut();
-    headers.insert("x-log-index", HeaderValue::from(index));
-    response
-}
-
 /// The newest checkpoint that is for everybody: with cosignatures, where witnesses are asked.
 async fn checkpoint(extract::State(state): extract::State<State>) -> Result<Response, Problem> {
+    shown(&state).map(|checkpoint| plain(&checkpoint))
+}
+
+pub(crate) fn shown(state: &State) -> Result<Arc<[u8]>, Problem> {
     let Some(witnessing) = &state.witnessing else {
-        return Ok(plain(&state.log.published().checkpoint));
+        return Ok(state.log.published().checkpoint);
     };
     match (witnessing.shown(), witnessing.without_quorum()) {
-        (Some(shown), _) => Ok(plain(&shown.checkpoint)),
-        (None, WithoutQuorum::Publish) => Ok(plain(&state.log.published().checkpoint)),
+        (Some(shown), _) => Ok(shown.checkpoint),
+        (None, WithoutQuorum::Publish) => Ok(state.log.published().checkpoint),
         (None, WithoutQuorum::Hold) => Err(Problem::unavailable(
             "no quorum of witnesses has cosigned a checkpoint yet",
             1,
@@ -249,17 +308,6 @@ fn reply(
 /// rekor-tiles answers so, in plain text.
 fn frozen() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, FROZEN).into_response()
-}
-
-/// rekor-tiles: the entry is not returned, its index is, in the text and in a header.
-fn conflict(appended: &Appended) -> Response {
-    let index = appended.inclusion.index.get();
-    let message =
-        format!("an equivalent entry already exists in the transparency log with index {index}");
-    let mut response = Problem::new(Code::AlreadyExists, message).into_response();
-    let headers = response.headers_mut();
-    headers.insert("x-log-index", HeaderValue::from(index));
-    response
 }
 
 impl From<Refusal> for Problem {

@@ -10,6 +10,7 @@
 //! GET  /tile/<L>/<N>[.p/<W>]
 //! GET  /tile/entries/<N>[.p/<W>]
 //! GET  /healthz /metrics
+//! gRPC, on the same port           see [`grpc`]
 //! /api/v1/..                      see [`v1`]
 //! POST /api/v2/search              see [`search`]
 //! ```
@@ -17,8 +18,6 @@
 //! Invariants:
 //! - a signature is checked before its entry gets a place, and not on the threads that serve connections;
 //! - an answer of 201 is about an entry that is durable, with a proof that was verified.
-//!
-//! Deliberately not here yet: gRPC.
 
 pub mod admit;
 pub mod app;
@@ -27,6 +26,7 @@ mod figures;
 pub mod freeze;
 pub mod fsck;
 pub mod gate;
+pub mod grpc;
 mod http;
 pub mod leaf;
 pub mod search;

@@ -182,6 +182,11 @@ impl Problem {
         self.code
     }
 
+    /// Seconds after which it makes sense to try again.
+    pub const fn retry_after(&self) -> Option<u32> {
+        self.retry_after
+    }
+
     /// The sentence for people.
     pub fn message(&self) -> &str {
         &self.message
