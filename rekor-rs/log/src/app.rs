@@ -2,26 +2,35 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::{Router, middleware};
+use note::VerifierKey;
 use sequencer::{CheckpointSigner as _, Leaf, Log, NoteSigner, OpenError};
-use serve::{Clock, Health, Service};
+use serve::{Clock, Health, Routes, Service, Switch};
 use signer::Signer;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::admit::Door;
 use crate::config::{BODY, Config, KEY_ALGORITHM, LogConfig};
 use crate::figures;
 use crate::gate::Gate;
 use crate::grpc;
-use crate::http::{self, State};
+use crate::http::{self, State, Writes};
 use crate::leaf::Entry;
 use crate::search::http::{SearchApi, V2};
 use crate::search::{self, Search};
-use crate::v1::config::V1Config;
-use crate::v1::{self, Attestations, Shards, V1};
+use crate::v1::config::{ShardConfig, V1Config};
+use crate::v1::shards::Shard;
+use crate::v1::{self, Access, Attestations, Shards, Trees, V1};
 use crate::witnessing::{Witnessing, WitnessingConfig};
+
+/// How often a process that stands by tries to become the writer.
+const TURN: Duration = Duration::from_secs(1);
+/// How often the settings are looked at for new trees.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What the logs need from outside.
 #[derive(Clone, Debug)]
@@ -36,6 +45,18 @@ pub struct Deps {
     pub witnessing: Option<WitnessingConfig>,
     /// The time.
     pub clock: Clock,
+}
+
+/// What a process does with the logs of its settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Writes them, or does not start.
+    #[default]
+    Writer,
+    /// Writes them; while another process does, serves reads, and then takes over.
+    Standby,
+    /// Only serves reads, whoever writes.
+    Reader,
 }
 
 /// Why the log cannot run.
@@ -61,6 +82,17 @@ pub enum BuildError {
     Witnessing(#[source] anyhow::Error),
 }
 
+impl BuildError {
+    /// Another process writes one of the logs.
+    fn is_locked(&self) -> bool {
+        match self {
+            Self::Open(error) => matches!(error, OpenError::Locked),
+            Self::V1(error) => matches!(error.downcast_ref(), Some(OpenError::Locked)),
+            _ => false,
+        }
+    }
+}
+
 /// A running log. It is closed, with everything written, when the last clone of its router is gone.
 #[derive(Debug)]
 pub struct App {
@@ -68,81 +100,186 @@ pub struct App {
     pub router: Router,
     /// The engine below, for tools that run in the same process.
     pub log: Log<Entry>,
-    /// The trees of the v1 log.
-    pub v1: Option<Shards>,
+    /// The v1 log.
+    pub v1: Option<V1Log>,
 }
 
-/// Opens the log and makes its routes. Must be called within a tokio runtime.
-pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
-    let algorithm = deps.signer.algorithm();
-    if algorithm != KEY_ALGORITHM {
-        return Err(BuildError::Key(algorithm.registry_name()));
+/// The v1 log, whose trees change when a new one is begun.
+#[derive(Clone, Debug)]
+pub struct V1Log {
+    /// The trees of now.
+    pub trees: Trees,
+    put: Arc<watch::Sender<Shards>>,
+    config: V1Config,
+    search: Option<Search>,
+    clock: Clock,
+    health: Health,
+}
+
+impl V1Log {
+    /// Begins a new tree behind those that are there: entries go into it from now on. Nobody is turned away meanwhile. One at a time.
+    pub async fn rotate(&self, shard: &ShardConfig, signer: Signer) -> anyhow::Result<()> {
+        let shards = self.trees.now();
+        let known = shards.by_tree(shard.tree_id).is_some();
+        anyhow::ensure!(!known, "tree {} is there already", shard.tree_id);
+        let access = Access::Write;
+        // Everything that can fail comes before the old tree is closed.
+        let mut next =
+            Shard::open(&self.config, shard, signer, &self.clock, access, u64::MAX).await?;
+        if let Some(search) = &self.search {
+            next.follow(search, &self.config.host).await?;
+        }
+        watch(&next.log, &self.health);
+        let next = shards.followed_by(next).await;
+        let active = next.active();
+        tracing::info!(
+            tree = active.tree_id,
+            offset = active.offset,
+            "a new v1 tree takes entries"
+        );
+        self.put.send_replace(next);
+        Ok(())
     }
-    let signer = NoteSigner::new(&config.origin, deps.signer).map_err(BuildError::Origin)?;
-    let verifier = signer.verifier().clone();
-    let log_id = verifier.id().to_vec();
-    let v2_id = log_id.clone();
+}
+
+/// Opens the logs to write them, and makes their routes. Must be called within a tokio runtime.
+pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
+    let keys = Keys::of(config, &deps)?;
     let gate = Gate::new();
+    let health = Health::serving();
     let search = match &deps.search {
         Some(file) => Some(Search::open(file).await.map_err(BuildError::Search)?),
         None => None,
     };
-    let v1 = match deps.v1 {
-        Some((config, signers)) => {
-            Some(open_v1(&config, signers, &deps.clock, &gate, search.clone()).await?)
+    let clock = deps.clock.clone();
+    let clock: sequencer::Clock = Arc::new(move || clock.now());
+    let signer = Arc::new(keys.signer);
+    let log = Log::open(config.engine(), signer, clock).await;
+    let log = log.map_err(BuildError::Open)?;
+    let v1 = match deps.v1.clone() {
+        Some((v1, signers)) => {
+            let access = Access::Write;
+            Some(open_v1(v1, signers, &deps.clock, access, search.clone(), &health).await?)
         }
         None => None,
     };
-    let clock = deps.clock;
-    let clock: sequencer::Clock = Arc::new(move || clock.now());
-    let log = Log::open(config.engine(), Arc::new(signer), clock).await;
-    let log = log.map_err(BuildError::Open)?;
-
-    let health = Health::serving();
     watch(&log, &health);
     let witnessing = match &deps.witnessing {
         Some(witnessing) => {
-            let started = Witnessing::start(witnessing, &config.folder, &log, &verifier).await;
+            let started = Witnessing::start(witnessing, &config.folder, &log, &keys.verifier).await;
             Some(started.map_err(BuildError::Witnessing)?)
         }
         None => None,
     };
     let state = State {
         log: log.clone(),
+        writes: Writes::Here,
         witnessing,
-        door: Door::new(gate, config.dsse),
+        door: Door::new(gate.clone(), config.dsse),
         duplicates: config.duplicates,
-        log_id,
+        log_id: keys.verifier.id().to_vec(),
     };
+    let search = match search {
+        Some(search) => {
+            let tree = search.follow(&config.origin, &log, v2_keys).await;
+            Some(SearchApi {
+                v2: V2 {
+                    tree: tree.map_err(BuildError::Search)?,
+                    log: log.clone(),
+                    log_id: keys.verifier.id().to_vec(),
+                },
+                v1: v1.as_ref().map(|v1| v1.trees.clone()),
+                search,
+            })
+        }
+        None => None,
+    };
+    let router = routes(state, v1.as_ref(), search, &gate, &health)?;
+    Ok(App { router, log, v1 })
+}
+
+/// Opens the logs to read them, whoever writes them. There is no search, and no witness is asked.
+async fn build_reader(
+    config: &LogConfig,
+    deps: &Deps,
+    writes: Writes,
+) -> Result<Router, BuildError> {
+    let keys = Keys::of(config, deps)?;
+    let gate = Gate::new();
+    let health = Health::serving();
+    let log = Log::open_reader(config.engine(), keys.verifier.clone()).await;
+    let log = log.map_err(BuildError::Open)?;
+    watch(&log, &health);
+    let v1 = match deps.v1.clone() {
+        Some((v1, signers)) => {
+            let access = Access::Read;
+            Some(open_v1(v1, signers, &deps.clock, access, None, &health).await?)
+        }
+        None => None,
+    };
+    let state = State {
+        log,
+        writes,
+        witnessing: None,
+        door: Door::new(gate.clone(), config.dsse),
+        duplicates: config.duplicates,
+        log_id: keys.verifier.id().to_vec(),
+    };
+    routes(state, v1.as_ref(), None, &gate, &health)
+}
+
+struct Keys {
+    signer: NoteSigner,
+    verifier: VerifierKey,
+}
+
+impl Keys {
+    fn of(config: &LogConfig, deps: &Deps) -> Result<Self, BuildError> {
+        let algorithm = deps.signer.algorithm();
+        if algorithm != KEY_ALGORITHM {
+            return Err(BuildError::Key(algorithm.registry_name()));
+        }
+        let signer = NoteSigner::new(&config.origin, deps.signer.clone());
+        let signer = signer.map_err(BuildError::Origin)?;
+        Ok(Self {
+            verifier: signer.verifier().clone(),
+            signer,
+        })
+    }
+}
+
+fn routes(
+    state: State,
+    v1: Option<&V1Log>,
+    search: Option<SearchApi>,
+    gate: &Gate,
+    health: &Health,
+) -> Result<Router, BuildError> {
+    let writes = state.writes;
     let mut router = http::routes(state.clone())
         .merge(grpc::routes(state, health.clone(), BODY))
-        .merge(health.routes());
-    if let Some(search) = search {
-        let tree = search.follow(&config.origin, &log, v2_keys).await;
-        let api = SearchApi {
-            v2: V2 {
-                tree: tree.map_err(BuildError::Search)?,
-                log: log.clone(),
-                log_id: v2_id,
-            },
-            v1: v1.as_ref().map(|v1| v1.shards.clone()),
-            search,
-        };
-        router = router.merge(search::http::routes(api));
+        .merge(health.routes())
+        .merge(http::readiness(writes, health.clone()));
+    if let Some(v1) = v1 {
+        let attestations = v1.config.attestations.as_deref().map(|folder| {
+            Attestations::open(folder, v1.config.attestation_bytes).context("v1.attestations")
+        });
+        router = router.merge(v1::routes(V1 {
+            trees: v1.trees.clone(),
+            kept: v1.put.clone(),
+            writes,
+            search: v1.search.clone(),
+            gate: gate.clone(),
+            attestations: attestations.transpose().map_err(BuildError::V1)?,
+        }));
     }
-    let v1 = v1.map(|state| {
-        for shard in state.shards.all() {
-            watch(&shard.log, &health);
-        }
-        let shards = state.shards.clone();
-        router = std::mem::take(&mut router).merge(v1::routes(state));
-        shards
-    });
+    if let Some(search) = search {
+        router = router.merge(search::http::routes(search));
+    }
     metrics::gauge!("rekor_v2_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    let router = router
+    Ok(router
         .layer(middleware::from_fn(figures::count))
-        .layer(http::browsers());
-    Ok(App { router, log, v1 })
+        .layer(http::browsers()))
 }
 
 fn v2_keys(framed: &[u8]) -> Vec<String> {
@@ -162,34 +299,71 @@ fn watch<L: Leaf>(log: &Log<L>, health: &Health) {
 }
 
 async fn open_v1(
-    config: &V1Config,
+    config: V1Config,
     signers: Vec<Signer>,
     clock: &Clock,
-    gate: &Gate,
+    access: Access,
     search: Option<Search>,
-) -> Result<V1, BuildError> {
-    let shards = Shards::open(config, signers, clock).await;
+    health: &Health,
+) -> Result<V1Log, BuildError> {
+    let shards = Shards::open(&config, signers, clock, access).await;
     let mut shards = shards.map_err(BuildError::V1)?;
     if let Some(search) = &search {
         let followed = shards.follow(search, &config.host).await;
         followed.map_err(BuildError::Search)?;
     }
-    let attestations = config.attestations.as_deref().map(|folder| {
-        Attestations::open(folder, config.attestation_bytes).context("v1.attestations")
-    });
-    Ok(V1 {
-        shards,
+    for shard in shards.all() {
+        watch(&shard.log, health);
+        let head = shard.log.published().head;
+        tracing::info!(tree = shard.tree_id, offset = shard.offset, size = %head.size, root = %head.root, "the v1 shard is open");
+    }
+    let (put, trees) = Trees::new(shards);
+    Ok(V1Log {
+        trees,
+        put: Arc::new(put),
+        config,
         search,
-        gate: gate.clone(),
-        attestations: attestations.transpose().map_err(BuildError::V1)?,
+        clock: clock.clone(),
+        health: health.clone(),
     })
 }
 
 /// The log of a settings file, ready to be put on a socket.
 pub async fn service(settings: &Path) -> anyhow::Result<Service> {
+    service_as(settings, Role::Writer).await
+}
+
+/// [`service`] in a role.
+pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
+    let deps = deps(&config)?;
+    let server = config.server.clone();
+    let router = match role {
+        Role::Reader => build_reader(&config.log, &deps, Writes::Nowhere)
+            .await?
+            .into(),
+        Role::Writer => start(settings, &config, deps).await?.into(),
+        Role::Standby => match start(settings, &config, deps.clone()).await {
+            Ok(router) => router.into(),
+            Err(error) if error.is_locked() => {
+                tracing::warn!(
+                    "another process writes these logs: serving reads only, until it has ended"
+                );
+                let reader = build_reader(&config.log, &deps, Writes::Elsewhere).await?;
+                let (switch, routes) = Routes::switchable(reader);
+                let settings = settings.to_owned();
+                tokio::spawn(async move { take_over(&settings, &config, deps, &switch).await });
+                routes
+            }
+            Err(error) => return Err(error.into()),
+        },
+    };
+    Ok(Service { server, router })
+}
+
+fn deps(config: &Config) -> anyhow::Result<Deps> {
     let signer = Signer::load(&config.log.key).context("log.key")?;
-    let v1 = config.v1.map(|v1| {
+    let v1 = config.v1.clone().map(|v1| {
         let keys = v1.shards.iter().map(|shard| {
             let key = Signer::load(&shard.key);
             key.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))
@@ -197,22 +371,116 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
         keys.collect::<anyhow::Result<Vec<_>>>()
             .map(|keys| (v1, keys))
     });
-    let deps = Deps {
+    Ok(Deps {
         signer,
         v1: v1.transpose()?,
-        search: config.search,
-        witnessing: config.witnessing,
+        search: config.search.clone(),
+        witnessing: config.witnessing.clone(),
         clock: Clock::system(),
-    };
+    })
+}
+
+/// Opens the logs to write them.
+async fn start(settings: &Path, config: &Config, deps: Deps) -> Result<Router, BuildError> {
     let App { router, log, v1 } = build(&config.log, deps).await?;
     let head = log.published().head;
     tracing::info!(origin = config.log.origin, size = %head.size, root = %head.root, "the log is open");
-    for shard in v1.iter().flat_map(Shards::all) {
-        let head = shard.log.published().head;
-        tracing::info!(tree = shard.tree_id, offset = shard.offset, size = %head.size, root = %head.root, "the v1 shard is open");
+    if let Some(v1) = v1 {
+        tokio::spawn(follow_settings(settings.to_owned(), v1));
     }
-    Ok(Service {
-        server: config.server,
-        router: router.into(),
-    })
+    Ok(router)
+}
+
+/// Tries to become the writer until it is one.
+async fn take_over(settings: &Path, config: &Config, deps: Deps, switch: &Switch) {
+    let mut told = String::new();
+    loop {
+        tokio::time::sleep(TURN).await;
+        match start(settings, config, deps.clone()).await {
+            Ok(router) => {
+                tracing::warn!("the other process has ended: this one writes the logs now");
+                return switch.set(router);
+            }
+            Err(error) if error.is_locked() => told.clear(),
+            Err(error) => {
+                // Once, and not every second.
+                let text = format!("{:#}", anyhow::Error::from(error));
+                if text != told {
+                    tracing::error!(cause = text, "cannot take over, still serving reads only");
+                    told = text;
+                }
+            }
+        }
+    }
+}
+
+/// Looks whether the settings have new trees behind those of now, and begins them. Ends with the log.
+async fn follow_settings(settings: PathBuf, v1: V1Log) {
+    // The routes hold the trees; this task must not.
+    let V1Log {
+        trees,
+        put,
+        config,
+        search,
+        clock,
+        health,
+    } = v1;
+    let weak = Arc::downgrade(&put);
+    drop(put);
+    drop(trees);
+    let mut config = config;
+    let mut told = String::new();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(put) = weak.upgrade() else { return };
+        let v1 = V1Log {
+            trees: Trees::of(&put),
+            put,
+            config: config.clone(),
+            search: search.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+        };
+        match rotate_as_told(&settings, &v1).await {
+            Ok(Some(now)) => {
+                config = now;
+                told.clear();
+            }
+            Ok(None) => told.clear(),
+            Err(error) => {
+                let text = format!("{error:#}");
+                if text != told {
+                    tracing::error!(
+                        cause = text,
+                        "the trees of the settings cannot be used, going on with those of now"
+                    );
+                    told = text;
+                }
+            }
+        }
+    }
+}
+
+/// The settings of the v1 log, when they have trees that were not there.
+async fn rotate_as_told(settings: &Path, v1: &V1Log) -> anyhow::Result<Option<V1Config>> {
+    let path = settings.to_owned();
+    let read = tokio::task::spawn_blocking(move || Config::load(&path)).await?;
+    let Some(now) = read?.v1 else { return Ok(None) };
+    let ids = |config: &V1Config| -> Vec<u64> {
+        config.shards.iter().map(|shard| shard.tree_id).collect()
+    };
+    let (old, new) = (ids(&v1.config), ids(&now));
+    let Some(added) = new.strip_prefix(old.as_slice()) else {
+        anyhow::bail!("the trees {old:?} became {new:?}: a new tree goes to the end");
+    };
+    if added.is_empty() {
+        return Ok(None);
+    }
+    for shard in now.shards.iter().skip(old.len()) {
+        let path = shard.key.clone();
+        let signer = tokio::task::spawn_blocking(move || Signer::load(&path)).await?;
+        let signer = signer.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
+        v1.rotate(shard, signer).await?;
+    }
+    Ok(Some(now))
 }

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use entry::Proposed;
 use sequencer::{AppendError, Appended, Inclusion, Leaf as _, Log, Resource};
 use serde::Deserialize;
-use serve::{Code, Problem};
+use serve::{Code, Health, Problem};
 use tower_http::cors::{Any, CorsLayer};
 use wire::bundle::{Checkpoint, InclusionProof, KindVersion, TransparencyLogEntryReply};
 use wire::common::LogId;
@@ -30,11 +30,25 @@ const FOR_EVER: &str = "max-age=604800, immutable";
 /// rekor-tiles' words: clients show them.
 pub(crate) const FROZEN: &str = "This log has been frozen, please switch to the latest log.";
 
+/// Who writes the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// This process.
+    Here,
+    /// Another one.
+    Elsewhere,
+    /// This process was told not to; rekor-tiles answers such a request as one to a frozen log.
+    Nowhere,
+}
+
+pub(crate) const ELSEWHERE: &str = "this instance only reads the log: another one writes it, and this one does when that has ended";
+
 /// What the handlers need.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) log: Log<Entry>,
     pub(crate) door: Door,
+    pub(crate) writes: Writes,
     pub(crate) witnessing: Option<Witnessing>,
     pub(crate) duplicates: Duplicates,
     /// `logId.keyId`: the whole hash whose first four bytes are the note's key hint.
@@ -52,6 +66,16 @@ pub(crate) fn routes(state: State) -> Router {
         .nest("/api/v2", reads.clone())
         .merge(reads)
         .with_state(state)
+}
+
+/// `GET /readyz`: whether entries can be added here. (`/healthz` says whether the process can do its work at all, which may be reading.)
+pub(crate) fn readiness(writes: Writes, health: Health) -> Router {
+    let ready = async move || match (writes, health.failure()) {
+        (Writes::Here, None) => (StatusCode::OK, "ready\n").into_response(),
+        (Writes::Here, Some(_)) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "reads only\n").into_response(),
+    };
+    Router::new().route("/readyz", get(ready))
 }
 
 /// Pages from anywhere may read the log and write to it, as everybody else: nothing here depends on who asks.
@@ -136,6 +160,11 @@ pub(crate) async fn add_entry(
         kind,
         version,
     } = {
+        match state.writes {
+            Writes::Here => {}
+            Writes::Elsewhere => return Err(Problem::unavailable(ELSEWHERE, 1).into()),
+            Writes::Nowhere => return Err(not_appended(&AppendError::Frozen).into()),
+        }
         if state.log.is_frozen() {
             return Err(not_appended(&AppendError::Frozen).into());
         }

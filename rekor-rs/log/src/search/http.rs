@@ -19,8 +19,8 @@ use wire::bundle::TransparencyLogEntry;
 use super::question::{Question, QuestionError};
 use super::{Followed, Search};
 use crate::leaf::Entry;
-use crate::v1::Shards;
 use crate::v1::shards::ShowError;
+use crate::v1::{Shards, Trees};
 
 /// Entries of an answer, if nobody says otherwise, and at most.
 const LIMIT: u16 = 20;
@@ -31,7 +31,7 @@ const MAX_LIMIT: u16 = 100;
 pub(crate) struct SearchApi {
     pub(crate) search: Search,
     pub(crate) v2: V2,
-    pub(crate) v1: Option<Shards>,
+    pub(crate) v1: Option<Trees>,
 }
 
 /// The v2 log.
@@ -132,7 +132,8 @@ impl SearchApi {
         self.search
             .catch_up(&self.v2.tree, self.v2.log.published().head.size.get())
             .await;
-        for (tree, shard) in self.v1.iter().flat_map(Shards::followed) {
+        let shards = self.v1.as_ref().map(Trees::now);
+        for (tree, shard) in shards.iter().flat_map(Shards::followed) {
             self.search
                 .catch_up(tree, shard.log.published().head.size.get())
                 .await;
@@ -145,7 +146,8 @@ impl SearchApi {
             indexed: tree.indexed().to_string(),
             tree_size: size.to_string(),
         };
-        let v1 = self.v1.iter().flat_map(Shards::followed);
+        let shards = self.v1.as_ref().map(Trees::now);
+        let v1 = shards.iter().flat_map(Shards::followed);
         let v1 = v1.map(|(tree, shard)| row(tree, shard.log.published().head.size.get()));
         let v2 = row(&self.v2.tree, self.v2.log.published().head.size.get());
         std::iter::once(v2).chain(v1).collect()
@@ -159,7 +161,8 @@ impl SearchApi {
                 entry: self.v2.entry(index).await?.to_wire(),
             });
         }
-        let mut v1 = self.v1.iter().flat_map(Shards::followed);
+        let shards = self.v1.as_ref().map(Trees::now);
+        let mut v1 = shards.iter().flat_map(Shards::followed);
         let (tree, shard) = v1
             .find(|(tree, _)| tree.id == place.tree)
             .ok_or(HitError::Nowhere)?;

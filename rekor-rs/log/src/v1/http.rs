@@ -1,6 +1,7 @@
 //! The HTTP interface: bytes in, one call, bytes out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -13,19 +14,20 @@ use entry::REKOR_V2_ALGORITHMS;
 use entry::v1::{Accepted, KNOWN_ALGORITHMS, ProposeError, Proposed};
 use keys::{Algorithm, Digest};
 use search::{Found, Place};
-use sequencer::ReadError;
+use sequencer::{AppendError, ReadError};
 use serde::Deserialize;
 use serde_json::Value;
 use tlog::{LeafIndex, TreeSize};
+use tokio::sync::watch;
 use wire::encoding::Bytes as Base64;
 use wire::rekor_v1 as shape;
 
 use super::attestations::Attestations;
 use super::id::EntryId;
 use super::leaf::{Entry, MAX_BODY};
-use super::shards::{Shard, Shards, ShowError};
+use super::shards::{Shard, Shards, ShowError, Trees};
 use crate::gate::{Gate, Turned};
-use crate::http::{FROZEN, not_appended};
+use crate::http::{ELSEWHERE, FROZEN, Writes, not_appended};
 use crate::search::Search;
 use crate::search::question::{Question, QuestionError};
 
@@ -45,7 +47,11 @@ const TOO_MANY: u16 = 611;
 /// What the handlers need.
 #[derive(Clone, Debug)]
 pub(crate) struct V1 {
-    pub(crate) shards: Shards,
+    pub(crate) trees: Trees,
+    /// Where new trees are put: it lives as long as the routes.
+    #[expect(dead_code, reason = "only kept")]
+    pub(crate) kept: Arc<watch::Sender<Shards>>,
+    pub(crate) writes: Writes,
     pub(crate) gate: Gate,
     pub(crate) attestations: Option<Attestations>,
     pub(crate) search: Option<Search>,
@@ -185,6 +191,11 @@ async fn add(
 ) -> Result<Response, Refused> {
     check_json(&headers)?;
     let body = body?;
+    match v1.writes {
+        Writes::Here => {}
+        Writes::Elsewhere => return Err(Refused::unavailable(ELSEWHERE, 1)),
+        Writes::Nowhere => return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, FROZEN)),
+    }
     let accepted = v1
         .gate
         .run(move || admit(&body, &REKOR_V2_ALGORITHMS))
@@ -195,12 +206,12 @@ async fn add(
             accepted.body().len()
         ))
     })?;
-    let shard = v1.shards.active();
-    if shard.log.is_frozen() {
+    let mut shards = v1.trees.now();
+    if shards.active().log.is_frozen() {
         return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, FROZEN));
     }
     // Nothing is written for whoever would be turned away.
-    if !shard.log.has_room() {
+    if shards.active().log.is_full() {
         return Err(Refused::unavailable("the log is overloaded, try again", 1));
     }
     // First the attestation: a crash in between leaves a file that nobody refers to, and not an entry without its attestation.
@@ -209,7 +220,16 @@ async fn add(
         kept.map_err(|error| Refused::internal(&error))?;
     }
     let body = entry.body().to_vec();
-    let appended = shard.append(entry).await.map_err(|error| {
+    let mut appended = shards.active().append(entry.clone()).await;
+    if matches!(appended, Err(AppendError::Closed))
+        && let Some(next) = v1.trees.after(shards.active().tree_id).await
+    {
+        // A new tree took its place.
+        shards = next;
+        appended = shards.active().append(entry).await;
+    }
+    let shard = shards.active();
+    let appended = appended.map_err(|error| {
         let problem = not_appended(&error);
         // A frozen tree answers 405, as v2 does; upstream's v1 has no word for it.
         let refused = Refused::new(problem.status(), problem.message());
@@ -250,7 +270,8 @@ async fn by_index(
 ) -> Result<Response, Refused> {
     let index = number(&query, "logIndex", 0)?
         .ok_or_else(|| Refused::schema(REQUIRED, "logIndex in query is required"))?;
-    match v1.shards.by_index(index) {
+    let shards = v1.trees.now();
+    match shards.by_index(index) {
         Some((shard, index)) => Ok(uncached(v1.show(shard, index).await?)),
         None => Ok(not_found()),
     }
@@ -265,7 +286,8 @@ async fn by_uuid(State(v1): State<V1>, Path(uuid): Path<String>) -> Result<Respo
             format!("entryUUID in path should match '{pattern}'"),
         )
     })?;
-    match v1.shards.by_id(&id).await? {
+    let shards = v1.trees.now();
+    match shards.by_id(&id).await? {
         Some((shard, index)) => Ok(uncached(v1.show(shard, index).await?)),
         None => Ok(not_found()),
     }
@@ -326,6 +348,7 @@ async fn retrieve(
             )
         })?);
     }
+    let shards = v1.trees.now();
     let mut wanted = Vec::new();
     for index in indexes {
         let index = u64::try_from(index).map_err(|_| {
@@ -334,7 +357,7 @@ async fn retrieve(
                 "logIndexes in body should be greater than or equal to 0",
             )
         })?;
-        wanted.extend(v1.shards.by_index(index));
+        wanted.extend(shards.by_index(index));
     }
     if !proposals.is_empty() {
         // Its signature is checked as if it were to go in.
@@ -352,7 +375,7 @@ async fn retrieve(
     }
     let mut found = Vec::new();
     for id in &ids {
-        if let Some((shard, index)) = v1.shards.by_id(id).await? {
+        if let Some((shard, index)) = shards.by_id(id).await? {
             found.push(v1.show(shard, index).await?);
         }
     }
@@ -364,10 +387,11 @@ async fn retrieve(
 
 /// `GET /api/v1/log`
 async fn info(State(v1): State<V1>) -> Response {
-    let inactive: Vec<_> = v1.shards.inactive().iter().map(Shard::info).collect();
+    let shards = v1.trees.now();
+    let inactive: Vec<_> = shards.inactive().iter().map(Shard::info).collect();
     uncached(shape::LogInfo {
         inactive_shards: (!inactive.is_empty()).then_some(inactive),
-        active: v1.shards.active().info(),
+        active: shards.active().info(),
     })
 }
 
@@ -436,7 +460,8 @@ async fn search_index(
         QuestionError::Schema { code, message } => Refused::schema(code, message),
         other => Refused::bad(other.to_string()),
     })?;
-    let trees: Vec<_> = v1.shards.followed().collect();
+    let shards = v1.trees.now();
+    let trees: Vec<_> = shards.followed().collect();
     for (tree, shard) in &trees {
         let size = shard.log.published().head.size.get();
         search.catch_up(tree, size).await;
@@ -497,9 +522,9 @@ impl V1 {
         Ok(shape::LogEntries::from([(id.to_string(), entry)]))
     }
 
-    fn shard_of(&self, query: &BTreeMap<String, String>) -> Result<&Shard, Refused> {
+    fn shard_of(&self, query: &BTreeMap<String, String>) -> Result<Shard, Refused> {
         let Some(text) = query.get("treeID").filter(|text| !text.is_empty()) else {
-            return Ok(self.shards.active());
+            return Ok(self.trees.now().active().clone());
         };
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Refused::schema(
@@ -507,7 +532,9 @@ impl V1 {
                 "treeID in query should match '^[0-9]+$'",
             ));
         }
-        let shard = text.parse().ok().and_then(|tree| self.shards.by_tree(tree));
+        let shards = self.trees.now();
+        let tree = text.parse().ok();
+        let shard = tree.and_then(|tree| shards.by_tree(tree).cloned());
         shard.ok_or_else(|| Refused::bad(format!("invalid tree ID specified: {text}")))
     }
 }

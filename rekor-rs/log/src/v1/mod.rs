@@ -29,4 +29,4 @@ pub mod shards;
 
 pub(crate) use attestations::Attestations;
 pub(crate) use http::{V1, routes};
-pub use shards::Shards;
+pub use shards::{Access, Shards, Trees};

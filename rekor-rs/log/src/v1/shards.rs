@@ -1,20 +1,24 @@
 //! The trees of a Rekor v1 log: old ones that are only read, and the one that takes entries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use entry::{LogEntry, promise};
 use jiff::Timestamp;
 use keys::Algorithm;
-use sequencer::{AppendError, Appended, Inclusion, Log, NoteSigner, Published, ReadError};
+use sequencer::{
+    AppendError, Appended, CheckpointSigner as _, Inclusion, Log, NoteSigner, Published, ReadError,
+};
 use serve::Clock;
 use signer::{Signer, SignerError};
 use thiserror::Error;
 use tlog::{Hash, LeafIndex};
+use tokio::sync::watch;
 use wire::encoding::Bytes;
 use wire::rekor_v1 as shape;
 
-use super::config::V1Config;
+use super::config::{ShardConfig, V1Config};
 use super::id::EntryId;
 use super::leaf::{Entry, Stored};
 use crate::search::http::log_entry;
@@ -22,6 +26,18 @@ use crate::search::{Followed, Search};
 
 /// Clients take only this kind of key for promises (cosign, sigstore-go).
 pub const KEY_ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
+
+/// How long an entry waits for a new tree when its tree was closed: as long as it takes to commit what was in the queue.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What this process does with the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It is the only one that writes them.
+    Write,
+    /// Another one writes them, or nobody does.
+    Read,
+}
 
 /// One tree.
 #[derive(Clone, Debug)]
@@ -45,6 +61,35 @@ pub struct Shards {
     active: Shard,
 }
 
+/// The trees of now: a new one may be put behind them while the log runs.
+#[derive(Clone, Debug)]
+pub struct Trees(watch::Receiver<Shards>);
+
+impl Trees {
+    /// These trees, and the place where others are put.
+    pub(crate) fn new(shards: Shards) -> (watch::Sender<Shards>, Self) {
+        let (sender, receiver) = watch::channel(shards);
+        (sender, Self(receiver))
+    }
+
+    pub(crate) fn of(sender: &watch::Sender<Shards>) -> Self {
+        Self(sender.subscribe())
+    }
+
+    /// The trees of now.
+    pub fn now(&self) -> Shards {
+        self.0.borrow().clone()
+    }
+
+    /// The trees when another one than this takes entries; `None` when that does not happen soon.
+    pub(crate) async fn after(&self, tree_id: u64) -> Option<Shards> {
+        let mut trees = self.0.clone();
+        let other = trees.wait_for(|shards| shards.active.tree_id != tree_id);
+        let other = tokio::time::timeout(PATIENCE, other).await;
+        Some(other.ok()?.ok()?.clone())
+    }
+}
+
 /// Why an entry cannot be shown.
 #[derive(Debug, Error)]
 pub enum ShowError {
@@ -60,11 +105,12 @@ pub enum ShowError {
 }
 
 impl Shards {
-    /// Opens all trees. Must be called within a tokio runtime.
+    /// Opens all trees, to write or only to read. Must be called within a tokio runtime.
     pub async fn open(
         config: &V1Config,
         signers: Vec<Signer>,
         clock: &Clock,
+        access: Access,
     ) -> anyhow::Result<Self> {
         anyhow::ensure!(
             signers.len() == config.shards.len(),
@@ -75,34 +121,9 @@ impl Shards {
         let mut shards = Vec::new();
         let mut offset = 0_u64;
         for (shard, signer) in config.shards.iter().zip(signers) {
-            let tree_id = shard.tree_id;
-            let open = async {
-                let algorithm = signer.algorithm();
-                anyhow::ensure!(
-                    algorithm == KEY_ALGORITHM,
-                    "its key is {}, and clients believe only {}",
-                    algorithm.registry_name(),
-                    KEY_ALGORITHM.registry_name()
-                );
-                let note_signer = NoteSigner::rekor_v1(&config.host, tree_id, signer.clone())?;
-                let clock = clock.clone();
-                let clock: sequencer::Clock = Arc::new(move || clock.now());
-                let log =
-                    Log::<Entry>::open(shard.engine(config), Arc::new(note_signer), clock).await?;
-                check_origin(&log.published(), &config.host, tree_id)?;
-                Ok(log)
-            };
-            let log = open.await.with_context(|| format!("v1 shard {tree_id}"))?;
-            let size = log.published().head.size.get();
-            shards.push(Shard {
-                tree_id,
-                log_id: signer.public_key().key_id(),
-                log,
-                offset,
-                followed: None,
-                signer,
-            });
-            offset = offset.saturating_add(size);
+            let shard = Shard::open(config, shard, signer, clock, access, offset).await?;
+            offset = offset.saturating_add(shard.log.published().head.size.get());
+            shards.push(shard);
         }
         let active = shards.pop().context("v1.shards is empty")?;
         Ok(Self {
@@ -111,13 +132,26 @@ impl Shards {
         })
     }
 
+    /// These trees with a new one behind them that takes entries from now on. The one that did is closed, with all it was given.
+    pub(crate) async fn followed_by(&self, next: Shard) -> Self {
+        self.active.log.close().await;
+        let size = self.active.log.published().head.size.get();
+        let active = Shard {
+            offset: self.active.offset.saturating_add(size),
+            ..next
+        };
+        let inactive = self.inactive.iter().chain([&self.active]);
+        Self {
+            inactive: inactive.cloned().collect(),
+            active,
+        }
+    }
+
     /// Has all trees indexed from now on.
     pub async fn follow(&mut self, search: &Search, host: &str) -> anyhow::Result<()> {
         let mut shards: Vec<Shard> = self.inactive.to_vec();
         for shard in shards.iter_mut().chain([&mut self.active]) {
-            let origin = format!("{host} - {}", shard.tree_id);
-            let followed = search.follow(&origin, &shard.log, search_keys).await?;
-            shard.followed = Some(followed);
+            shard.follow(search, host).await?;
         }
         self.inactive = shards.into();
         Ok(())
@@ -180,6 +214,57 @@ impl Shards {
 }
 
 impl Shard {
+    pub(crate) async fn open(
+        config: &V1Config,
+        shard: &ShardConfig,
+        signer: Signer,
+        clock: &Clock,
+        access: Access,
+        offset: u64,
+    ) -> anyhow::Result<Self> {
+        let tree_id = shard.tree_id;
+        let open = async {
+            let algorithm = signer.algorithm();
+            anyhow::ensure!(
+                algorithm == KEY_ALGORITHM,
+                "its key is {}, and clients believe only {}",
+                algorithm.registry_name(),
+                KEY_ALGORITHM.registry_name()
+            );
+            let note_signer = NoteSigner::rekor_v1(&config.host, tree_id, signer.clone())?;
+            let engine = shard.engine(config);
+            let log = match access {
+                Access::Write => {
+                    let clock = clock.clone();
+                    let clock: sequencer::Clock = Arc::new(move || clock.now());
+                    Log::<Entry>::open(engine, Arc::new(note_signer), clock).await?
+                }
+                Access::Read => {
+                    Log::<Entry>::open_reader(engine, note_signer.verifier().clone()).await?
+                }
+            };
+            check_origin(&log.published(), &config.host, tree_id)?;
+            Ok(log)
+        };
+        let log = open.await.with_context(|| format!("v1 shard {tree_id}"))?;
+        Ok(Self {
+            tree_id,
+            log_id: signer.public_key().key_id(),
+            log,
+            offset,
+            followed: None,
+            signer,
+        })
+    }
+
+    /// Has the tree indexed from now on.
+    pub(crate) async fn follow(&mut self, search: &Search, host: &str) -> anyhow::Result<()> {
+        let origin = format!("{host} - {}", self.tree_id);
+        let followed = search.follow(&origin, &self.log, search_keys).await?;
+        self.followed = Some(followed);
+        Ok(())
+    }
+
     /// The id of an entry of this tree.
     pub const fn id(&self, leaf: Hash) -> EntryId {
         EntryId {

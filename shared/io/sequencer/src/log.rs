@@ -273,11 +273,11 @@ impl<L: Leaf> Log<L> {
         self.inner.shared.close();
     }
 
-    /// Whether a leaf would find a place in the queue now.
-    pub fn has_room(&self) -> bool {
+    /// Whether a leaf would find no place in the queue now. (A closed log is not full.)
+    pub fn is_full(&self) -> bool {
         let queue = self.inner.queue.read();
         let queue = queue.unwrap_or_else(PoisonError::into_inner);
-        queue.as_ref().is_some_and(|queue| queue.capacity() > 0)
+        queue.as_ref().is_some_and(|queue| queue.capacity() == 0)
     }
 
     /// Whether the log takes no entries any more.
