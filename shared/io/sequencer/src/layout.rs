@@ -3,6 +3,7 @@
 //! ```text
 //! wal/<size, 20 digits>.wal    write-ahead segments; the number is the tree size at the segment's start
 //! index                        40 bytes per leaf: dedup key (32) | timestamp ms (8); rebuilt when it is short
+//! copied                       of a copy: how many bundles of it are durable
 //! frozen                       the last checkpoint, of a log that takes no entries any more
 //! tile/<L>/<N>                 full tiles, C2SP tlog-tiles
 //! tile/<entries|data>/<N>      full bundles
@@ -39,6 +40,10 @@ pub(crate) fn segment_size(name: &str) -> Option<u64> {
 
 pub(crate) fn index() -> Path {
     path("index")
+}
+
+pub(crate) fn copied() -> Path {
+    path("copied")
 }
 
 pub(crate) fn frozen() -> Path {

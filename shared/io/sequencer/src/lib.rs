@@ -34,6 +34,7 @@
 //!
 //! Deliberately not here: what an entry means (the owner of the [`Leaf`]), HTTP, witnesses, several machines.
 
+mod backup;
 mod checkpoint_signer;
 mod config;
 mod error;
@@ -52,6 +53,7 @@ mod shared;
 mod state;
 mod write_behind;
 
+pub use backup::{CopyReport, copy, finish, guard};
 pub use checkpoint_signer::{CheckpointSigner, NoteSigner, SignError, SignFuture, TreeHeadSigner};
 pub use config::{Clock, Config};
 pub use error::{AppendError, FreezeError, FsckError, OpenError, ReadError};
