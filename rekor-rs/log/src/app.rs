@@ -47,6 +47,28 @@ pub struct Deps {
     pub clock: Clock,
 }
 
+impl Deps {
+    /// The keys of these settings, loaded.
+    pub fn of(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        let signer = Signer::load(&config.log.key).context("log.key")?;
+        let v1 = config.v1.clone().map(|v1| {
+            let keys = v1.shards.iter().map(|shard| {
+                let key = Signer::load(&shard.key);
+                key.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))
+            });
+            keys.collect::<anyhow::Result<Vec<_>>>()
+                .map(|keys| (v1, keys))
+        });
+        Ok(Self {
+            signer,
+            v1: v1.transpose()?,
+            search: config.search.clone(),
+            witnessing: config.witnessing.clone(),
+            clock,
+        })
+    }
+}
+
 /// What a process does with the logs of its settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
@@ -336,7 +358,7 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
 /// [`service`] in a role.
 pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
-    let deps = deps(&config)?;
+    let deps = Deps::of(&config, Clock::system())?;
     let server = config.server.clone();
     let router = match role {
         Role::Reader => build_reader(&config.log, &deps, Writes::Nowhere)
@@ -359,25 +381,6 @@ pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> 
         },
     };
     Ok(Service { server, router })
-}
-
-fn deps(config: &Config) -> anyhow::Result<Deps> {
-    let signer = Signer::load(&config.log.key).context("log.key")?;
-    let v1 = config.v1.clone().map(|v1| {
-        let keys = v1.shards.iter().map(|shard| {
-            let key = Signer::load(&shard.key);
-            key.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))
-        });
-        keys.collect::<anyhow::Result<Vec<_>>>()
-            .map(|keys| (v1, keys))
-    });
-    Ok(Deps {
-        signer,
-        v1: v1.transpose()?,
-        search: config.search.clone(),
-        witnessing: config.witnessing.clone(),
-        clock: Clock::system(),
-    })
 }
 
 /// Opens the logs to write them.

@@ -89,7 +89,15 @@ pub enum Duplicates {
 impl Config {
     /// Reads and checks a settings file. Paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, SettingsError> {
-        let raw: RawConfig = settings::load(path)?;
+        Self::checked(path, settings::load(path)?)
+    }
+
+    /// Checks the text of a settings file that would be at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, SettingsError> {
+        Self::checked(path, settings::parse(path, text)?)
+    }
+
+    fn checked(path: &Path, raw: RawConfig) -> Result<Self, SettingsError> {
         let limits = Limits {
             body: BODY,
             ..Limits::default()

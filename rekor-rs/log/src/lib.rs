@@ -21,10 +21,10 @@
 
 pub mod admit;
 pub mod app;
+pub mod args;
+pub mod commands;
 pub mod config;
 mod figures;
-pub mod freeze;
-pub mod fsck;
 pub mod gate;
 pub mod grpc;
 mod http;

@@ -282,25 +282,16 @@ async fn everything_can_be_read() {
         .create(request(hashedrekord(b"one")))
         .await
         .unwrap();
-    let read = async |method, path: &str| match method {
-        "tile" => {
-            let request = TileRequest {
-                level: 0,
-                index: path.to_owned(),
-            };
+    let read = async |method, path: &str| {
+        let index = path.to_owned();
+        if method == "tile" {
+            let request = Request::new(TileRequest { level: 0, index });
             let method = "/dev.sigstore.rekor.v2.Rekor/GetTile";
-            instance
-                .ask::<_, HttpBody>(method, Request::new(request))
-                .await
-        }
-        _ => {
-            let request = EntryBundleRequest {
-                index: path.to_owned(),
-            };
+            instance.ask::<_, HttpBody>(method, request).await
+        } else {
+            let request = Request::new(EntryBundleRequest { index });
             let method = "/dev.sigstore.rekor.v2.Rekor/GetEntryBundle";
-            instance
-                .ask::<_, HttpBody>(method, Request::new(request))
-                .await
+            instance.ask::<_, HttpBody>(method, request).await
         }
     };
     let leaf = hash::leaf(&entry.canonicalized_body);

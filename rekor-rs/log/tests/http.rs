@@ -528,7 +528,7 @@ async fn a_frozen_log_says_so_in_upstreams_words() {
         ..
     } = instance;
     drop(router);
-    let freeze = move || rekor_rs::freeze::run(&settings, None);
+    let freeze = move || rekor_rs::commands::freeze::run(&settings, None);
     tokio::task::spawn_blocking(freeze).await.unwrap().unwrap();
     let App { router, .. } = app::build(&config, deps(&signer)).await.unwrap();
     let frozen = Instance {

@@ -177,9 +177,9 @@ impl Task {
                 };
                 let grown = log.grown(head.size);
                 drop(log);
-                match tokio::time::timeout(self.config.refresh, grown).await {
-                    Ok(false) => return,
-                    Ok(true) | Err(_) => {}
+                let grown = tokio::time::timeout(self.config.refresh, grown).await;
+                if grown == Ok(false) {
+                    return;
                 }
             }
             let begun = Instant::now();

@@ -69,7 +69,7 @@ pub(crate) async fn observe(
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
-    let quiet = route == "/healthz" || route == "/metrics";
+    let quiet = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
     let span = tracing::info_span!("request", service, id = id.as_str(), method, route);
     request.extensions_mut().insert(id.clone());
     let start = Instant::now();
@@ -84,10 +84,11 @@ pub(crate) async fn observe(
     let status = response.status();
     span.in_scope(|| {
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        if status.is_server_error() {
-            tracing::warn!(status = status.as_u16(), milliseconds, "answered");
-        } else if quiet {
+        if quiet {
+            // Asked every few seconds; what is wrong was logged when it went wrong.
             tracing::debug!(status = status.as_u16(), milliseconds, "answered");
+        } else if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), milliseconds, "answered");
         } else {
             tracing::info!(status = status.as_u16(), milliseconds, "answered");
         }

@@ -22,7 +22,7 @@ pub struct Policy {
     logs: Vec<PolicyLog>,
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
-    quorum: Option<Member>,
+    quorum: Quorum,
 }
 
 /// A log of the policy.
@@ -49,6 +49,13 @@ pub struct PolicyWitness {
 struct Group {
     threshold: usize,
     members: Vec<Member>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quorum {
+    /// No cosignature is asked for.
+    None,
+    Of(Member),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,12 +138,12 @@ impl Policy {
 
     /// Whether the policy asks for any cosignature.
     pub const fn asks(&self) -> bool {
-        self.quorum.is_some()
+        matches!(self.quorum, Quorum::Of(_))
     }
 
     /// Whether these witnesses are enough, by their places in [`Policy::witnesses`].
     pub fn met_by(&self, cosigned: impl Fn(usize) -> bool) -> bool {
-        let Some(quorum) = self.quorum else {
+        let Quorum::Of(quorum) = self.quorum else {
             return true;
         };
         // A group refers only to groups before it, so one pass in order settles them all.
@@ -165,7 +172,7 @@ struct Reader {
     logs: Vec<PolicyLog>,
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
-    quorum: Option<Option<Member>>,
+    quorum: Option<Quorum>,
     names: HashMap<String, Named>,
 }
 
@@ -214,9 +221,9 @@ impl Reader {
                     return wrong("a second quorum".to_owned());
                 }
                 let member = match *name {
-                    "none" => None,
+                    "none" => Quorum::None,
                     name => match self.names.get(name) {
-                        Some(named) => Some(named.member),
+                        Some(named) => Quorum::Of(named.member),
                         None => return wrong(undefined(name)),
                     },
                 };

@@ -1,0 +1,41 @@
+//! `rekor-rs fsck --config FILE`: recomputes all logs of a settings file, for operators. They must not be running.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::Context as _;
+use sequencer::FsckReport;
+
+use super::places;
+use crate::config::Config;
+use crate::{leaf, v1};
+
+/// Checks the logs of a settings file and prints what it found.
+pub fn run(settings: &Path) -> anyhow::Result<()> {
+    let config = Config::load(settings)?;
+    for place in places(&config)? {
+        let report = match place.tree {
+            None => sequencer::fsck::<leaf::Entry>(&place.engine, place.verifier()),
+            Some(_) => sequencer::fsck::<v1::leaf::Entry>(&place.engine, place.verifier()),
+        };
+        let report = report.with_context(|| place.origin.clone())?;
+        print(&place.origin, &report, &mut io::stdout().lock()).context("standard output")?;
+    }
+    Ok(())
+}
+
+pub(super) fn print(origin: &str, report: &FsckReport, out: &mut dyn io::Write) -> io::Result<()> {
+    writeln!(out, "log        {origin}")?;
+    writeln!(out, "entries    {}", report.head.size)?;
+    writeln!(out, "root       {}", report.head.root)?;
+    writeln!(out, "bundled    {}", report.bundled)?;
+    writeln!(out, "tiles      {}", report.tiles)?;
+    writeln!(out, "replayed   {}", report.in_write_ahead_log)?;
+    for note in &report.notes {
+        writeln!(out, "note       {note}")?;
+    }
+    writeln!(
+        out,
+        "sound: all hashes recomputed, the last checkpoint is about this tree"
+    )
+}

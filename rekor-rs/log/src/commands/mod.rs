@@ -1,0 +1,178 @@
+//! What operators do besides serving.
+
+pub mod backup;
+pub mod export;
+pub mod freeze;
+pub mod fsck;
+pub mod init;
+pub mod keygen;
+pub mod rotate;
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{CommandFactory as _, Parser as _};
+use note::VerifierKey;
+use sequencer::{CheckpointSigner as _, NoteSigner};
+use signer::Signer;
+
+use crate::app::{self, Role};
+use crate::args::{Arguments, Command, Serve};
+use crate::config::Config;
+use crate::witness;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed; then nobody reads this anyway.
+            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("rekor-rs: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(address) = arguments.check_health {
+        return serve::program::check_health(&address);
+    }
+    let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
+    match command {
+        Command::Serve(serve) => serve_logs(serve),
+        Command::Witness(settings) => {
+            let build = async |settings: PathBuf| witness::service(&settings).await;
+            serve::program::start("rekor-witness", &settings.config, build)
+        }
+        Command::Init(init) => wait(init::run(init)),
+        Command::Fsck(settings) => fsck::run(&settings.config),
+        Command::Backup {
+            settings,
+            to,
+            no_check,
+        } => backup::run(&settings.config, &to, !no_check),
+        Command::Restore(restore) => backup::restore(&restore),
+        Command::Rotate(rotate) => rotate::run(&rotate),
+        Command::Freeze { settings, tree } => freeze::run(&settings.config, tree),
+        Command::Export(export) => wait(export::run(export)),
+        Command::Keygen(keygen) => keygen::run(&keygen),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "rekor-rs", &mut script);
+            io::Write::write_all(&mut io::stdout(), &script).context("standard output")
+        }
+        Command::Man { folder } => std::fs::create_dir_all(&folder)
+            .and_then(|()| clap_mangen::generate_to(Arguments::command(), &folder))
+            .with_context(|| format!("cannot write into {}", folder.display())),
+    }
+}
+
+fn serve_logs(arguments: Serve) -> anyhow::Result<()> {
+    let Some(config) = arguments.config else {
+        bail!("what is to be served? Give --config FILE, or see --help");
+    };
+    let role = match (arguments.read_only, arguments.no_standby) {
+        (true, _) => Role::Reader,
+        (false, true) => Role::Writer,
+        (false, false) => Role::Standby,
+    };
+    let build = async move |settings: PathBuf| app::service_as(&settings, role).await;
+    serve::program::start("rekor-rs", &config, build)
+}
+
+/// Commands that open logs need a runtime.
+pub(crate) fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// A tree of a settings file, for commands that go through all of them.
+pub(crate) struct Place {
+    /// First line of its checkpoints.
+    pub(crate) origin: String,
+    /// Its folder in a backup.
+    pub(crate) name: String,
+    pub(crate) engine: sequencer::Config,
+    pub(crate) signer: NoteSigner,
+    /// Of a v1 tree.
+    pub(crate) tree: Option<u64>,
+}
+
+impl Place {
+    pub(crate) fn verifier(&self) -> &VerifierKey {
+        self.signer.verifier()
+    }
+}
+
+/// The v2 log, then the v1 trees.
+pub(crate) fn places(config: &Config) -> anyhow::Result<Vec<Place>> {
+    let signer = Signer::load(&config.log.key).context("log.key")?;
+    let mut places = vec![Place {
+        origin: config.log.origin.clone(),
+        name: "v2".to_owned(),
+        engine: config.log.engine(),
+        signer: NoteSigner::new(&config.log.origin, signer)?,
+        tree: None,
+    }];
+    let Some(v1) = &config.v1 else {
+        return Ok(places);
+    };
+    for shard in &v1.shards {
+        let signer = Signer::load(&shard.key)
+            .with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
+        places.push(Place {
+            origin: format!("{} - {}", v1.host, shard.tree_id),
+            name: format!("v1-{}", shard.tree_id),
+            engine: shard.engine(v1),
+            signer: NoteSigner::rekor_v1(&v1.host, shard.tree_id, signer)?,
+            tree: Some(shard.tree_id),
+        });
+    }
+    Ok(places)
+}
+
+/// The v2 log, or this v1 tree.
+pub(crate) fn place(settings: &Path, tree: Option<u64>) -> anyhow::Result<Place> {
+    let config = Config::load(settings)?;
+    let mut places = places(&config)?.into_iter();
+    places.find(|place| place.tree == tree).with_context(|| {
+        let tree = tree.unwrap_or_default();
+        format!("no tree {tree} in {}", settings.display())
+    })
+}
+
+/// Talk for a person who waits: on standard error, and only when somebody looks at it.
+pub(crate) struct Progress {
+    what: &'static str,
+    shown: bool,
+    last: std::time::Instant,
+}
+
+impl Progress {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            shown: io::IsTerminal::is_terminal(&io::stderr()),
+            last: std::time::Instant::now(),
+        }
+    }
+
+    pub(crate) fn tell(&mut self, done: u64, all: u64) {
+        let often = self.last.elapsed() < std::time::Duration::from_millis(200);
+        if !self.shown || (often && done < all) {
+            return;
+        }
+        self.last = std::time::Instant::now();
+        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
+        let end = if done < all { "" } else { "\n" };
+        let line = format!("\r{}: {percent} % ({done} of {all}){end}", self.what);
+        // It is talk: nothing depends on it.
+        let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
+    }
+}

@@ -1,0 +1,590 @@
+//! The program as an operator uses it: processes, signals and files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a panic is a test's report"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keys::{Algorithm, sha256};
+use note::VerifierKey;
+use serde_json::{Value, json};
+use signer::Signer;
+use tlog::{Hash, LeafIndex, TreeSize, hash, proof};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rekor-rs");
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn run(arguments: &[&str]) -> Output {
+    let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+    assert!(
+        output.stderr.is_empty() || !output.status.success(),
+        "talk of a command that worked: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+fn works(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A log made by `init`, in a folder of its own.
+struct Site {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Site {
+    fn init(more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let listen = format!("localhost:{port}");
+        let url = format!("http://localhost:{port}");
+        let home = folder.path().to_str().unwrap();
+        let mut arguments = vec!["init", "--url", &url, "--folder", home, "--listen", &listen];
+        arguments.extend(more);
+        works(&arguments);
+        Self { folder, port }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn settings(&self) -> String {
+        self.text("rekor-rs.toml")
+    }
+
+    /// Settings of the same logs for another port.
+    fn settings_at(&self, name: &str, port: u16) -> String {
+        let text = fs::read_to_string(self.settings()).unwrap();
+        let here = format!("localhost:{}", self.port);
+        let text = text.replace(&here, &format!("localhost:{port}"));
+        fs::write(self.path(name), text).unwrap();
+        self.text(name)
+    }
+
+    fn verifier(&self) -> VerifierKey {
+        let text = fs::read_to_string(self.path("log.vkey")).unwrap();
+        text.trim_end().parse().unwrap()
+    }
+
+    fn serve(&self, more: &[&str]) -> Service {
+        Service::start(&self.settings(), self.port, more)
+    }
+}
+
+struct Service {
+    child: Child,
+    port: u16,
+}
+
+impl Service {
+    fn start(settings: &str, port: u16, more: &[&str]) -> Self {
+        let child = Command::new(PROGRAM)
+            .args(["--config", settings])
+            .args(more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let service = Self { child, port };
+        service.until("/healthz", |status, _| status == 200);
+        service
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("localhost", self.port)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path, "").expect("an answer")
+    }
+
+    /// Asks until the answer is as it should be.
+    fn until(&self, path: &str, good: impl Fn(u16, &str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            if let Some((status, body)) = self.ask("GET", path, "")
+                && good(status, &body)
+            {
+                return body;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{path} does not become what it should"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Adds an entry to the v2 log; its index when it was taken.
+    fn add(&self, number: u32) -> Option<u64> {
+        let (status, body) = self.ask("POST", "/api/v2/log/entries", &v2(number))?;
+        if status != 201 {
+            return None;
+        }
+        let entry: Value = serde_json::from_str(&body).unwrap();
+        Some(entry["logIndex"].as_str().unwrap().parse().unwrap())
+    }
+
+    /// Adds an entry to the v1 log; its id and index.
+    fn add_v1(&self, number: u32) -> (String, u64) {
+        let (status, body) = self
+            .ask("POST", "/api/v1/log/entries", &v1(number))
+            .unwrap();
+        assert_eq!(status, 201, "{body}");
+        let entries: BTreeMap<String, Value> = serde_json::from_str(&body).unwrap();
+        let (id, entry) = entries.into_iter().next().unwrap();
+        (id, entry["logIndex"].as_u64().unwrap())
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As a service manager does it.
+    fn stop(mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn v2(number: u32) -> String {
+    let message = number.to_be_bytes();
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    json!({ "hashedRekordRequestV002": {
+        "digest": STANDARD.encode(sha256(&message)),
+        "signature": { "content": STANDARD.encode(key.sign_local(&message).unwrap()), "verifier": {
+            "publicKey": { "rawBytes": STANDARD.encode(key.public_key().spki_der()) },
+            "keyDetails": "PKIX_ECDSA_P256_SHA_256" } },
+    }})
+    .to_string()
+}
+
+fn v1(number: u32) -> String {
+    let message = number.to_be_bytes();
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    json!({ "kind": "hashedrekord", "apiVersion": "0.0.1", "spec": {
+        "data": { "hash": { "algorithm": "sha256", "value": hex::encode(sha256(&message)) } },
+        "signature": {
+            "content": STANDARD.encode(key.sign_local(&message).unwrap()),
+            "publicKey": { "content": STANDARD.encode(key.public_key().to_pem()) } },
+    }})
+    .to_string()
+}
+
+#[test]
+fn a_new_log_is_whole_and_not_made_twice() {
+    let site = Site::init(&["--operator", "example.org"]);
+    let root: Value =
+        serde_json::from_str(&fs::read_to_string(site.path("trusted_root.fragment.json")).unwrap())
+            .unwrap();
+    assert_eq!(root["tlogs"].as_array().unwrap().len(), 2);
+    let signing: Value = serde_json::from_str(
+        &fs::read_to_string(site.path("signing_config.fragment.json")).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(signing["rekorTlogUrls"][0]["operator"], "example.org");
+    assert_eq!(signing["rekorTlogUrls"][1]["majorApiVersion"], 1);
+    let home = site.folder.path().to_str().unwrap();
+    let again = fails(&["init", "--url", "http://localhost", "--folder", home]);
+    assert!(again.contains("has a log already"), "{again}");
+    let odd = fails(&[
+        "init",
+        "--url",
+        "ftp://rekor.example.org",
+        "--folder",
+        "/nowhere",
+    ]);
+    assert!(odd.contains("expected http or https"), "{odd}");
+
+    let plain = Site::init(&["--without-v1", "--without-search"]);
+    let service = plain.serve(&[]);
+    assert_eq!(service.add(1), Some(0));
+    assert_eq!(service.get("/api/v1/log").0, 404);
+    assert_eq!(service.ask("POST", "/api/v2/search", "{}").unwrap().0, 404);
+    let opened = note::open(service.get("/checkpoint").1.as_bytes(), &[plain.verifier()]).unwrap();
+    assert_eq!(opened.head().size, TreeSize::new(1));
+    service.stop();
+    let report = works(&["fsck", "--config", &plain.settings()]);
+    assert!(
+        report.contains("entries    1\n") && report.contains("sound:"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_second_instance_reads_and_takes_over_when_the_first_is_killed() {
+    let site = Site::init(&[]);
+    let first = site.serve(&[]);
+    let port = free_port();
+    let other = site.settings_at("other.toml", port);
+    let refused = fails(&["serve", "--no-standby", "--config", &other]);
+    assert!(
+        refused.contains("another process uses this log folder"),
+        "{refused}"
+    );
+    let second = Service::start(&other, port, &[]);
+    let port = free_port();
+    let reader = Service::start(
+        &site.settings_at("reader.toml", port),
+        port,
+        &["--read-only"],
+    );
+    assert_eq!(first.get("/readyz"), (200, "ready\n".to_owned()));
+    for instance in [&second, &reader] {
+        assert_eq!(instance.get("/readyz").0, 503);
+        assert_eq!(instance.get("/healthz").0, 200);
+    }
+
+    for number in 0..30 {
+        assert_eq!(first.add(number), Some(u64::from(number)));
+    }
+    let (id, _) = first.add_v1(1);
+    let checkpoint = first.get("/checkpoint").1;
+    for instance in [&second, &reader] {
+        instance.until("/checkpoint", |_, body| body == checkpoint);
+        let tile = "/tile/0/000.p/30";
+        assert_eq!(instance.get(tile), first.get(tile));
+        instance.until(&format!("/api/v1/log/entries/{id}"), |status, _| {
+            status == 200
+        });
+    }
+    let (status, said) = second.ask("POST", "/api/v2/log/entries", &v2(99)).unwrap();
+    assert!(
+        status == 503 && said.contains("only reads the log"),
+        "{said}"
+    );
+    let (status, said) = second.ask("POST", "/api/v1/log/entries", &v1(99)).unwrap();
+    assert!(
+        status == 503 && said.contains("only reads the log"),
+        "{said}"
+    );
+    let (status, said) = reader.ask("POST", "/api/v2/log/entries", &v2(99)).unwrap();
+    assert!(status == 405 && said.contains("frozen"), "{said}");
+
+    first.kill();
+    second.until("/readyz", |status, _| status == 200);
+    assert_eq!(second.add(30), Some(30));
+    second.add_v1(2);
+    let checkpoint = second.get("/checkpoint").1;
+    let opened = note::open(checkpoint.as_bytes(), &[site.verifier()]).unwrap();
+    assert_eq!(opened.head().size, TreeSize::new(31));
+    reader.until("/checkpoint", |_, body| body == checkpoint);
+    assert_eq!(reader.get("/readyz").0, 503, "it never writes");
+}
+
+#[test]
+fn a_v1_tree_is_begun_while_clients_write() {
+    let site = Site::init(&["--without-search"]);
+    let service = site.serve(&[]);
+    let old = service.add_v1(0);
+    assert_eq!(old.1, 0);
+    let rotate = {
+        let settings = site.settings();
+        std::thread::spawn(move || works(&["rotate", "--config", &settings]))
+    };
+    // Nobody is turned away, and no index is given twice or left out.
+    let mut number = 1;
+    while !rotate.is_finished() || number < 60 {
+        assert_eq!(service.add_v1(number).1, u64::from(number));
+        number += 1;
+    }
+    let said = rotate.join().unwrap();
+    assert!(said.ends_with("service     has the new tree\n"), "{said}");
+    let info: Value = serde_json::from_str(&service.get("/api/v1/log").1).unwrap();
+    let inactive = info["inactiveShards"].as_array().unwrap();
+    assert_eq!(inactive.len(), 1);
+    let sizes = inactive[0]["treeSize"].as_u64().unwrap() + info["treeSize"].as_u64().unwrap();
+    assert_eq!(sizes, u64::from(number));
+    assert!(inactive[0]["treeID"] != info["treeID"]);
+    assert_eq!(
+        service.get(&format!("/api/v1/log/entries/{}", old.0)).0,
+        200
+    );
+    service.stop();
+    // The settings have it too.
+    let service = site.serve(&[]);
+    assert_eq!(service.add_v1(number).1, u64::from(number));
+    let none = Site::init(&["--without-v1"]);
+    let said = fails(&["rotate", "--config", &none.settings()]);
+    assert!(said.contains("only v1 logs have several trees"), "{said}");
+}
+
+#[test]
+fn a_backup_of_a_running_log_comes_back_and_an_old_one_does_not() {
+    let site = Site::init(&["--without-search"]);
+    let service = site.serve(&[]);
+    for number in 0..40 {
+        service.add(number).unwrap();
+    }
+    let (id, _) = service.add_v1(1);
+    let copy = site.text("copy");
+    let said = works(&["backup", "--config", &site.settings(), "--to", &copy]);
+    assert_eq!(said.matches("sound:").count(), 2, "{said}");
+    service.add(40).unwrap();
+    // The copy of the checkpoint is behind the log by a second at most, and up to date when it ends.
+    service.stop();
+    let refused = fails(&["restore", "--config", &site.settings(), "--from", &copy]);
+    assert!(refused.contains("is not empty"), "{refused}");
+    fs::remove_dir_all(site.path("v2")).unwrap();
+    for entry in fs::read_dir(site.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("v1-")
+        {
+            fs::remove_dir_all(path).unwrap();
+        }
+    }
+    let refused = fails(&["restore", "--config", &site.settings(), "--from", &copy]);
+    assert!(
+        refused.contains("ends at 40 entries") && refused.contains("up to 41"),
+        "{refused}"
+    );
+    assert!(!site.path("v2").exists(), "nothing was written");
+
+    // On another machine that never saw entry 40, and whose operator is sure of it.
+    let checkpoint = site.path("checkpoints/v2");
+    fs::remove_file(&checkpoint).unwrap();
+    let refused = fails(&["restore", "--config", &site.settings(), "--from", &copy]);
+    assert!(refused.contains("--without-guard"), "{refused}");
+    works(&[
+        "restore",
+        "--config",
+        &site.settings(),
+        "--from",
+        &copy,
+        "--without-guard",
+    ]);
+    let service = site.serve(&[]);
+    assert_eq!(service.add(77), Some(40));
+    assert_eq!(service.get(&format!("/api/v1/log/entries/{id}")).0, 200);
+    // The next backup of a log that went another way does not replace the one that is there.
+    works(&[
+        "backup",
+        "--config",
+        &site.settings(),
+        "--to",
+        &copy,
+        "--no-check",
+    ]);
+    let missing = fails(&[
+        "restore",
+        "--config",
+        &site.settings(),
+        "--from",
+        "/nowhere",
+    ]);
+    assert!(missing.contains("/nowhere has no copy"), "{missing}");
+}
+
+#[test]
+fn what_is_exported_can_be_checked_by_others() {
+    let site = Site::init(&[]);
+    let service = site.serve(&[]);
+    for number in 0..300 {
+        service.add(number).unwrap();
+    }
+    service.add_v1(1);
+    let settings = site.settings();
+    let text = works(&["export", "proof", "--config", &settings, "--index", "7"]);
+    let (head, checkpoint) = text.split_once("\n\n").unwrap();
+    let mut lines = head.lines();
+    assert_eq!(lines.next(), Some("c2sp.org/tlog-proof@v1"));
+    assert_eq!(lines.next(), Some("index 7"));
+    let hashes: Vec<Hash> = lines
+        .map(|line| Hash::from_slice(&STANDARD.decode(line).unwrap()).unwrap())
+        .collect();
+    let opened = note::open(checkpoint.as_bytes(), &[site.verifier()]).unwrap();
+    let entries = works(&[
+        "export", "entries", "--config", &settings, "--first", "5", "--count", "10",
+    ]);
+    let entries: Vec<Value> = entries
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(entries.len(), 10);
+    assert_eq!(entries[2]["logIndex"], "7");
+    let body = STANDARD
+        .decode(entries[2]["canonicalizedBody"].as_str().unwrap())
+        .unwrap();
+    proof::verify_inclusion(
+        &hash::leaf(&body),
+        LeafIndex::new(7),
+        &hashes,
+        opened.head(),
+    )
+    .unwrap();
+    let beyond = fails(&["export", "proof", "--config", &settings, "--index", "300"]);
+    assert!(beyond.contains("has 300 entries"), "{beyond}");
+
+    let tiles = site.text("static");
+    let said = works(&["export", "tiles", "--config", &settings, "--to", &tiles]);
+    assert!(said.starts_with("300 entries of localhost"), "{said}");
+    for path in [
+        "checkpoint",
+        "tile/0/000",
+        "tile/0/001.p/44",
+        "tile/1/000.p/1",
+        "tile/entries/000",
+        "tile/entries/001.p/44",
+    ] {
+        let there = fs::read(Path::new(&tiles).join(path)).unwrap();
+        let (status, served) = service.get(&format!("/{path}"));
+        assert_eq!(status, 200);
+        if path == "checkpoint" {
+            assert_eq!(served.as_bytes(), there);
+        }
+        assert!(!there.is_empty(), "{path}");
+    }
+    let tree = fs::read_to_string(&settings).unwrap();
+    let tree = tree
+        .lines()
+        .find_map(|line| line.strip_prefix("tree_id = "))
+        .unwrap()
+        .to_owned();
+    let entries = works(&["export", "entries", "--config", &settings, "--tree", &tree]);
+    let entry: Value = serde_json::from_str(entries.trim_end()).unwrap();
+    assert!(
+        entry["integratedTime"]
+            .as_str()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            > 1_700_000_000
+    );
+    let refused = fails(&[
+        "export", "tiles", "--config", &settings, "--tree", &tree, "--to", &tiles,
+    ]);
+    assert!(refused.contains("export its entries"), "{refused}");
+    let refused = fails(&["export", "entries", "--config", &settings, "--tree", "5"]);
+    assert!(refused.contains("no tree 5"), "{refused}");
+}
+
+#[test]
+fn keys_are_made_with_their_verifier_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let log = works(&[
+        "keygen",
+        "--out",
+        &path("log.pem"),
+        "--name",
+        "rekor.example.org",
+    ]);
+    assert_eq!(
+        log.trim_end().parse::<VerifierKey>().unwrap().name(),
+        "rekor.example.org"
+    );
+    for (kind, file) in [("ed25519", "w1.pem"), ("ml-dsa44", "w2.pem")] {
+        let vkey = works(&[
+            "keygen",
+            "--kind",
+            kind,
+            "--out",
+            &path(file),
+            "--name",
+            "w",
+            "--witness",
+        ]);
+        assert_eq!(
+            vkey.trim_end().parse::<note::CosignerKey>().unwrap().name(),
+            "w"
+        );
+    }
+    assert_eq!(
+        works(&["keygen", "--kind", "ecdsa-p256", "--out", &path("v1.pem")]),
+        ""
+    );
+    let again = fails(&["keygen", "--out", &path("log.pem")]);
+    assert!(again.contains("cannot create it"), "{again}");
+    let odd = fails(&[
+        "keygen",
+        "--kind",
+        "ecdsa-p256",
+        "--out",
+        &path("x.pem"),
+        "--name",
+        "w",
+        "--witness",
+    ]);
+    assert!(odd.contains("ed25519 or ml-dsa44"), "{odd}");
+}
+
+#[test]
+fn the_program_explains_itself() {
+    let help = works(&["--help"]);
+    for command in [
+        "serve", "init", "fsck", "backup", "restore", "rotate", "freeze", "export", "witness",
+        "keygen",
+    ] {
+        assert!(
+            help.contains(&format!("\n  {command} ")),
+            "{command}: {help}"
+        );
+    }
+    assert!(works(&["completion", "bash"]).contains("rekor-rs"));
+    let folder = tempfile::tempdir().unwrap();
+    works(&["man", folder.path().to_str().unwrap()]);
+    assert!(folder.path().join("rekor-rs-backup.1").is_file());
+    let nothing = fails(&[]);
+    assert!(nothing.contains("--config FILE"), "{nothing}");
+}
