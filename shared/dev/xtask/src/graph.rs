@@ -34,6 +34,7 @@ const EDGES: &[(&str, &str)] = &[
     // shared/io
     ("serve", ""),
     ("store", ""),
+    ("cluster", "store"),
     ("signer", "keys"),
     ("sequencer", "keys tlog note store signer"),
     ("search", "keys"),
