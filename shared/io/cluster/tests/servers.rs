@@ -434,6 +434,65 @@ async fn a_leader_that_was_paused_commits_nothing() {
     sound(&new).await;
 }
 
+/// Each kind of write, sent before the turn ended and arriving after it, as a paused process or a slow network would have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_arrives_late_is_refused() {
+    let Some(servers) = servers().await else {
+        return;
+    };
+    let name = fresh();
+    let wire = Proxy::to(servers.database).await;
+    let slow = Cluster::open(common::settings(wire.address, servers.bucket))
+        .await
+        .unwrap();
+    let (old, new) = (slow.tree(&name).unwrap(), servers.tree(&name).await);
+    let preparing = old.clone();
+    let (held, mut grows, mut shrinks) = blocking(move || {
+        let held = preparing.lock().unwrap().unwrap();
+        let file = |name: &str| {
+            let mut file = preparing.append(&path(name)).unwrap();
+            file.append(b"first").unwrap();
+            file.sync_data().unwrap();
+            file
+        };
+        file("removed");
+        file("replaced");
+        (held, file("grows"), file("shrinks"))
+    })
+    .await;
+    wire.set(Wire::Held);
+    let (replacing, removing) = (old.clone(), old.clone());
+    let late = vec![
+        tokio::task::spawn_blocking(move || {
+            grows.append(b" and more").unwrap();
+            grows.sync_data()
+        }),
+        tokio::task::spawn_blocking(move || shrinks.truncate(2)),
+        tokio::task::spawn_blocking(move || replacing.replace(&path("replaced"), b"second")),
+        tokio::task::spawn_blocking(move || removing.remove(&path("removed"))),
+    ];
+    new.vacant().await.unwrap();
+    let taking = new.clone();
+    let taken = blocking(move || taking.lock().unwrap().expect("vacant")).await;
+    wire.set(Wire::Whole);
+    for write in late {
+        let told = write.await.unwrap().unwrap_err();
+        assert!(told.to_string().contains("has taken over"), "{told}");
+    }
+    blocking(move || {
+        for name in ["grows", "shrinks", "replaced", "removed"] {
+            let bytes = new.read(&path(name), 99).unwrap();
+            assert_eq!(bytes.as_deref(), Some(&b"first"[..]), "{name}");
+        }
+        // Ending the old turn does not end the new one.
+        drop(held);
+        assert!(new.lock().unwrap().is_none());
+        new.replace(&path("replaced"), b"second").unwrap();
+        drop(taken);
+    })
+    .await;
+}
+
 /// The commit was done and its answer lost. Nobody knows that; the log stops, and the next start finds out.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_outcome_stops_the_log() {
