@@ -67,7 +67,10 @@ const EDGES: &[(&str, &str)] = &[
     ),
     // shared/dev
     ("xtask", ""),
-    ("load", "keys tlog wire oidc entry tsp signer sequencer"),
+    (
+        "load",
+        "keys tlog wire oidc entry tsp signer sequencer store cluster",
+    ),
     (
         "testkit",
         "keys tlog dsse note pki ct entry trust tsp bundle signer",
