@@ -25,6 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
 /// The longest object that is compared with another one: above any bundle.
 const LONGEST: u64 = 64 << 20;
+/// An object that stays, by which a store shows that it keeps to the condition.
+const CHECKED: &str = "write-once";
 /// A path names the same bytes for ever.
 const CACHED: &str = "public, max-age=31536000, immutable";
 /// What AWS's own programs take an account from.
@@ -93,19 +95,50 @@ impl Bucket {
         })
     }
 
-    /// Whether it is there and lets us in. A log that starts needs its tiles.
+    /// Whether it is there and lets us in.
     pub(crate) async fn check(&self) -> Result<(), ClusterError> {
-        let key = self.key("", "check")?;
-        self.again("answer about", &key, || {
+        let key = self.key("", CHECKED)?;
+        // Of one object a store says "not found" also when the whole bucket is not there.
+        let list = || {
             async {
-                match self.store.head(&key).await {
-                    Err(StoreError::NotFound { .. }) | Ok(_) => Ok(()),
-                    Err(error) => Err(error),
+                match self.store.list(Some(&key)).next().await {
+                    Some(Err(error)) => Err(error),
+                    _ => Ok(()),
                 }
             }
             .boxed()
-        })
-        .await
+        };
+        self.again("list", &key, list).await
+    }
+
+    /// Whether it refuses to put an object where one is. Some stores do not know the condition, and overwrite: they are no place
+    /// for what must never change.
+    pub(crate) async fn check_write_once(&self) -> Result<(), ClusterError> {
+        let key = self.key("", CHECKED)?;
+        // The first may find the object of an earlier look.
+        for _ in 0..2 {
+            let put = || {
+                async {
+                    let payload = PutPayload::from_static(b"write once\n");
+                    match self
+                        .store
+                        .put_opts(&key, payload, PutMode::Create.into())
+                        .await
+                    {
+                        Ok(_) => Ok(false),
+                        Err(StoreError::AlreadyExists { .. }) => Ok(true),
+                        Err(error) => Err(error),
+                    }
+                }
+                .boxed()
+            };
+            if self.again("take", &key, put).await? {
+                return Ok(());
+            }
+        }
+        Err(ClusterError::Unfit(format!(
+            "the bucket overwrote {key} though it was put with If-None-Match: *; use a store that supports conditional writes"
+        )))
     }
 
     /// Puts an object where none is. The same bytes being there already is as good; other bytes are an error.

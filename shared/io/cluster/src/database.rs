@@ -160,14 +160,15 @@ impl Database {
         let (fsync, pages, replica): (String, String, bool) =
             self.timed("tell its settings", ask).await?;
         if replica {
-            let what = "it is a read-only replica; name the primary in the settings";
+            let what =
+                "the database server is a read-only replica; name the primary in the settings";
             return Err(ClusterError::Unfit(what.to_owned()));
         }
         if self.may_lose_commits || (fsync == "on" && pages == "on") {
             return Ok(());
         }
         Err(ClusterError::Unfit(format!(
-            "fsync is {fsync} and full_page_writes {pages}, so that a crash loses or damages what was committed; set both to on, or \
+            "the database server's fsync is {fsync} and its full_page_writes {pages}, so that a crash loses or damages what was committed; set both to on, or \
              allow it in the settings for a test"
         )))
     }
@@ -229,8 +230,10 @@ impl Database {
             .bind(announce);
         let commit = async {
             let mut connection = Borrowed::from(&self.commits).await?;
-            let row = count.fetch_one(&mut *connection.inner).await?;
+            // All of the answer, and not the row alone: the row is made before the commit, and whether that went well comes after it.
+            let rows = count.fetch_all(&mut *connection.inner).await?;
             connection.healthy = true;
+            let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
             row.try_get::<i64, _>(0)
         }
         .boxed();

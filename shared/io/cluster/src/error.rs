@@ -35,8 +35,8 @@ pub enum ClusterError {
         /// How long was waited.
         after: Duration,
     },
-    /// A server that would lose what it has committed.
-    #[error("the database server is not fit for a log: {0}")]
+    /// A server that would lose what it has committed, or a store that would overwrite what it has.
+    #[error("this is not fit for a log: {0}")]
     Unfit(String),
     /// Tables of another version of this program.
     #[error(

@@ -22,7 +22,8 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {
     /// `postgres://user@host:port/database?sslmode=verify-full&sslrootcert=FILE`, without a password. For another machine `sslmode` is
-    /// `verify-full` unless the text says otherwise, and weaker modes than `verify-ca` are refused.
+    /// `verify-full` unless the text says otherwise, and weaker modes than `verify-ca` are refused. Without `sslrootcert`, the authorities of
+    /// the public web are believed.
     pub url: String,
     /// File with the password. Without it, `PGPASSWORD` or the file that `PGPASSFILE` names.
     pub password_file: Option<PathBuf>,

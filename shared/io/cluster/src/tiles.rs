@@ -91,12 +91,9 @@ impl Tiles {
         let bytes = Bytes::copy_from_slice(bytes);
         {
             let mut state = self.state();
-            // Whatever waits is settled or failed in bounded time, as each request, statement and retry is bounded.
+            // Whatever waits is settled or failed in bounded time, as each request, statement and retry is bounded. What an earlier turn
+            // left on its way may fail with that turn, so it is no substitute.
             while state.bytes > WAITING || state.waiting.contains_key(path) {
-                let same = state.waiting.get(path).is_some_and(|there| *there == bytes);
-                if same {
-                    return Ok(());
-                }
                 state = self
                     .settled
                     .wait(state)

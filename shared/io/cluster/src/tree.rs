@@ -160,11 +160,12 @@ impl Tree {
         self.tails().get(path).cloned()
     }
 
-    /// What a reader of this process sees of an unsynced end: where it begins, and its bytes.
+    /// What a reader of this process sees of an unsynced end: where it begins, and its bytes. Not after a failure: whether those bytes are
+    /// in the file is then for the database to say.
     fn unsynced(&self, path: &Path) -> Option<(u64, Arc<Vec<u8>>)> {
         let tail = self.tail(path)?;
         let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-        (!tail.bytes.is_empty()).then(|| (tail.durable, tail.bytes.clone()))
+        (!tail.broken && !tail.bytes.is_empty()).then(|| (tail.durable, tail.bytes.clone()))
     }
 
     /// Commits the end of a file, in one transaction.
@@ -385,6 +386,7 @@ impl Disk for Tree {
         if self.shared.post.turn().is_ok() {
             return Ok(None);
         }
+        self.block_on(cluster.bucket.check_write_once())?;
         let names = (
             cluster.settings.holder.as_str(),
             cluster.settings.address.as_str(),
