@@ -519,4 +519,161 @@ mod tests {
             );
         }
     }
+
+    const OK: &str = "200 OK\r\netag: \"1\"\r\nlast-modified: Mon, 02 Nov 2026 03:04:05 GMT\r\n";
+    const SLOW_DOWN: &str = "503 Slow Down\r\n";
+    const THERE: &str = "412 Precondition Failed\r\n";
+    /// The request was taken, and its answer is lost.
+    const LOST: &str = "";
+
+    /// A store that gives these answers, status and headers and then a body, one for each request; and what it was asked.
+    async fn scripted(
+        answers: &'static [(&'static str, &'static str)],
+    ) -> (
+        Bucket,
+        tokio::task::JoinHandle<Vec<String>>,
+        tempfile::TempDir,
+    ) {
+        use std::os::unix::fs::PermissionsExt as _;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let account = folder.path().join("account");
+        std::fs::write(
+            &account,
+            "aws_access_key_id = A\naws_secret_access_key = hunter2\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&account, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let settings = BucketSettings {
+            endpoint: Some(format!("http://{address}")),
+            credentials: Credentials::File(account),
+            ..settings()
+        };
+        let serve = async move {
+            let mut asked = Vec::new();
+            for (head, body) in answers {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                // All bodies here are one word that ends so.
+                while !(request.ends_with(b"\r\n\r\n") && request.starts_with(b"GET")
+                    || request.ends_with(b"once\n"))
+                {
+                    let mut bytes = [0; 4096];
+                    let count = client.read(&mut bytes).await.unwrap();
+                    assert!(count > 0, "{}", String::from_utf8_lossy(&request));
+                    request.extend_from_slice(&bytes[..count]);
+                }
+                asked.push(String::from_utf8(request).unwrap());
+                if !head.is_empty() {
+                    let answer = format!(
+                        "HTTP/1.1 {head}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                        body.len()
+                    );
+                    client.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+            asked
+        };
+        (Bucket::new(&settings).unwrap(), tokio::spawn(serve), folder)
+    }
+
+    async fn put(bucket: &Bucket) -> Result<(), ClusterError> {
+        bucket.put_new("tree", "tile/0/000", &"once\n".into()).await
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_tried_again() {
+        let answers = &[
+            (SLOW_DOWN, ""),
+            (LOST, ""),
+            ("429 Too Many Requests\r\n", ""),
+            (OK, ""),
+        ];
+        let (bucket, server, _folder) = scripted(answers).await;
+        put(&bucket).await.unwrap();
+        for request in server.await.unwrap() {
+            assert!(
+                request.starts_with("PUT /logs/tree/tile/0/000 HTTP/1.1\r\n"),
+                "{request}"
+            );
+            assert!(request.contains("\r\nif-none-match: *\r\n"), "{request}");
+            assert!(
+                request.contains("AWS4-HMAC-SHA256 Credential=A/") && !request.contains("hunter2")
+            );
+        }
+        let (bucket, server, _folder) = scripted(&[(SLOW_DOWN, ""); 4]).await;
+        let told = put(&bucket).await.unwrap_err().to_string();
+        assert!(told.contains("tree/tile/0/000"), "{told}");
+        assert_eq!(server.await.unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_request_is_told_at_once() {
+        let (bucket, server, _folder) = scripted(&[("403 Forbidden\r\n", "")]).await;
+        let told = put(&bucket).await.unwrap_err();
+        assert!(matches!(told, ClusterError::Bucket { .. }), "{told}");
+        assert_eq!(server.await.unwrap().len(), 1);
+        assert!(
+            !format!("{bucket:?} {told:?}").contains("hunter2"),
+            "{bucket:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_same_bytes_are_as_good_as_a_put() {
+        let (bucket, server, _folder) = scripted(&[(LOST, ""), (THERE, ""), (OK, "once\n")]).await;
+        put(&bucket).await.unwrap();
+        server.await.unwrap();
+        // Somebody else's put was under way, and came to nothing.
+        let (bucket, server, _folder) = scripted(&[
+            ("409 Conflict\r\n", ""),
+            ("404 Not Found\r\n", ""),
+            (OK, ""),
+        ])
+        .await;
+        put(&bucket).await.unwrap();
+        server.await.unwrap();
+        let (bucket, server, _folder) = scripted(&[(THERE, ""), (OK, "other")]).await;
+        let told = put(&bucket).await.unwrap_err();
+        assert!(
+            matches!(&told, ClusterError::Forked { key } if key == "tree/tile/0/000"),
+            "{told}"
+        );
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_overwrites_is_refused() {
+        let (bucket, server, _folder) = scripted(&[(OK, ""), (OK, "")]).await;
+        let told = bucket.check_write_once().await.unwrap_err();
+        assert!(matches!(told, ClusterError::Unfit(_)), "{told}");
+        server.await.unwrap();
+        let (bucket, server, _folder) = scripted(&[(OK, ""), (THERE, "")]).await;
+        bucket.check_write_once().await.unwrap();
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_an_end() {
+        let (bucket, server, _folder) = scripted(&[
+            (OK, "0123456789"),
+            (OK, "0123456789"),
+            ("404 Not Found\r\n", ""),
+        ])
+        .await;
+        assert_eq!(
+            bucket.read("t", "tile/a", 10).await.unwrap().unwrap(),
+            b"0123456789"
+        );
+        assert!(matches!(
+            bucket.read("t", "tile/a", 9).await,
+            Err(ClusterError::TooLarge { max: 9, .. })
+        ));
+        assert_eq!(bucket.read("t", "tile/a", 9).await.unwrap(), None);
+        server.await.unwrap();
+    }
 }

@@ -34,20 +34,20 @@ static SERVERS: RwLock<()> = RwLock::const_new(());
 pub struct Servers {
     pub database: SocketAddr,
     pub bucket: SocketAddr,
-    _shared: Option<RwLockReadGuard<'static, ()>>,
-    _alone: Option<RwLockWriteGuard<'static, ()>>,
+    shared: Option<RwLockReadGuard<'static, ()>>,
+    alone: Option<RwLockWriteGuard<'static, ()>>,
 }
 
 /// `None` when nobody has started them: `cargo xtask peers test` does, and reports what is not installed.
 pub async fn servers() -> Option<Servers> {
     let mut servers = find()?;
-    servers._shared = Some(SERVERS.read().await);
+    servers.shared = Some(SERVERS.read().await);
     Some(servers)
 }
 
 pub async fn servers_alone() -> Option<Servers> {
     let mut servers = find()?;
-    servers._alone = Some(SERVERS.write().await);
+    servers.alone = Some(SERVERS.write().await);
     Some(servers)
 }
 
@@ -60,8 +60,8 @@ fn find() -> Option<Servers> {
     Some(Servers {
         database,
         bucket,
-        _shared: None,
-        _alone: None,
+        shared: None,
+        alone: None,
     })
 }
 
@@ -87,14 +87,14 @@ pub fn settings(database: SocketAddr, bucket: SocketAddr) -> Settings {
         "us-east-1",
     );
     settings.bucket.endpoint = Some(format!("http://{bucket}"));
-    settings.bucket.prefix = "test".to_owned();
+    "test".clone_into(&mut settings.bucket.prefix);
     settings.bucket.attempts = 2;
     settings.lease = LeaseSettings {
         lasts: Duration::from_millis(1500),
         renewed: Duration::from_millis(300),
     };
-    settings.address = "http://one.example".to_owned();
-    settings.holder = "one".to_owned();
+    "http://one.example".clone_into(&mut settings.address);
+    "one".clone_into(&mut settings.holder);
     settings
 }
 
