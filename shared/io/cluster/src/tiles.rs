@@ -23,6 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use store::Path;
 use tokio::sync::{Notify, Semaphore};
 
@@ -37,6 +38,8 @@ const AT_ONCE: usize = 16;
 const WAITING: usize = 64 << 20;
 /// Tiles that the mover takes at a time.
 const MOVED: i64 = 64;
+/// How long a tile is tried at the bucket before it goes into the database: whoever syncs waits for it, and in the end everybody.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks of the mover.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Folder of everything that goes into the bucket.
@@ -211,34 +214,48 @@ impl Tiles {
     }
 
     async fn move_some(&self, turn: &Turn) -> Result<usize, ClusterError> {
+        let paths = self
+            .cluster
+            .database
+            .paths(&self.tree, FOLDER, MOVED)
+            .await?;
+        let count = paths.len();
+        stream::iter(paths)
+            .map(|path| self.move_one(turn, path).boxed())
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        Ok(count)
+    }
+
+    async fn move_one(&self, turn: &Turn, path: String) -> Result<(), ClusterError> {
         let (bucket, database) = (&self.cluster.bucket, &self.cluster.database);
-        let paths = database.paths(&self.tree, FOLDER, MOVED).await?;
-        for path in &paths {
-            if let Some(bytes) = database.read(&self.tree, path, u64::MAX).await? {
-                bucket.put_new(&self.tree, path, &bytes.into()).await?;
-                database.remove(turn, path).await?;
-            }
+        if let Some(bytes) = database.read(&self.tree, &path, u64::MAX).await? {
+            bucket.put_new(&self.tree, &path, &bytes.into()).await?;
+            // It works again: what comes from here on need not wait.
+            self.away.store(false, Ordering::SeqCst);
+            database.remove(turn, &path).await?;
         }
-        Ok(paths.len())
+        Ok(())
     }
 
     async fn settle(&self, turn: &Turn, path: &Path, bytes: &Bytes) -> Result<(), ClusterError> {
         // It is never closed.
         let _one = self.requests.acquire().await.ok();
         if !self.away.load(Ordering::SeqCst) {
-            match self
+            let put = self
                 .cluster
                 .bucket
-                .put_new(&self.tree, path.as_str(), bytes)
-                .await
-            {
-                Ok(()) => return Ok(()),
-                Err(error @ ClusterError::Forked { .. }) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(tree = %self.tree, %path, %error, cause = ?error, "the tile goes into the database for now");
-                    self.away.store(true, Ordering::SeqCst);
-                }
-            }
+                .put_new(&self.tree, path.as_str(), bytes);
+            let why = match tokio::time::timeout(PATIENCE, put).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error @ ClusterError::Forked { .. })) => return Err(error),
+                Ok(Err(error)) => std::io::Error::from(error).to_string(),
+                // It may still arrive, and is the same then as what the mover puts.
+                Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+            };
+            tracing::warn!(tree = %self.tree, %path, why, "the bucket does not take it: the tile goes into the database for now");
+            self.away.store(true, Ordering::SeqCst);
         }
         let database = &self.cluster.database;
         database

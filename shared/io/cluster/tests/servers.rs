@@ -676,7 +676,8 @@ async fn a_bucket_that_is_away_costs_no_acknowledgement() {
         .unwrap();
     let tree = cluster.tree(&name).unwrap();
     let log = open(&tree).await.unwrap();
-    for (state, first) in [(Wire::Whole, 0), (Wire::Cut, 10_000)] {
+    let phases = [(Wire::Whole, 0), (Wire::Held, 10_000), (Wire::Cut, 20_000)];
+    for (state, first) in phases {
         wire.set(state);
         let tasks: Vec<_> = (0..16_u64)
             .map(|lane| {
@@ -706,24 +707,30 @@ async fn a_bucket_that_is_away_costs_no_acknowledgement() {
         }
         panic!("tiles put aside: {}", tree.tiles_put_aside().await.unwrap());
     };
-    // 3200 leaves are twelve full tiles and bundles; about half of them are written without the bucket.
-    aside(5).await;
-    assert!(log.entry(LeafIndex::new(3000)).await.unwrap().is_some());
+    // 4800 leaves are eighteen full tiles and as many bundles; two thirds of them are written without the bucket.
+    aside(20).await;
+    assert!(log.entry(LeafIndex::new(4000)).await.unwrap().is_some());
     assert_eq!(log.health(), Ok(()));
+    let began = Instant::now();
     log.close().await;
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(log.health(), Ok(()), "also its end needs no bucket");
 
     wire.set(Wire::Whole);
     assert_eq!(
         sound(&servers.tree(&name).await).await,
-        3200,
+        4800,
         "readers find them there"
     );
     let log = open(&tree).await.unwrap();
     aside(0).await;
-    assert_eq!(read_all(&log).await.len(), 3200);
+    assert_eq!(read_all(&log).await.len(), 4800);
     log.close().await;
-    assert_eq!(sound(&servers.tree(&name).await).await, 3200);
+    assert_eq!(sound(&servers.tree(&name).await).await, 4800);
 }
 
 #[tokio::test(flavor = "multi_thread")]
