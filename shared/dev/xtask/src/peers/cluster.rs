@@ -31,10 +31,15 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
         report.skip(title, VERSITYGW.name);
         return Ok(());
     };
+    if !installed("openssl") {
+        report.skip(title, "openssl");
+        return Ok(());
+    }
     report.check(title, || {
-        let database = Postgres::start(&postgresql)?;
         let folder = tempfile::tempdir()?;
-        let bucket = start_gateway(&gateway, folder.path())?;
+        let certificates = Certificates::make(folder.path())?;
+        let database = Postgres::start(&postgresql, &certificates)?;
+        let bucket = start_gateway(&gateway, folder.path(), &certificates)?;
         live(
             cargo([
                 "test",
@@ -46,6 +51,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
             ])
             .env("CLUSTER_TEST_DATABASE", database.address())
             .env("CLUSTER_TEST_RESTART", database.restart())
+            .env("CLUSTER_TEST_ROOTS", &certificates.authority)
             .env(
                 "CLUSTER_TEST_BUCKET",
                 bucket.address.replace("localhost", "127.0.0.1"),
@@ -77,6 +83,63 @@ pub(crate) fn postgresql() -> Option<PathBuf> {
     })
 }
 
+/// An authority for these tests, and a server's certificate by it: both servers speak TLS, as they would elsewhere.
+struct Certificates {
+    authority: PathBuf,
+    chain: PathBuf,
+    key: PathBuf,
+}
+
+impl Certificates {
+    fn make(folder: &Path) -> Result<Self> {
+        let at = |name: &str| folder.join(name);
+        let openssl = |arguments: &[&str]| -> Result<()> {
+            quiet(Command::new("openssl").args(arguments).current_dir(folder))?
+                .expect(0)
+                .map(drop)
+        };
+        let key = [
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ];
+        fs::write(
+            at("leaf.cnf"),
+            "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
+        )?;
+        let authority = ["req", "-x509", "-days", "2", "-subj", "/CN=cluster test"];
+        let names = ["-keyout", "authority.key", "-out", "authority.pem"];
+        openssl(&[&authority[..], &key, &names].concat())?;
+        let request = ["req", "-new", "-subj", "/CN=127.0.0.1"];
+        let names = ["-keyout", "server.key", "-out", "server.csr"];
+        openssl(&[&request[..], &key, &names].concat())?;
+        openssl(&[
+            "x509",
+            "-req",
+            "-days",
+            "2",
+            "-in",
+            "server.csr",
+            "-CA",
+            "authority.pem",
+            "-CAkey",
+            "authority.key",
+            "-CAcreateserial",
+            "-extfile",
+            "leaf.cnf",
+            "-out",
+            "server.pem",
+        ])?;
+        Ok(Self {
+            authority: at("authority.pem"),
+            chain: at("server.pem"),
+            key: at("server.key"),
+        })
+    }
+}
+
 /// A database server of these tests alone; stopped when dropped.
 struct Postgres {
     folder: TempDir,
@@ -85,7 +148,7 @@ struct Postgres {
 }
 
 impl Postgres {
-    fn start(programs: &Path) -> Result<Self> {
+    fn start(programs: &Path, certificates: &Certificates) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let server = Self {
             folder,
@@ -108,8 +171,20 @@ impl Postgres {
                 .args(["--auth", "trust", "--username", "log"]),
         )?
         .expect(0)?;
+        // It wants both beside its data, and its key to be its own.
+        for (from, name) in [
+            (&certificates.chain, "server.crt"),
+            (&certificates.key, "server.key"),
+        ] {
+            let mut install = Command::new("install");
+            install.args(["-m", "600"]);
+            if is_root() {
+                install.args(["-o", user()]);
+            }
+            quiet(install.arg(from).arg(server.data().join(name)))?.expect(0)?;
+        }
         let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories=",
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c ssl=on",
             server.port
         );
         quiet(
@@ -198,15 +273,20 @@ fn group() -> String {
 }
 
 /// An S3 server over a folder, with the bucket `logs`.
-fn start_gateway(program: &Path, folder: &Path) -> Result<Server> {
+fn start_gateway(program: &Path, folder: &Path, certificates: &Certificates) -> Result<Server> {
     let objects = folder.join("objects");
     fs::create_dir_all(objects.join("logs"))?;
     let port = free_port()?;
     let [(_, access), (_, secret)] = ACCOUNT;
     Server::start(
         Command::new(program)
-            .args(["--access", access, "--secret", secret, "--quiet", "--port"])
+            .args(["--access", access, "--secret", secret])
+            .args(["--quiet", "--keep-alive", "--port"])
             .arg(format!("127.0.0.1:{port}"))
+            .arg("--cert")
+            .arg(&certificates.chain)
+            .arg("--key")
+            .arg(&certificates.key)
             .arg("posix")
             .arg(objects),
         port,

@@ -25,6 +25,8 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 pub const DATABASE: &str = "CLUSTER_TEST_DATABASE";
 /// `host:port` of an S3 server; bucket `logs`, region `us-east-1`, the account in AWS's own variables.
 pub const BUCKET: &str = "CLUSTER_TEST_BUCKET";
+/// File of the authority of both servers' certificates; without it they are spoken to without TLS.
+pub const ROOTS: &str = "CLUSTER_TEST_ROOTS";
 /// A shell command that restarts the database as after a crash.
 pub const RESTART: &str = "CLUSTER_TEST_RESTART";
 
@@ -81,12 +83,21 @@ impl Servers {
 }
 
 pub fn settings(database: SocketAddr, bucket: SocketAddr) -> Settings {
+    let roots = std::env::var_os(ROOTS).map(std::path::PathBuf::from);
+    let (scheme, tls) = match &roots {
+        Some(roots) => (
+            "https",
+            format!("verify-full&sslrootcert={}", roots.display()),
+        ),
+        None => ("http", "disable".to_owned()),
+    };
     let mut settings = Settings::new(
-        format!("postgres://log@{database}/postgres?sslmode=disable"),
+        format!("postgres://log@{database}/postgres?sslmode={tls}"),
         "logs",
         "us-east-1",
     );
-    settings.bucket.endpoint = Some(format!("http://{bucket}"));
+    settings.bucket.endpoint = Some(format!("{scheme}://{bucket}"));
+    settings.bucket.extra_roots = roots;
     "test".clone_into(&mut settings.bucket.prefix);
     settings.bucket.attempts = 2;
     settings.lease = LeaseSettings {
