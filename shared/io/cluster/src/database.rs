@@ -85,7 +85,7 @@ const APPEND: &str = concat!(
         SELECT $1, $3, piece.at, piece.bytes FROM mine, unnest($4::bigint[], $5::bytea[]) AS piece (at, bytes)
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM added), (SELECT pg_notify($6, $1) WHERE $7)"
+    SELECT count(*) FROM added"
 );
 
 const FENCED: &str = concat!(
@@ -217,7 +217,6 @@ impl Database {
         path: &str,
         at: u64,
         bytes: &[u8],
-        announce: bool,
     ) -> Result<(), ClusterError> {
         let (places, pieces) = cut(at, bytes);
         let count = sqlx::query(APPEND)
@@ -225,9 +224,7 @@ impl Database {
             .bind(turn.fence)
             .bind(path)
             .bind(&places)
-            .bind(&pieces)
-            .bind(CHANNEL)
-            .bind(announce);
+            .bind(&pieces);
         let commit = async {
             let mut connection = Borrowed::from(&self.commits).await?;
             // All of the answer, and not the row alone: the row is made before the commit, and whether that went well comes after it.
@@ -253,7 +250,6 @@ impl Database {
         path: &str,
         at: u64,
         bytes: &[u8],
-        announce: bool,
     ) -> Result<(), ClusterError> {
         let (mut places, mut pieces) = cut(at, bytes);
         // An empty file is one that is there.
@@ -282,13 +278,6 @@ impl Database {
             .bind(&pieces)
             .execute(&mut *transaction)
             .await?;
-            if announce {
-                sqlx::query("SELECT pg_notify($1, $2)")
-                    .bind(CHANNEL)
-                    .bind(&turn.tree)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
             transaction.commit().await?;
             connection.healthy = true;
             Ok(true)
@@ -624,6 +613,24 @@ impl Database {
 .boxed()
         };
         self.asked("tell who leads", ask).await
+    }
+
+    /// Tells whoever listens that a tree has grown. Not a part of the commit: an announcement locks out all others in the database until its
+    /// transaction ends, and several trees would wait for one another's disk. So it comes right after, and waits for no disk; when it
+    /// is lost, readers look for themselves.
+    pub(crate) async fn announce(&self, tree: &str) -> Result<(), ClusterError> {
+        let announce = async {
+            let mut connection = Borrowed::from(&self.leases).await?;
+            sqlx::query("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
+                .bind(CHANNEL)
+                .bind(tree)
+                .execute(&mut *connection.inner)
+                .await?;
+            connection.healthy = true;
+            Ok(())
+        }
+        .boxed();
+        self.timed("announce a commit", announce).await
     }
 
     /// A connection of its own that hears of commits.

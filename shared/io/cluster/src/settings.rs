@@ -23,7 +23,7 @@ pub struct Settings {
 pub struct DatabaseSettings {
     /// `postgres://user@host:port/database?sslmode=verify-full&sslrootcert=FILE`, without a password. For another machine `sslmode` is
     /// `verify-full` unless the text says otherwise, and weaker modes than `verify-ca` are refused. Without `sslrootcert`, the authorities of
-    /// the public web are believed.
+    /// the public web are believed. The server itself and no pooler in between: limits and announcements belong to a session.
     pub url: String,
     /// File with the password. Without it, `PGPASSWORD` or the file that `PGPASSFILE` names.
     pub password_file: Option<PathBuf>,

@@ -258,9 +258,7 @@ impl Tiles {
             self.away.store(true, Ordering::SeqCst);
         }
         let database = &self.cluster.database;
-        database
-            .splice(turn, path.as_str(), 0, bytes, false)
-            .await?;
+        database.splice(turn, path.as_str(), 0, bytes).await?;
         self.put_aside.notify_one();
         Ok(())
     }

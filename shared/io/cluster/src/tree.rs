@@ -141,6 +141,13 @@ impl Tree {
         self.database().count(&self.shared.name, FOLDER).await
     }
 
+    /// Has the commit announced, if it was one.
+    fn grown(&self, path: &Path) {
+        if path.as_str().starts_with(LOG) {
+            self.shared.post.commits.notify_one();
+        }
+    }
+
     fn database(&self) -> &Database {
         &self.shared.cluster.database
     }
@@ -182,17 +189,14 @@ impl Tree {
         if bytes.is_empty() {
             return Ok(());
         }
-        let announce = path.as_str().starts_with(LOG);
         // Readers go on meanwhile; there is one writer.
         let written = self.block_on(async {
             let (database, path) = (self.database(), path.as_str());
             if durable == 0 {
                 // In place of the empty piece.
-                database.splice(&turn, path, 0, &bytes, announce).await
+                database.splice(&turn, path, 0, &bytes).await
             } else {
-                database
-                    .append(&turn, path, durable, &bytes, announce)
-                    .await
+                database.append(&turn, path, durable, &bytes).await
             }
         });
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,6 +204,7 @@ impl Tree {
             Ok(()) => {
                 tail.durable = tail.durable.saturating_add(length(bytes.len()));
                 tail.bytes = Arc::default();
+                self.grown(path);
                 Ok(())
             }
             Err(error) => {
@@ -297,9 +302,10 @@ impl Disk for Tree {
             return Ok(self.shared.tiles.replace(&turn, path, bytes)?);
         }
         self.tails().remove(path);
-        let announce = path.as_str().starts_with(LOG);
         let database = self.database();
-        self.block_on(database.splice(&turn, path.as_str(), 0, bytes, announce))
+        self.block_on(database.splice(&turn, path.as_str(), 0, bytes))?;
+        self.grown(path);
+        Ok(())
     }
 
     fn sync(&self, paths: &[Path]) -> io::Result<()> {
@@ -406,8 +412,14 @@ impl Disk for Tree {
             .shared
             .tiles
             .clone()
-            .run_mover(self.shared.post.clone(), turn);
+            .run_mover(self.shared.post.clone(), turn.clone());
         cluster.runtime.spawn(mover);
+        let announcing = self
+            .shared
+            .post
+            .clone()
+            .announce(self.database().clone(), turn);
+        cluster.runtime.spawn(announcing);
         Ok(Some(Box::new(lease)))
     }
 }
@@ -434,9 +446,8 @@ impl GrowingFile {
     fn rewrite(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let turn = self.lock().turn.clone();
         self.tree.shared.post.still(&turn)?;
-        let announce = self.path.as_str().starts_with(LOG);
         let database = self.tree.database();
-        let splice = database.splice(&turn, self.path.as_str(), at, bytes, announce);
+        let splice = database.splice(&turn, self.path.as_str(), at, bytes);
         let written = self.tree.block_on(splice);
         let mut tail = self.lock();
         match written {

@@ -633,6 +633,12 @@ async fn a_database_that_crashes_under_load_loses_nothing() {
         );
         return;
     };
+    // A server that answers before it has written, unless it is told otherwise, as we do.
+    let (set, reset) = (
+        "ALTER SYSTEM SET synchronous_commit = off",
+        "ALTER SYSTEM RESET synchronous_commit",
+    );
+    alter(&servers, set, "synchronous_commit", "off").await;
     let name = fresh();
     let mut acknowledged = BTreeMap::new();
     for round in 0..3_u64 {
@@ -661,6 +667,7 @@ async fn a_database_that_crashes_under_load_loses_nothing() {
         sound(&again).await;
     }
     assert!(acknowledged.len() >= 1500);
+    alter(&servers, reset, "synchronous_commit", "on").await;
 }
 
 /// Tiles wait in the database while the bucket is away. The log takes entries all the time, and every entry can be read.
@@ -740,8 +747,8 @@ async fn a_database_that_may_lose_commits_is_refused() {
     let Some(servers) = servers_alone().await else {
         return;
     };
-    let (client, connection) = (servers.settings(), fsync(&servers, "off").await);
-    assert!(connection);
+    let client = servers.settings();
+    alter(&servers, "ALTER SYSTEM SET fsync = off", "fsync", "off").await;
     let refused = Cluster::open(client.clone()).await.unwrap_err();
     assert!(
         matches!(&refused, ClusterError::Unfit(what) if what.contains("fsync is off")),
@@ -750,34 +757,32 @@ async fn a_database_that_may_lose_commits_is_refused() {
     let mut allowed = client;
     allowed.database.may_lose_commits = true;
     let allowed = Cluster::open(allowed).await;
-    assert!(fsync(&servers, "on").await);
+    alter(&servers, "ALTER SYSTEM RESET fsync", "fsync", "on").await;
     allowed.unwrap();
     servers.cluster().await;
 }
 
-async fn fsync(servers: &Servers, value: &'static str) -> bool {
+/// Changes a setting of the server, and waits until it holds.
+async fn alter(servers: &Servers, alter: &'static str, name: &str, value: &str) {
     use sqlx::Connection as _;
-    let url = servers.settings().database.url;
-    let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
-    let set = match value {
-        "off" => "ALTER SYSTEM SET fsync = off",
-        _ => "ALTER SYSTEM RESET fsync",
-    };
-    for statement in [set, "SELECT pg_reload_conf()"] {
+    let settings = servers.settings().database;
+    let mut connection = sqlx::PgConnection::connect(&settings.url).await.unwrap();
+    for statement in [alter, "SELECT pg_reload_conf()"] {
         sqlx::query(statement)
             .execute(&mut connection)
             .await
             .unwrap();
     }
-    for _ in 0..100 {
-        let now: String = sqlx::query_scalar("SELECT current_setting('fsync')")
+    for _ in 0..200 {
+        let now: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(name)
             .fetch_one(&mut connection)
             .await
             .unwrap();
         if now == value {
-            return true;
+            return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    false
+    panic!("{name} did not become {value}");
 }
