@@ -543,7 +543,7 @@ impl AppendFile for GrowingFile {
             if len == end {
                 return Ok(());
             }
-            // A file system would add zeros; the engine asks for this when it makes rows again that the file lacks.
+            // As a file system has it.
             let missing = usize::try_from(len.saturating_sub(end)).unwrap_or(usize::MAX);
             return self.append(&vec![0; missing]);
         }
