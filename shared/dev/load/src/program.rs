@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use store::Disk;
 use url::Url;
 
 use crate::drive::{self, Plan};
@@ -64,7 +66,20 @@ struct How {
 #[derive(Debug, Args)]
 struct Raw {
     /// An empty folder on the disk that is to be measured
-    folder: PathBuf,
+    #[arg(required_unless_present = "database", conflicts_with = "database")]
+    folder: Option<PathBuf>,
+    /// Instead of a folder: a PostgreSQL server, postgres://user@host/database
+    #[arg(long, requires = "bucket")]
+    database: Option<String>,
+    /// With --database: a bucket, whose account is in AWS's variables
+    #[arg(long, requires = "database")]
+    bucket: Option<String>,
+    /// With --bucket: where it is, unless at AWS
+    #[arg(long, requires = "bucket")]
+    endpoint: Option<String>,
+    /// With --bucket: its region
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
     /// How many leaves
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(20_000..=1_000_000_000))]
     leaves: u64,
@@ -163,7 +178,10 @@ fn measured_raw(raw: &Raw) -> ExitCode {
             .enable_all()
             .build()?;
         let (leaves, bytes) = (raw.leaves, usize::from(raw.bytes));
-        let run = raw::run(&raw.folder, leaves, bytes, usize::from(raw.in_flight));
+        let run = async {
+            let files = raw_files(raw).await?;
+            raw::run(files, leaves, bytes, usize::from(raw.in_flight)).await
+        };
         let figures = runtime.block_on(run)?;
         let mut out = std::io::stdout().lock();
         match raw.output {
@@ -179,6 +197,20 @@ fn measured_raw(raw: &Raw) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Where the log is to be.
+async fn raw_files(raw: &Raw) -> Result<Arc<dyn Disk>> {
+    if let (Some(database), Some(bucket)) = (&raw.database, &raw.bucket) {
+        let mut settings = cluster::Settings::new(database, bucket, &raw.region);
+        settings.bucket.endpoint.clone_from(&raw.endpoint);
+        let cluster = cluster::Cluster::open(settings).await?;
+        // Each run has a tree of its own, and leaves it behind.
+        let tree = format!("load-{}", jiff::Timestamp::now().as_microsecond());
+        return Ok(Arc::new(cluster.tree(&tree)?));
+    }
+    let folder = raw.folder.as_ref().context("no folder")?;
+    Ok(Arc::new(store::fs::Folder::open(folder)?))
 }
 
 fn complain(text: &str) {

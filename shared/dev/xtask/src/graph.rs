@@ -35,6 +35,7 @@ const EDGES: &[(&str, &str)] = &[
     // shared/io
     ("serve", ""),
     ("store", ""),
+    ("cluster", "store"),
     ("signer", "keys"),
     ("sequencer", "keys tlog note store signer"),
     ("search", "keys"),
@@ -67,7 +68,10 @@ const EDGES: &[(&str, &str)] = &[
     ),
     // shared/dev
     ("xtask", ""),
-    ("load", "keys tlog wire oidc entry tsp signer sequencer"),
+    (
+        "load",
+        "keys tlog wire oidc entry tsp signer sequencer store cluster",
+    ),
     (
         "testkit",
         "keys tlog dsse note pki ct entry trust tsp bundle signer",

@@ -32,7 +32,8 @@
 //! What someone could do who controls the disk: take away the newest batches and the second copy of the checkpoint with
 //! them. Then a fork could be signed; only witnesses outside notice that.
 //!
-//! Deliberately not here: what an entry means (the owner of the [`Leaf`]), HTTP, witnesses, several machines.
+//! Deliberately not here: what an entry means (the owner of the [`Leaf`]), HTTP, witnesses; and where the files are: on several machines, that
+//! is crate `cluster`.
 
 mod backup;
 mod checkpoint_signer;

@@ -44,9 +44,10 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
     report.check(
-        "Go: fulcio, timestamp-server, rekor-tiles",
+        "Go: fulcio, timestamp-server, rekor-tiles, versitygw",
         super::upstream::install,
     );
+    report.check("Debian: postgresql", super::cluster::install);
     report.check("crates: cargo-deny", cargo_deny);
     Ok(())
 }

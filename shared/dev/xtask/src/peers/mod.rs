@@ -2,6 +2,7 @@
 //!
 //! One `sigstack` runs for all checks. Each peer that is not installed is reported as skipped, by name.
 
+pub(crate) mod cluster;
 mod images;
 pub(crate) mod install;
 mod rekor_v1;
@@ -21,6 +22,7 @@ use crate::run::{self, Finished, quiet};
 use stack::{IDENTITY, Stack};
 
 pub(crate) fn check(report: &mut Report) -> Result<()> {
+    cluster::check(report)?;
     let mut stack = None;
     report.check("sigstack starts and answers", || {
         stack = Some(Stack::start()?);

@@ -1,4 +1,4 @@
-//! The upstream servers: installed as Go modules, started with the same keys as ours.
+//! Servers of others, installed as Go modules; those of Sigstore are started with the same keys as ours.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,13 @@ pub(crate) const TSA: Peer = Peer {
     name: "timestamp-server",
     package: "github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server",
     version: "v2.1.3",
+};
+
+/// An S3 server over a folder, with conditional writes.
+pub(crate) const VERSITYGW: Peer = Peer {
+    name: "versitygw",
+    package: "github.com/versity/versitygw/cmd/versitygw",
+    version: "v1.8.0",
 };
 
 impl Peer {
@@ -85,7 +92,7 @@ impl Peer {
 
 /// Installs those that are missing.
 pub(crate) fn install() -> Result<()> {
-    for peer in [REKOR, FULCIO, TSA] {
+    for peer in [REKOR, FULCIO, TSA, VERSITYGW] {
         if peer.program().is_none() {
             peer.install()?;
         }
