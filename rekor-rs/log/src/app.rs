@@ -12,16 +12,19 @@ use serve::{Clock, Health, Routes, Service, Switch};
 use signer::Signer;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::admit::Door;
 use crate::config::{BODY, Config, KEY_ALGORITHM, LogConfig};
 use crate::figures;
+use crate::forward::Forward;
 use crate::gate::Gate;
 use crate::grpc;
 use crate::http::{self, State, Writes};
 use crate::leaf::Entry;
 use crate::search::http::{SearchApi, V2};
 use crate::search::{self, Search};
+use crate::storage::{Ground, Storage};
 use crate::v1::config::{ShardConfig, V1Config};
 use crate::v1::shards::Shard;
 use crate::v1::{self, Access, Attestations, Shards, Trees, V1};
@@ -43,13 +46,15 @@ pub struct Deps {
     pub search: Option<PathBuf>,
     /// Who cosigns the v2 log's checkpoints.
     pub witnessing: Option<WitnessingConfig>,
+    /// Where the logs are kept.
+    pub storage: Storage,
     /// The time.
     pub clock: Clock,
 }
 
 impl Deps {
     /// The keys of these settings, loaded.
-    pub fn of(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+    pub fn of(config: &Config, storage: Storage, clock: Clock) -> anyhow::Result<Self> {
         let signer = Signer::load(&config.log.key).context("log.key")?;
         let v1 = config.v1.clone().map(|v1| {
             let keys = v1.shards.iter().map(|shard| {
@@ -64,6 +69,7 @@ impl Deps {
             v1: v1.transpose()?,
             search: config.search.clone(),
             witnessing: config.witnessing.clone(),
+            storage,
             clock,
         })
     }
@@ -124,6 +130,31 @@ pub struct App {
     pub log: Log<Entry>,
     /// The v1 log.
     pub v1: Option<V1Log>,
+    ground: Ground,
+}
+
+impl App {
+    /// Waits until this process does not lead one of the logs any more, or one of them has stopped. In a folder only the latter happens, and
+    /// only a restart helps; so this is for logs of a cluster.
+    fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let stopped = self.log.stopped();
+        let ground = self.ground.clone();
+        let shards = self.v1.as_ref().map(|v1| v1.trees.now());
+        let shards: Vec<_> = shards.iter().flat_map(Shards::all).cloned().collect();
+        let mut others: JoinSet<()> = shards.into_iter().map(Shard::ended).collect();
+        async move {
+            let other = async {
+                if others.join_next().await.is_none() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = ground.lost() => {}
+                _ = stopped => {}
+                () = other => {}
+            }
+        }
+    }
 }
 
 /// The v1 log, whose trees change when a new one is begun.
@@ -134,6 +165,7 @@ pub struct V1Log {
     put: Arc<watch::Sender<Shards>>,
     config: V1Config,
     search: Option<Search>,
+    storage: Storage,
     clock: Clock,
     health: Health,
 }
@@ -146,8 +178,16 @@ impl V1Log {
         anyhow::ensure!(!known, "tree {} is there already", shard.tree_id);
         let access = Access::Write;
         // Everything that can fail comes before the old tree is closed.
-        let mut next =
-            Shard::open(&self.config, shard, signer, &self.clock, access, u64::MAX).await?;
+        let mut next = Shard::open(
+            &self.config,
+            shard,
+            signer,
+            &self.clock,
+            &self.storage,
+            access,
+            u64::MAX,
+        )
+        .await?;
         if let Some(search) = &self.search {
             next.follow(search, &self.config.host).await?;
         }
@@ -175,20 +215,16 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
     };
     let clock = deps.clock.clone();
     let clock: sequencer::Clock = Arc::new(move || clock.now());
-    let signer = Arc::new(keys.signer);
-    let log = Log::open(config.engine(), signer, clock).await;
+    let signer = Arc::new(keys.signer.clone());
+    let ground = deps.storage.ground(&config.home);
+    let ground = ground.map_err(BuildError::Open)?;
+    let log = ground.write::<Entry>(config.engine(), signer, clock).await;
     let log = log.map_err(BuildError::Open)?;
-    let v1 = match deps.v1.clone() {
-        Some((v1, signers)) => {
-            let access = Access::Write;
-            Some(open_v1(v1, signers, &deps.clock, access, search.clone(), &health).await?)
-        }
-        None => None,
-    };
+    let v1 = open_v1(&deps, Access::Write, search.clone(), &health).await?;
     watch(&log, &health);
     let witnessing = match &deps.witnessing {
         Some(witnessing) => {
-            let started = Witnessing::start(witnessing, &config.folder, &log, &keys.verifier).await;
+            let started = Witnessing::start(witnessing, ground.files(), &log, &keys.verifier).await;
             Some(started.map_err(BuildError::Witnessing)?)
         }
         None => None,
@@ -202,25 +238,39 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         log_id: keys.verifier.id().to_vec(),
     };
     let search = match search {
-        Some(search) => {
-            let tree = search.follow(&config.origin, &log, v2_keys).await;
-            Some(SearchApi {
-                v2: V2 {
-                    tree: tree.map_err(BuildError::Search)?,
-                    log: log.clone(),
-                    log_id: keys.verifier.id().to_vec(),
-                },
-                v1: v1.as_ref().map(|v1| v1.trees.clone()),
-                search,
-            })
-        }
+        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref()).await?),
         None => None,
     };
-    let router = routes(state, v1.as_ref(), search, &gate, &health)?;
-    Ok(App { router, log, v1 })
+    let router = routes(state, v1.as_ref(), search, &gate, &health).await?;
+    Ok(App {
+        router,
+        log,
+        v1,
+        ground,
+    })
 }
 
-/// Opens the logs to read them, whoever writes them. There is no search, and no witness is asked.
+async fn search_api(
+    config: &LogConfig,
+    keys: &Keys,
+    search: Search,
+    log: &Log<Entry>,
+    v1: Option<&V1Log>,
+) -> Result<SearchApi, BuildError> {
+    let tree = search.follow(&config.origin, log, v2_keys).await;
+    Ok(SearchApi {
+        v2: V2 {
+            tree: tree.map_err(BuildError::Search)?,
+            log: log.clone(),
+            log_id: keys.verifier.id().to_vec(),
+        },
+        v1: v1.map(|v1| v1.trees.clone()),
+        search,
+    })
+}
+
+/// Opens the logs to read them, whoever writes them. No witness is asked. Beside a writer on the same machine there is no search, as the
+/// index is that one's; in a cluster each instance has its own.
 async fn build_reader(
     config: &LogConfig,
     deps: &Deps,
@@ -229,14 +279,20 @@ async fn build_reader(
     let keys = Keys::of(config, deps)?;
     let gate = Gate::new();
     let health = Health::serving();
-    let log = Log::open_reader(config.engine(), keys.verifier.clone()).await;
+    let ground = deps.storage.ground(&config.home);
+    let ground = ground.map_err(BuildError::Open)?;
+    let log = ground.read::<Entry>(keys.verifier.clone()).await;
     let log = log.map_err(BuildError::Open)?;
     watch(&log, &health);
-    let v1 = match deps.v1.clone() {
-        Some((v1, signers)) => {
-            let access = Access::Read;
-            Some(open_v1(v1, signers, &deps.clock, access, None, &health).await?)
+    let search = match (&deps.search, &deps.storage) {
+        (Some(file), Storage::Cluster(_)) => {
+            Some(Search::open(file).await.map_err(BuildError::Search)?)
         }
+        _ => None,
+    };
+    let v1 = open_v1(deps, Access::Read, search.clone(), &health).await?;
+    let search = match search {
+        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref()).await?),
         None => None,
     };
     let state = State {
@@ -247,7 +303,7 @@ async fn build_reader(
         duplicates: config.duplicates,
         log_id: keys.verifier.id().to_vec(),
     };
-    routes(state, v1.as_ref(), None, &gate, &health)
+    routes(state, v1.as_ref(), search, &gate, &health).await
 }
 
 struct Keys {
@@ -270,29 +326,42 @@ impl Keys {
     }
 }
 
-fn routes(
+async fn routes(
     state: State,
     v1: Option<&V1Log>,
     search: Option<SearchApi>,
     gate: &Gate,
     health: &Health,
 ) -> Result<Router, BuildError> {
-    let writes = state.writes;
+    let writes = state.writes.clone();
     let mut router = http::routes(state.clone())
         .merge(grpc::routes(state, health.clone(), BODY))
         .merge(health.routes())
-        .merge(http::readiness(writes, health.clone()));
+        .merge(http::readiness(writes.clone(), health.clone()));
     if let Some(v1) = v1 {
-        let attestations = v1.config.attestations.as_deref().map(|folder| {
-            Attestations::open(folder, v1.config.attestation_bytes).context("v1.attestations")
-        });
+        let attestations = match &v1.config.attestations {
+            Some(home) => {
+                let access = match writes {
+                    Writes::Here => Access::Write,
+                    _ => Access::Read,
+                };
+                let files = v1.storage.ground(home).map_err(BuildError::Open)?.files();
+                let largest = v1.config.attestation_bytes;
+                let open = move || Attestations::open(files, access, largest);
+                let opened = tokio::task::spawn_blocking(open).await;
+                let opened = opened.map_err(std::io::Error::from).flatten();
+                let opened = opened.context("v1.attestations");
+                Some(opened.map_err(BuildError::V1)?)
+            }
+            None => None,
+        };
         router = router.merge(v1::routes(V1 {
             trees: v1.trees.clone(),
             kept: v1.put.clone(),
             writes,
             search: v1.search.clone(),
             gate: gate.clone(),
-            attestations: attestations.transpose().map_err(BuildError::V1)?,
+            attestations,
         }));
     }
     if let Some(search) = search {
@@ -321,14 +390,15 @@ fn watch<L: Leaf>(log: &Log<L>, health: &Health) {
 }
 
 async fn open_v1(
-    config: V1Config,
-    signers: Vec<Signer>,
-    clock: &Clock,
+    deps: &Deps,
     access: Access,
     search: Option<Search>,
     health: &Health,
-) -> Result<V1Log, BuildError> {
-    let shards = Shards::open(&config, signers, clock, access).await;
+) -> Result<Option<V1Log>, BuildError> {
+    let Some((config, signers)) = deps.v1.clone() else {
+        return Ok(None);
+    };
+    let shards = Shards::open(&config, signers, &deps.clock, &deps.storage, access).await;
     let mut shards = shards.map_err(BuildError::V1)?;
     if let Some(search) = &search {
         let followed = shards.follow(search, &config.host).await;
@@ -340,14 +410,15 @@ async fn open_v1(
         tracing::info!(tree = shard.tree_id, offset = shard.offset, size = %head.size, root = %head.root, "the v1 shard is open");
     }
     let (put, trees) = Trees::new(shards);
-    Ok(V1Log {
+    Ok(Some(V1Log {
         trees,
         put: Arc::new(put),
         config,
         search,
-        clock: clock.clone(),
+        storage: deps.storage.clone(),
+        clock: deps.clock.clone(),
         health: health.clone(),
-    })
+    }))
 }
 
 /// The log of a settings file, ready to be put on a socket.
@@ -358,59 +429,143 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
 /// [`service`] in a role.
 pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
-    let deps = Deps::of(&config, Clock::system())?;
     let server = config.server.clone();
+    let storage = Storage::open(config.cluster.as_ref()).await?;
+    let deps = Deps::of(&config, storage, Clock::system())?;
     let router = match role {
         Role::Reader => build_reader(&config.log, &deps, Writes::Nowhere)
             .await?
             .into(),
-        Role::Writer => start(settings, &config, deps).await?.into(),
-        Role::Standby => match start(settings, &config, deps.clone()).await {
-            Ok(router) => router.into(),
-            Err(error) if error.is_locked() => {
-                tracing::warn!(
-                    "another process writes these logs: serving reads only, until it has ended"
-                );
-                let reader = build_reader(&config.log, &deps, Writes::Elsewhere).await?;
-                let (switch, routes) = Routes::switchable(reader);
-                let settings = settings.to_owned();
-                tokio::spawn(async move { take_over(&settings, &config, deps, &switch).await });
-                routes
-            }
-            Err(error) => return Err(error.into()),
-        },
+        Role::Writer => start(settings, &config, deps).await?.0.into(),
+        Role::Standby => {
+            let instance = Instance {
+                writes: elsewhere(&config, &deps, server.limits.request)?,
+                settings: settings.to_owned(),
+                config,
+                deps,
+            };
+            instance.begin().await?
+        }
     };
     Ok(Service { server, router })
 }
 
-/// Opens the logs to write them.
-async fn start(settings: &Path, config: &Config, deps: Deps) -> Result<Router, BuildError> {
-    let App { router, log, v1 } = build(&config.log, deps).await?;
-    let head = log.published().head;
-    tracing::info!(origin = config.log.origin, size = %head.size, root = %head.root, "the log is open");
-    if let Some(v1) = v1 {
-        tokio::spawn(follow_settings(settings.to_owned(), v1));
+/// What an instance does with entries while another one leads.
+fn elsewhere(config: &Config, deps: &Deps, request: Duration) -> anyhow::Result<Writes> {
+    match deps.storage.ground(&config.log.home)? {
+        Ground::Folder(_) => Ok(Writes::Elsewhere(None)),
+        // A client that waits for us waits for the leader and for the way there.
+        Ground::Tree(tree) => {
+            let forward = Forward::new(tree, request.mul_f64(0.8));
+            Ok(Writes::Elsewhere(Some(Arc::new(forward))))
+        }
     }
-    Ok(router)
 }
 
-/// Tries to become the writer until it is one.
-async fn take_over(settings: &Path, config: &Config, deps: Deps, switch: &Switch) {
-    let mut told = String::new();
-    loop {
-        tokio::time::sleep(TURN).await;
-        match start(settings, config, deps.clone()).await {
-            Ok(router) => {
-                tracing::warn!("the other process has ended: this one writes the logs now");
-                return switch.set(router);
+/// Opens the logs to write them, and what ends with that.
+async fn start(
+    settings: &Path,
+    config: &Config,
+    deps: Deps,
+) -> Result<(Router, impl Future<Output = ()> + Send + use<>), BuildError> {
+    let app = build(&config.log, deps).await?;
+    let head = app.log.published().head;
+    tracing::info!(origin = config.log.origin, size = %head.size, root = %head.root, "the log is open");
+    let ended = app.ended();
+    if let Some(v1) = app.v1 {
+        tokio::spawn(follow_settings(settings.to_owned(), v1));
+    }
+    Ok((app.router, ended))
+}
+
+/// A process that writes the logs when nobody else does, and serves reads while somebody does.
+struct Instance {
+    settings: PathBuf,
+    config: Config,
+    deps: Deps,
+    writes: Writes,
+}
+
+impl Instance {
+    /// Begins in one of the two states; a task goes on from there.
+    async fn begin(self) -> anyhow::Result<Routes> {
+        let started = start(&self.settings, &self.config, self.deps.clone()).await;
+        match started {
+            Ok((router, ended)) => {
+                let (switch, routes) = Routes::switchable(router);
+                // In a folder nobody can take over, and a log that has stopped there needs a person.
+                if matches!(self.deps.storage, Storage::Cluster(_)) {
+                    tokio::spawn(async move {
+                        ended.await;
+                        tracing::warn!("this instance does not lead the logs any more");
+                        self.go_on(&switch).await;
+                    });
+                }
+                Ok(routes)
             }
-            Err(error) if error.is_locked() => told.clear(),
+            Err(error) if error.is_locked() => {
+                tracing::warn!(
+                    "another process writes these logs: serving reads only, until it has ended"
+                );
+                let reader =
+                    build_reader(&self.config.log, &self.deps, self.writes.clone()).await?;
+                let (switch, routes) = Routes::switchable(reader);
+                tokio::spawn(async move { self.stand_by(&switch).await });
+                Ok(routes)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// After having led: reads, and then as [`Self::stand_by`].
+    async fn go_on(self, switch: &Switch) {
+        self.read(switch).await;
+        self.stand_by(switch).await;
+    }
+
+    async fn read(&self, switch: &Switch) {
+        match build_reader(&self.config.log, &self.deps, self.writes.clone()).await {
+            Ok(router) => switch.set(router),
             Err(error) => {
-                // Once, and not every second.
-                let text = format!("{:#}", anyhow::Error::from(error));
-                if text != told {
-                    tracing::error!(cause = text, "cannot take over, still serving reads only");
-                    told = text;
+                let cause = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(cause, "cannot serve reads");
+            }
+        }
+    }
+
+    /// Tries to become the writer whenever nobody is, and serves reads meanwhile; ends when it is one in a folder.
+    async fn stand_by(self, switch: &Switch) {
+        let mut told = String::new();
+        loop {
+            match self.deps.storage.ground(&self.config.log.home) {
+                Ok(ground) => ground.vacant(TURN).await,
+                Err(_) => tokio::time::sleep(TURN).await,
+            }
+            match start(&self.settings, &self.config, self.deps.clone()).await {
+                Ok((router, ended)) => {
+                    tracing::warn!("the other process has ended: this one writes the logs now");
+                    switch.set(router);
+                    if matches!(self.deps.storage, Storage::Folders) {
+                        return;
+                    }
+                    ended.await;
+                    tracing::warn!("this instance does not lead the logs any more");
+                    told.clear();
+                    self.read(switch).await;
+                }
+                Err(error) if error.is_locked() => {
+                    told.clear();
+                    // One tree was free, and another one is still somebody's.
+                    tokio::time::sleep(TURN).await;
+                }
+                Err(error) => {
+                    // Once, and not every second.
+                    let text = format!("{:#}", anyhow::Error::from(error));
+                    if text != told {
+                        tracing::error!(cause = text, "cannot take over, still serving reads only");
+                        told = text;
+                    }
+                    tokio::time::sleep(TURN).await;
                 }
             }
         }
@@ -425,6 +580,7 @@ async fn follow_settings(settings: PathBuf, v1: V1Log) {
         put,
         config,
         search,
+        storage,
         clock,
         health,
     } = v1;
@@ -441,6 +597,7 @@ async fn follow_settings(settings: PathBuf, v1: V1Log) {
             put,
             config: config.clone(),
             search: search.clone(),
+            storage: storage.clone(),
             clock: clock.clone(),
             health: health.clone(),
         };

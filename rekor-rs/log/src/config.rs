@@ -6,6 +6,7 @@ use keys::Algorithm;
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
 
+use crate::storage::{Home, RawCluster};
 use crate::v1::config::{RawV1, V1Config};
 use crate::witnessing::{RawWitnessing, WitnessingConfig};
 
@@ -21,6 +22,7 @@ struct RawConfig {
     v1: Option<RawV1>,
     search: Option<RawSearch>,
     witnessing: Option<RawWitnessing>,
+    cluster: Option<RawCluster>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,7 +36,7 @@ struct RawSearch {
 struct RawLog {
     origin: String,
     key: PathBuf,
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     checkpoint_copy: Option<PathBuf>,
     duplicates: Option<Duplicates>,
     dsse: Option<bool>,
@@ -54,6 +56,8 @@ pub struct Config {
     pub search: Option<PathBuf>,
     /// The `[witnessing]` table.
     pub witnessing: Option<WitnessingConfig>,
+    /// The `[cluster]` table.
+    pub cluster: Option<cluster::Settings>,
 }
 
 /// Settings of the log itself.
@@ -63,8 +67,8 @@ pub struct LogConfig {
     pub origin: String,
     /// File of the Ed25519 key, PKCS#8 PEM.
     pub key: PathBuf,
-    /// Folder of the log.
-    pub folder: PathBuf,
+    /// Where the log is.
+    pub home: Home,
     /// Second copy of the last checkpoint.
     pub checkpoint_copy: Option<PathBuf>,
     /// What happens to an entry that is there already.
@@ -108,17 +112,24 @@ impl Config {
         }
         check_host("log.origin", &raw.log.origin)?;
         let beside = |named: &Path| settings::beside(path, named);
+        let cluster = raw.cluster.map(|table| table.checked(path)).transpose()?;
+        let folder = home("log.folder", path, raw.log.folder, cluster.is_some())?;
         let witnessing = raw.witnessing.map(|table| table.checked(path));
-        let v1 = raw.v1.map(|v1| v1.checked(path, queue)).transpose()?;
+        let v1 = raw.v1.map(|v1| v1.checked(path, queue, cluster.is_some()));
+        let v1 = v1.transpose()?;
         Ok(Self {
             server: raw.server.checked(limits)?,
             v1,
             search: raw.search.map(|search| beside(&search.file)),
             witnessing: witnessing.transpose()?,
+            cluster,
             log: LogConfig {
+                home: Home {
+                    folder,
+                    tree: raw.log.origin.clone(),
+                },
                 origin: raw.log.origin,
                 key: beside(&raw.log.key),
-                folder: beside(&raw.log.folder),
                 checkpoint_copy: raw.log.checkpoint_copy.as_deref().map(beside),
                 duplicates: raw.log.duplicates.unwrap_or_default(),
                 dsse: raw.log.dsse.unwrap_or(true),
@@ -134,8 +145,26 @@ impl LogConfig {
         sequencer::Config {
             checkpoint_copy: self.checkpoint_copy.clone(),
             queue: self.queue,
-            ..sequencer::Config::new(&self.folder)
+            ..sequencer::Config::new(&self.home.folder)
         }
+    }
+}
+
+/// The folder of a log, which must be named where there is no `[cluster]`, and only there.
+pub(crate) fn home(
+    key: &'static str,
+    settings: &Path,
+    folder: Option<PathBuf>,
+    in_cluster: bool,
+) -> Result<PathBuf, SettingsError> {
+    match (folder, in_cluster) {
+        (Some(folder), false) => Ok(settings::beside(settings, &folder)),
+        (None, true) => Ok(PathBuf::new()),
+        (None, false) => Err(SettingsError::value(key, "expected the folder of the log")),
+        (Some(_), true) => Err(SettingsError::value(
+            key,
+            "with [cluster] the logs are in the database and the bucket: leave the folder out",
+        )),
     }
 }
 
@@ -166,7 +195,7 @@ mod tests {
         assert_eq!(config.log.origin, "rekor.example.org");
         assert_eq!(config.server.limits.body, BODY);
         assert_eq!(config.log.duplicates, Duplicates::Conflict);
-        assert!(config.log.folder.is_absolute());
+        assert!(config.log.home.folder.is_absolute());
     }
 
     #[test]

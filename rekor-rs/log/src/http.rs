@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{self, Path, Query};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,6 +21,7 @@ use wire::encoding::Int64;
 
 use crate::admit::{Admitted, Door, Refusal};
 use crate::config::Duplicates;
+use crate::forward::Forward;
 use crate::leaf::Entry;
 use crate::witnessing::{WithoutQuorum, Witnessing};
 
@@ -31,12 +32,12 @@ const FOR_EVER: &str = "max-age=604800, immutable";
 pub(crate) const FROZEN: &str = "This log has been frozen, please switch to the latest log.";
 
 /// Who writes the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Writes {
     /// This process.
     Here,
-    /// Another one.
-    Elsewhere,
+    /// Another one, perhaps with a way there.
+    Elsewhere(Option<Arc<Forward>>),
     /// This process was told not to; rekor-tiles answers such a request as one to a frozen log.
     Nowhere,
 }
@@ -70,9 +71,12 @@ pub(crate) fn routes(state: State) -> Router {
 
 /// `GET /readyz`: whether entries can be added here. (`/healthz` says whether the process can do its work at all, which may be reading.)
 pub(crate) fn readiness(writes: Writes, health: Health) -> Router {
-    let ready = async move || match (writes, health.failure()) {
+    let ready = async move || match (&writes, health.failure()) {
         (Writes::Here, None) => (StatusCode::OK, "ready\n").into_response(),
         (Writes::Here, Some(_)) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+        (Writes::Elsewhere(Some(_)), None) => {
+            (StatusCode::OK, "ready, and sends entries on\n").into_response()
+        }
         _ => (StatusCode::SERVICE_UNAVAILABLE, "reads only\n").into_response(),
     };
     Router::new().route("/readyz", get(ready))
@@ -99,6 +103,7 @@ pub(crate) fn browsers() -> CorsLayer {
 async fn add(
     extract::State(state): extract::State<State>,
     query: Result<Query<Options>, QueryRejection>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let Query(options) = query?;
@@ -106,7 +111,7 @@ async fn add(
     if state.log.is_frozen() {
         return Ok(frozen());
     }
-    match add_entry(&state, Given::Json(body?), options.wait).await {
+    match add_entry(&state, Given::Json(body?), options.wait, Some(&headers)).await {
         Ok(reply) => Ok((StatusCode::CREATED, Json(reply)).into_response()),
         Err(NotAdded { problem, .. }) if problem.message() == FROZEN => Ok(frozen()),
         Err(NotAdded {
@@ -153,6 +158,7 @@ pub(crate) async fn add_entry(
     state: &State,
     given: Given,
     wait: Option<Wait>,
+    headers: Option<&HeaderMap>,
 ) -> Result<TransparencyLogEntryReply, NotAdded> {
     let Admitted {
         leaf,
@@ -160,9 +166,12 @@ pub(crate) async fn add_entry(
         kind,
         version,
     } = {
-        match state.writes {
+        match &state.writes {
             Writes::Here => {}
-            Writes::Elsewhere => return Err(Problem::unavailable(ELSEWHERE, 1).into()),
+            Writes::Elsewhere(None) => return Err(Problem::unavailable(ELSEWHERE, 1).into()),
+            Writes::Elsewhere(Some(forward)) => {
+                return send_on(forward, given, wait, headers).await;
+            }
             Writes::Nowhere => return Err(not_appended(&AppendError::Frozen).into()),
         }
         if state.log.is_frozen() {
@@ -217,6 +226,63 @@ pub(crate) async fn add_entry(
         version: version.to_owned(),
     };
     Ok(reply(&appended, kind_version, &body, &state.log_id)?)
+}
+
+/// A [`Problem`] as the leader writes it.
+#[derive(Deserialize)]
+struct Said {
+    code: u8,
+    message: String,
+}
+
+/// Has the leader add an entry, and answers as it does.
+async fn send_on(
+    forward: &Forward,
+    given: Given,
+    wait: Option<Wait>,
+    headers: Option<&HeaderMap>,
+) -> Result<TransparencyLogEntryReply, NotAdded> {
+    let body = match given {
+        Given::Json(body) => body,
+        Given::Proposed(proposed) => {
+            let body = serde_json::to_vec(&proposed.to_wire());
+            Bytes::from(body.map_err(|error| Problem::internal(&error))?)
+        }
+    };
+    let path = match wait {
+        None => "/api/v2/log/entries",
+        Some(Wait::Committed) => "/api/v2/log/entries?wait=committed",
+        Some(Wait::Witnessed) => "/api/v2/log/entries?wait=witnessed",
+    };
+    let answer = forward.send(path, body, headers).await?;
+    if answer.status == StatusCode::CREATED {
+        let reply = serde_json::from_slice(&answer.body);
+        return Ok(reply.map_err(|error| Problem::internal(&error))?);
+    }
+    let number = |name| answer.header(name).and_then(|text| text.parse().ok());
+    let problem = match serde_json::from_slice(&answer.body) {
+        Ok(Said { code, message }) => {
+            let code = Code::from_number(code).unwrap_or(Code::Unknown);
+            match number("retry-after").and_then(|seconds: u64| u32::try_from(seconds).ok()) {
+                Some(seconds) if code == Code::Unavailable => {
+                    Problem::unavailable(message, seconds)
+                }
+                Some(seconds) if code == Code::ResourceExhausted => {
+                    Problem::too_many(message, seconds)
+                }
+                _ => Problem::with_status(answer.status, code, message),
+            }
+        }
+        // A frozen log answers in plain text.
+        Err(_) if answer.status == StatusCode::METHOD_NOT_ALLOWED => {
+            not_appended(&AppendError::Frozen)
+        }
+        Err(_) => Problem::unavailable(ELSEWHERE, 1),
+    };
+    Err(NotAdded {
+        problem,
+        index: number("x-log-index"),
+    })
 }
 
 /// Parameters of a request to add an entry.

@@ -20,6 +20,7 @@ use rekor_rs::grpc::messages::{
     HashedRekordRequest, HealthCheckRequest, HealthCheckResponse, HttpBody, Key, RawBytes,
     RequestSpec, Signature, TileRequest, TransparencyLogEntry, Verifier,
 };
+use rekor_rs::storage::Storage;
 use serve::Clock;
 use signer::Signer;
 use tempfile::TempDir;
@@ -41,7 +42,7 @@ async fn instance() -> Instance {
     let config = LogConfig {
         origin: "localhost".to_owned(),
         key: "unused".into(),
-        folder: folder.path().join("log"),
+        home: folder.path().join("log").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,
         dsse: true,
@@ -53,6 +54,7 @@ async fn instance() -> Instance {
         v1: None,
         search: None,
         witnessing: None,
+        storage: Storage::Folders,
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
     };
     let App { router, .. } = app::build(&config, deps).await.unwrap();

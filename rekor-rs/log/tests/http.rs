@@ -18,6 +18,7 @@ use keys::{Algorithm, sha256};
 use note::VerifierKey;
 use rekor_rs::app::{self, App, BuildError, Deps};
 use rekor_rs::config::{Duplicates, LogConfig};
+use rekor_rs::storage::Storage;
 use serde_json::{Value, json};
 use serve::Clock;
 use signer::Signer;
@@ -38,7 +39,7 @@ async fn instance(change: impl FnOnce(&mut LogConfig)) -> Instance {
     let mut config = LogConfig {
         origin: "localhost".to_owned(),
         key: "unused".into(),
-        folder: folder.path().join("log"),
+        home: folder.path().join("log").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,
         dsse: true,
@@ -63,6 +64,7 @@ fn deps(signer: &Signer) -> Deps {
         v1: None,
         search: None,
         witnessing: None,
+        storage: Storage::Folders,
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
     }
 }

@@ -8,224 +8,17 @@
     reason = "a panic is a test's report"
 )]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keys::{Algorithm, sha256};
+use common::{Service, Site, fails, free_port, v1, v2, works};
 use note::VerifierKey;
-use serde_json::{Value, json};
-use signer::Signer;
+use serde_json::Value;
 use tlog::{Hash, LeafIndex, TreeSize, hash, proof};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_rekor-rs");
-const PATIENCE: Duration = Duration::from_mins(1);
-
-fn run(arguments: &[&str]) -> Output {
-    let output = Command::new(PROGRAM).args(arguments).output().unwrap();
-    assert!(
-        output.stderr.is_empty() || !output.status.success(),
-        "talk of a command that worked: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
-
-fn works(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn fails(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-/// A log made by `init`, in a folder of its own.
-struct Site {
-    folder: tempfile::TempDir,
-    port: u16,
-}
-
-impl Site {
-    fn init(more: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let listen = format!("localhost:{port}");
-        let url = format!("http://localhost:{port}");
-        let home = folder.path().to_str().unwrap();
-        let mut arguments = vec!["init", "--url", &url, "--folder", home, "--listen", &listen];
-        arguments.extend(more);
-        works(&arguments);
-        Self { folder, port }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    fn settings(&self) -> String {
-        self.text("rekor-rs.toml")
-    }
-
-    /// Settings of the same logs for another port.
-    fn settings_at(&self, name: &str, port: u16) -> String {
-        let text = fs::read_to_string(self.settings()).unwrap();
-        let here = format!("localhost:{}", self.port);
-        let text = text.replace(&here, &format!("localhost:{port}"));
-        fs::write(self.path(name), text).unwrap();
-        self.text(name)
-    }
-
-    fn verifier(&self) -> VerifierKey {
-        let text = fs::read_to_string(self.path("log.vkey")).unwrap();
-        text.trim_end().parse().unwrap()
-    }
-
-    fn serve(&self, more: &[&str]) -> Service {
-        Service::start(&self.settings(), self.port, more)
-    }
-}
-
-struct Service {
-    child: Child,
-    port: u16,
-}
-
-impl Service {
-    fn start(settings: &str, port: u16, more: &[&str]) -> Self {
-        let child = Command::new(PROGRAM)
-            .args(["--config", settings])
-            .args(more)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let service = Self { child, port };
-        service.until("/healthz", |status, _| status == 200);
-        service
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("localhost", self.port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some((status, body.to_owned()))
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        self.ask("GET", path, "").expect("an answer")
-    }
-
-    /// Asks until the answer is as it should be.
-    fn until(&self, path: &str, good: impl Fn(u16, &str) -> bool) -> String {
-        let begun = Instant::now();
-        loop {
-            if let Some((status, body)) = self.ask("GET", path, "")
-                && good(status, &body)
-            {
-                return body;
-            }
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "{path} does not become what it should"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Adds an entry to the v2 log; its index when it was taken.
-    fn add(&self, number: u32) -> Option<u64> {
-        let (status, body) = self.ask("POST", "/api/v2/log/entries", &v2(number))?;
-        if status != 201 {
-            return None;
-        }
-        let entry: Value = serde_json::from_str(&body).unwrap();
-        Some(entry["logIndex"].as_str().unwrap().parse().unwrap())
-    }
-
-    /// Adds an entry to the v1 log; its id and index.
-    fn add_v1(&self, number: u32) -> (String, u64) {
-        let (status, body) = self
-            .ask("POST", "/api/v1/log/entries", &v1(number))
-            .unwrap();
-        assert_eq!(status, 201, "{body}");
-        let entries: BTreeMap<String, Value> = serde_json::from_str(&body).unwrap();
-        let (id, entry) = entries.into_iter().next().unwrap();
-        (id, entry["logIndex"].as_u64().unwrap())
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// As a service manager does it.
-    fn stop(mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn v2(number: u32) -> String {
-    let message = number.to_be_bytes();
-    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
-    json!({ "hashedRekordRequestV002": {
-        "digest": STANDARD.encode(sha256(&message)),
-        "signature": { "content": STANDARD.encode(key.sign_local(&message).unwrap()), "verifier": {
-            "publicKey": { "rawBytes": STANDARD.encode(key.public_key().spki_der()) },
-            "keyDetails": "PKIX_ECDSA_P256_SHA_256" } },
-    }})
-    .to_string()
-}
-
-fn v1(number: u32) -> String {
-    let message = number.to_be_bytes();
-    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
-    json!({ "kind": "hashedrekord", "apiVersion": "0.0.1", "spec": {
-        "data": { "hash": { "algorithm": "sha256", "value": hex::encode(sha256(&message)) } },
-        "signature": {
-            "content": STANDARD.encode(key.sign_local(&message).unwrap()),
-            "publicKey": { "content": STANDARD.encode(key.public_key().to_pem()) } },
-    }})
-    .to_string()
-}
 
 #[test]
 fn a_new_log_is_whole_and_not_made_twice() {
@@ -399,7 +192,7 @@ fn a_backup_of_a_running_log_comes_back_and_an_old_one_does_not() {
         refused.contains("ends at 40 entries") && refused.contains("up to 41"),
         "{refused}"
     );
-    assert!(!site.path("v2").exists(), "nothing was written");
+    assert!(!site.path("v2/wal").exists(), "nothing was written");
 
     // On another machine that never saw entry 40, and whose operator is sure of it.
     let checkpoint = site.path("checkpoints/v2");

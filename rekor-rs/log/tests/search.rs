@@ -18,6 +18,7 @@ use http_body_util::BodyExt as _;
 use keys::{Algorithm, sha256};
 use rekor_rs::app::{self, App, Deps};
 use rekor_rs::config::{Duplicates, LogConfig};
+use rekor_rs::storage::Storage;
 use rekor_rs::v1::config::{ShardConfig, V1Config};
 use serde_json::{Value, json};
 use serve::Clock;
@@ -37,7 +38,7 @@ async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
     let config = LogConfig {
         origin: "localhost".to_owned(),
         key: "unused".into(),
-        folder: folder.join("v2"),
+        home: folder.join("v2").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,
         dsse: true,
@@ -48,7 +49,7 @@ async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
     let shard = |tree_id: &u64| ShardConfig {
         tree_id: *tree_id,
         key: "unused".into(),
-        folder: folder.join(format!("v1-{tree_id}")),
+        home: folder.join(format!("v1-{tree_id}")).into(),
         checkpoint_copy: None,
     };
     let v1 = V1Config {
@@ -66,6 +67,7 @@ async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
         )),
         search: index.then(|| folder.join("search.sqlite")),
         witnessing: None,
+        storage: Storage::Folders,
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),
     };
     let App { router, .. } = app::build(&config, deps).await.unwrap();

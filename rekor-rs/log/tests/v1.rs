@@ -20,6 +20,7 @@ use keys::{Algorithm, sha256};
 use note::VerifierKey;
 use rekor_rs::app::{self, App, Deps};
 use rekor_rs::config::{Duplicates, LogConfig};
+use rekor_rs::storage::Storage;
 use rekor_rs::v1::config::{ShardConfig, V1Config};
 use serde_json::{Value, json};
 use serve::Clock;
@@ -38,7 +39,7 @@ async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Res
     let config = LogConfig {
         origin: "localhost".to_owned(),
         key: "unused".into(),
-        folder: folder.join("v2"),
+        home: folder.join("v2").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,
         dsse: true,
@@ -48,14 +49,14 @@ async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Res
     let signer = Signer::load_or_create(&v2, Algorithm::Ed25519)?;
     let v1 = V1Config {
         host: "localhost".to_owned(),
-        attestations: Some(folder.join("attestations")),
+        attestations: Some(folder.join("attestations").into()),
         attestation_bytes: 1000,
         shards: shards
             .iter()
             .map(|(tree_id, _)| ShardConfig {
                 tree_id: *tree_id,
                 key: "unused".into(),
-                folder: folder.join(tree_id.to_string()),
+                home: folder.join(tree_id.to_string()).into(),
                 checkpoint_copy: None,
             })
             .collect(),
@@ -67,6 +68,7 @@ async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Res
         v1: Some((v1, signers)),
         search: Some(folder.join("search.sqlite")),
         witnessing: None,
+        storage: Storage::Folders,
         clock: Clock::fixed(now.parse()?),
     };
     let App { router, .. } = app::build(&config, deps).await?;

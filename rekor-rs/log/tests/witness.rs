@@ -23,6 +23,7 @@ use keys::{Algorithm, sha256};
 use note::{Checkpoint, CosignerKey, Note, VerifierKey};
 use rekor_rs::app::{self, App, Deps};
 use rekor_rs::config::{Duplicates, LogConfig};
+use rekor_rs::storage::Storage;
 use rekor_rs::witness::config::KnownLog;
 use rekor_rs::witness::{self, WitnessConfig};
 use rekor_rs::witnessing::{WithoutQuorum, WitnessingConfig};
@@ -444,7 +445,7 @@ fn log_config(folder: &Path) -> LogConfig {
     LogConfig {
         origin: "localhost".to_owned(),
         key: "unused".into(),
-        folder: folder.join("log"),
+        home: folder.join("log").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Proof,
         dsse: true,
@@ -463,6 +464,7 @@ async fn instance(
         v1: None,
         search: None,
         witnessing: Some(witnessing),
+        storage: Storage::Folders,
         clock: Clock::fixed(NOW.parse().unwrap()),
     };
     let App { router, .. } = app::build(&config, deps).await.unwrap();
@@ -593,7 +595,7 @@ async fn a_log_is_cosigned_and_holds_on_to_its_quorum() {
     let log = instance(&folder, &signer, config).await;
     let kept = Note::parse(&get(&log.router, "/checkpoint").await.body).unwrap();
     assert_eq!(kept.text(), Note::parse(&shown).unwrap().text());
-    assert!(log.config.folder.join("witnessed").is_file());
+    assert!(log.config.home.folder.join("witnessed").is_file());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,43 +8,43 @@
 //!
 //! Keys and settings are not in it, and the search index is made again from the logs.
 
-use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use note::Note;
 use sequencer::{CopyReport, Leaf, OpenError};
-use store::Disk as _;
+use store::Disk;
 use store::fs::Folder;
 
-use super::{Place, Progress, fsck, places};
+use super::{Place, Progress, Site, fsck};
 use crate::args::Restore;
-use crate::config::Config;
 use crate::{leaf, v1};
 
 const ATTESTATIONS: &str = "attestations";
 
 /// Copies all logs of a settings file, and recomputes the copy.
 pub fn run(settings: &Path, to: &Path, check: bool) -> anyhow::Result<()> {
-    let config = Config::load(settings)?;
+    let site = Site::open(settings)?;
     // First what entries refer to: an attestation is written before its entry.
-    if let Some(from) = config.v1.as_ref().and_then(|v1| v1.attestations.as_deref()) {
-        copy_files(from, &to.join(ATTESTATIONS))?;
+    if let Some(from) = site.attestations()? {
+        copy_attestations(&*from, &open(&to.join(ATTESTATIONS))?)?;
     }
     let out = &mut std::io::stdout();
-    for place in places(&config)? {
+    for place in &site.places {
         let folder = to.join(&place.name);
-        let report = copy(&place, &place.engine.folder, &folder)?;
+        let files = open(&folder)?;
+        let lock = files.lock()?;
+        ensure!(
+            lock.is_some(),
+            "another process uses the folder of the copy"
+        );
+        let report = copy(place, &*place.files, &files)?;
         writeln!(out, "copied     {} to {}", place.origin, folder.display())?;
         if check {
-            let engine = sequencer::Config {
-                checkpoint_copy: None,
-                ..sequencer::Config::new(&folder)
-            };
             let report = match place.tree {
-                None => sequencer::fsck::<leaf::Entry>(&engine, place.verifier()),
-                Some(_) => sequencer::fsck::<v1::leaf::Entry>(&engine, place.verifier()),
+                None => sequencer::fsck_on::<leaf::Entry>(&files, None, place.verifier()),
+                Some(_) => sequencer::fsck_on::<v1::leaf::Entry>(&files, None, place.verifier()),
             };
             fsck::print(&place.origin, &report?, out)?;
         } else {
@@ -57,10 +57,10 @@ pub fn run(settings: &Path, to: &Path, check: bool) -> anyhow::Result<()> {
 
 /// Brings all logs of a settings file back.
 pub fn restore(restore: &Restore) -> anyhow::Result<()> {
-    let config = Config::load(&restore.settings.config)?;
-    let places = places(&config)?;
+    let site = Site::open(&restore.settings.config)?;
     // Everything that speaks against it comes before the first write.
-    for place in &places {
+    let mut locks = Vec::new();
+    for place in &site.places {
         let from = restore.from.join(&place.name);
         ensure!(
             from.is_dir(),
@@ -68,24 +68,36 @@ pub fn restore(restore: &Restore) -> anyhow::Result<()> {
             restore.from.display(),
             place.origin
         );
-        let folder = &place.engine.folder;
-        let empty = fs::read_dir(folder).map_or(true, |mut files| files.next().is_none());
+        let empty = ["wal", "tile"].iter().all(|folder| {
+            let folder = store::Path::new(*folder);
+            folder.is_some_and(|folder| {
+                place
+                    .files
+                    .list(&folder)
+                    .is_ok_and(|names| names.is_empty())
+            })
+        });
         ensure!(
             empty,
             "{} is not empty: a log that is there is not replaced; move it away first",
-            folder.display()
+            place.at
         );
         guard(place, &from, restore.without_guard).with_context(|| place.origin.clone())?;
+        locks.push(place.lock()?);
     }
     let out = &mut std::io::stdout();
-    if let Some(to) = config.v1.as_ref().and_then(|v1| v1.attestations.as_deref()) {
-        copy_files(&restore.from.join(ATTESTATIONS), to)?;
+    let kept = restore.from.join(ATTESTATIONS);
+    if let Some(to) = site.attestations()?
+        && kept.is_dir()
+    {
+        let _lock = to.lock()?;
+        copy_attestations(&open(&kept)?, &*to)?;
     }
-    for place in &places {
-        let folder = &place.engine.folder;
-        let report = copy(place, &restore.from.join(&place.name), folder)?;
-        sequencer::finish(&Folder::open(folder)?)?;
-        writeln!(out, "restored   {} to {}", place.origin, folder.display())?;
+    for place in &site.places {
+        let from = open(&restore.from.join(&place.name))?;
+        let report = copy(place, &from, &*place.files)?;
+        sequencer::finish(&*place.files)?;
+        writeln!(out, "restored   {} to {}", place.origin, place.at)?;
         writeln!(out, "entries    {}", report.head.size)?;
         writeln!(out, "root       {}", report.head.root)?;
     }
@@ -103,20 +115,17 @@ fn guard(place: &Place, from: &Path, without: bool) -> anyhow::Result<()> {
         );
         return Ok(());
     };
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if without && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            return Err(error).with_context(|| {
-                format!(
-                    "cannot read {}, the copy of the last checkpoint (see --without-guard)",
-                    path.display()
-                )
-            });
-        }
+    let Some(bytes) = place.checkpoint_copy()? else {
+        ensure!(
+            without,
+            "{}, the copy of the last checkpoint, is not there, so nobody knows whether the log has given out checkpoints beyond this \
+             backup. If you are sure that it has not: --without-guard",
+            path.display()
+        );
+        return Ok(());
     };
     Note::parse(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
-    let files = Folder::open(from)?;
+    let files = open(from)?;
     let guarded = match place.tree {
         None => sequencer::guard::<leaf::Entry>(&files, &bytes, place.verifier()),
         Some(_) => sequencer::guard::<v1::leaf::Entry>(&files, &bytes, place.verifier()),
@@ -133,57 +142,42 @@ fn guard(place: &Place, from: &Path, without: bool) -> anyhow::Result<()> {
     }
 }
 
-fn copy(place: &Place, from: &Path, to: &Path) -> anyhow::Result<CopyReport> {
-    fn copy<L: Leaf>(place: &Place, from: &Folder, to: &Folder) -> Result<CopyReport, OpenError> {
+fn open(folder: &Path) -> anyhow::Result<Folder> {
+    Folder::open(folder).with_context(|| format!("cannot open {}", folder.display()))
+}
+
+fn copy(place: &Place, from: &dyn Disk, to: &dyn Disk) -> anyhow::Result<CopyReport> {
+    fn copy<L: Leaf>(
+        place: &Place,
+        from: &dyn Disk,
+        to: &dyn Disk,
+    ) -> Result<CopyReport, OpenError> {
         let mut progress = Progress::new("bundles");
         let tell = |done, all| progress.tell(done, all);
         sequencer::copy::<L>(from, to, place.verifier(), tell)
     }
-    ensure!(
-        from.is_dir(),
-        "{} has no log of {}",
-        from.display(),
-        place.origin
-    );
-    let open = |folder: &Path| {
-        let opened = Folder::open(folder);
-        opened.with_context(|| format!("cannot open {}", folder.display()))
-    };
-    let (from, to) = (open(from)?, open(to)?);
-    let lock = to.lock()?;
-    ensure!(
-        lock.is_some(),
-        "another process uses the folder of the copy"
-    );
     let report = match place.tree {
-        None => copy::<leaf::Entry>(place, &from, &to),
-        Some(_) => copy::<v1::leaf::Entry>(place, &from, &to),
+        None => copy::<leaf::Entry>(place, from, to),
+        Some(_) => copy::<v1::leaf::Entry>(place, from, to),
     };
     report.with_context(|| place.origin.clone())
 }
 
-/// Copies files that never change and are not there yet, folder by folder.
-fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let Ok(entries) = fs::read_dir(from) else {
-        return Ok(());
-    };
-    let failed = || format!("cannot copy {} to {}", from.display(), to.display());
-    fs::create_dir_all(to).with_context(failed)?;
-    for entry in entries {
-        let entry = entry.with_context(failed)?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type().with_context(failed)?.is_dir() {
-            copy_files(&source, &target)?;
-        } else if entry.file_name() != "lock" && !target.exists() {
-            let part = to.join(".part");
-            fs::copy(&source, &part).with_context(failed)?;
-            fs::File::open(&part)
-                .and_then(|file| file.sync_all())
-                .and_then(|()| fs::rename(&part, &target))
-                .with_context(failed)?;
+/// Copies attestations that are not there yet; each is named after what is in it, and never changes.
+fn copy_attestations(from: &dyn Disk, to: &dyn Disk) -> anyhow::Result<()> {
+    for number in 0..=u8::MAX {
+        let folder = store::Path::new(format!("{number:02x}")).context("a plain name")?;
+        let there = to.list(&folder)?;
+        for name in from.list(&folder)? {
+            if there.contains(&name) {
+                continue;
+            }
+            let path = store::Path::new(format!("{folder}/{name}")).context("a plain name")?;
+            let bytes = from.read(&path, 16 << 20)?;
+            if let Some(bytes) = bytes {
+                to.replace_durable(&path, &bytes)?;
+            }
         }
     }
-    fs::File::open(to)
-        .and_then(|folder| folder.sync_all())
-        .with_context(failed)
+    Ok(())
 }

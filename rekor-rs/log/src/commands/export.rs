@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sequencer::{Leaf, Log, Resource};
@@ -12,51 +12,49 @@ use store::Disk as _;
 use store::fs::Folder;
 use tlog::{BundleId, LeafIndex, TileId, TreeSize, Width};
 
-use super::{Place, Progress, place};
-use crate::args::{Export, Tree};
+use super::{Place, Progress, Site};
+use crate::args::Export;
 use crate::{leaf, v1};
 
 /// Files after which what was written is made durable.
 const SYNC: usize = 512;
 
 /// Reads the log of a tree, beside the process that writes it or not.
-pub async fn run(export: Export) -> anyhow::Result<()> {
-    match export {
-        Export::Proof { tree, index } => {
-            let place = find(&tree)?;
-            let text = match place.tree {
-                None => proof::<leaf::Entry>(&place, index).await,
-                Some(_) => proof::<v1::leaf::Entry>(&place, index).await,
+pub fn run(export: Export) -> anyhow::Result<()> {
+    let (Export::Proof { tree, .. } | Export::Entries { tree, .. } | Export::Tiles { tree, .. }) =
+        &export;
+    let site = Site::open(&tree.settings.config)?;
+    let place = site.place(tree.tree)?;
+    site.runtime.block_on(write(place, export))
+}
+
+async fn write(place: &Place, export: Export) -> anyhow::Result<()> {
+    match (export, place.tree) {
+        (Export::Proof { index, .. }, tree) => {
+            let text = match tree {
+                None => proof::<leaf::Entry>(place, index).await,
+                Some(_) => proof::<v1::leaf::Entry>(place, index).await,
             }?;
             io::stdout()
                 .write_all(text.as_bytes())
                 .context("standard output")
         }
-        Export::Entries { tree, first, count } => {
-            let place = find(&tree)?;
+        (Export::Entries { first, count, .. }, tree) => {
             let count = count.unwrap_or(u64::MAX);
-            match place.tree {
-                None => entries::<leaf::Entry>(&place, first, count, v2_line).await,
-                Some(_) => entries::<v1::leaf::Entry>(&place, first, count, v1_line).await,
+            match tree {
+                None => entries::<leaf::Entry>(place, first, count, v2_line).await,
+                Some(_) => entries::<v1::leaf::Entry>(place, first, count, v1_line).await,
             }
         }
-        Export::Tiles { tree, to } => {
-            let place = find(&tree)?;
-            ensure!(
-                place.tree.is_none(),
-                "the bundles of a v1 tree have a form of our own, which no other program reads: export its entries"
-            );
-            tiles::<leaf::Entry>(&place, &to).await
-        }
+        (Export::Tiles { to, .. }, None) => tiles::<leaf::Entry>(place, &to).await,
+        (Export::Tiles { .. }, Some(_)) => bail!(
+            "the bundles of a v1 tree have a form of our own, which no other program reads: export its entries"
+        ),
     }
 }
 
-fn find(tree: &Tree) -> anyhow::Result<Place> {
-    place(&tree.settings.config, tree.tree)
-}
-
 async fn open<L: Leaf>(place: &Place) -> anyhow::Result<Log<L>> {
-    let log = Log::open_reader(place.engine.clone(), place.verifier().clone()).await;
+    let log = Log::open_reader_on(place.files.clone(), place.verifier().clone()).await;
     log.with_context(|| place.origin.clone())
 }
 

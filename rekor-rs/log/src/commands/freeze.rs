@@ -7,13 +7,14 @@ use anyhow::Context as _;
 use sequencer::{Leaf, Log};
 use serve::Clock;
 
-use super::{Place, place, wait};
+use super::{Place, Site};
 use crate::{leaf, v1};
 
 /// Freezes the v2 log of a settings file, or one tree of its v1 log, and prints the last checkpoint.
 pub fn run(settings: &Path, tree: Option<u64>) -> anyhow::Result<()> {
-    let place = place(settings, tree)?;
-    let checkpoint = wait(async {
+    let site = Site::open(settings)?;
+    let place = site.place(tree)?;
+    let checkpoint = site.runtime.block_on(async {
         match place.tree {
             None => freeze::<leaf::Entry>(place).await,
             Some(_) => freeze::<v1::leaf::Entry>(place).await,
@@ -22,12 +23,15 @@ pub fn run(settings: &Path, tree: Option<u64>) -> anyhow::Result<()> {
     std::io::Write::write_all(&mut std::io::stdout(), &checkpoint).context("standard output")
 }
 
-async fn freeze<L: Leaf>(place: Place) -> anyhow::Result<Vec<u8>> {
+async fn freeze<L: Leaf>(place: &Place) -> anyhow::Result<Vec<u8>> {
     let clock = Clock::system();
-    let signer = Arc::new(place.signer);
+    let signer = Arc::new(place.signer.clone());
+    let copy = sequencer::copy_place(&place.engine)?;
     let open = || {
         let clock = clock.clone();
-        Log::<L>::open(
+        Log::<L>::open_on(
+            place.files.clone(),
+            copy.clone(),
             place.engine.clone(),
             signer.clone(),
             Arc::new(move || clock.now()),

@@ -6,17 +6,19 @@ use std::path::Path;
 use anyhow::Context as _;
 use sequencer::FsckReport;
 
-use super::places;
-use crate::config::Config;
+use super::Site;
 use crate::{leaf, v1};
 
 /// Checks the logs of a settings file and prints what it found.
 pub fn run(settings: &Path) -> anyhow::Result<()> {
-    let config = Config::load(settings)?;
-    for place in places(&config)? {
+    let site = Site::open(settings)?;
+    for place in &site.places {
+        let _lock = place.lock()?;
+        let copy = place.checkpoint_copy()?;
+        let (files, copy) = (&*place.files, copy.as_deref());
         let report = match place.tree {
-            None => sequencer::fsck::<leaf::Entry>(&place.engine, place.verifier()),
-            Some(_) => sequencer::fsck::<v1::leaf::Entry>(&place.engine, place.verifier()),
+            None => sequencer::fsck_on::<leaf::Entry>(files, copy, place.verifier()),
+            Some(_) => sequencer::fsck_on::<v1::leaf::Entry>(files, copy, place.verifier()),
         };
         let report = report.with_context(|| place.origin.clone())?;
         print(&place.origin, &report, &mut io::stdout().lock()).context("standard output")?;

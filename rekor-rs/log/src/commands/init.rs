@@ -31,6 +31,7 @@ use tower::ServiceExt as _;
 use crate::app::{self, App, Deps};
 use crate::args::Init;
 use crate::config::{Config, check_host};
+use crate::storage::Storage;
 
 const SETTINGS: &str = "rekor-rs.toml";
 
@@ -193,7 +194,7 @@ fn signing_config(init: &Init, host: &str, keys: &Keys, now: Timestamp) -> Value
 /// Opens the logs as the service will, and asks them what clients ask. No entry is added.
 async fn test(settings: &Path, root: &Value) -> anyhow::Result<()> {
     let config = Config::load(settings)?;
-    let deps = Deps::of(&config, Clock::system())?;
+    let deps = Deps::of(&config, Storage::Folders, Clock::system())?;
     let App { router, .. } = app::build(&config.log, deps).await?;
     let ask = async |path: &str| -> anyhow::Result<Vec<u8>> {
         let request = Request::get(path).body(Body::empty())?;

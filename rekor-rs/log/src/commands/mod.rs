@@ -8,20 +8,23 @@ pub mod init;
 pub mod keygen;
 pub mod rotate;
 
-use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser as _};
 use note::VerifierKey;
 use sequencer::{CheckpointSigner as _, NoteSigner};
 use signer::Signer;
+use store::{Disk, Lock};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::app::{self, Role};
 use crate::args::{Arguments, Command, Serve};
 use crate::config::Config;
+use crate::storage::{Home, Storage};
 use crate::witness;
 
 /// Runs the program.
@@ -48,7 +51,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             let build = async |settings: PathBuf| witness::service(&settings).await;
             serve::program::start("rekor-witness", &settings.config, build)
         }
-        Command::Init(init) => wait(init::run(init)),
+        Command::Init(init) => {
+            let runtime = Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(init::run(init))
+        }
         Command::Fsck(settings) => fsck::run(&settings.config),
         Command::Backup {
             settings,
@@ -58,7 +64,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Restore(restore) => backup::restore(&restore),
         Command::Rotate(rotate) => rotate::run(&rotate),
         Command::Freeze { settings, tree } => freeze::run(&settings.config, tree),
-        Command::Export(export) => wait(export::run(export)),
+        Command::Export(export) => export::run(export),
         Command::Keygen(keygen) => keygen::run(&keygen),
         Command::Completion { shell } => {
             let mut script = Vec::new();
@@ -84,20 +90,25 @@ fn serve_logs(arguments: Serve) -> anyhow::Result<()> {
     serve::program::start("rekor-rs", &config, build)
 }
 
-/// Commands that open logs need a runtime.
-pub(crate) fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(work)
+/// The logs of a settings file, for commands that go through them.
+pub(crate) struct Site {
+    pub(crate) config: Config,
+    /// The v2 log, then the v1 trees.
+    pub(crate) places: Vec<Place>,
+    pub(crate) storage: Storage,
+    /// A database answers on it; commands themselves run on the thread of the program, which may block.
+    pub(crate) runtime: Runtime,
 }
 
-/// A tree of a settings file, for commands that go through all of them.
+/// One tree.
 pub(crate) struct Place {
     /// First line of its checkpoints.
     pub(crate) origin: String,
     /// Its folder in a backup.
     pub(crate) name: String,
+    /// Where it is, for people.
+    pub(crate) at: String,
+    pub(crate) files: Arc<dyn Disk>,
     pub(crate) engine: sequencer::Config,
     pub(crate) signer: NoteSigner,
     /// Of a v1 tree.
@@ -108,43 +119,81 @@ impl Place {
     pub(crate) fn verifier(&self) -> &VerifierKey {
         self.signer.verifier()
     }
-}
 
-/// The v2 log, then the v1 trees.
-pub(crate) fn places(config: &Config) -> anyhow::Result<Vec<Place>> {
-    let signer = Signer::load(&config.log.key).context("log.key")?;
-    let mut places = vec![Place {
-        origin: config.log.origin.clone(),
-        name: "v2".to_owned(),
-        engine: config.log.engine(),
-        signer: NoteSigner::new(&config.log.origin, signer)?,
-        tree: None,
-    }];
-    let Some(v1) = &config.v1 else {
-        return Ok(places);
-    };
-    for shard in &v1.shards {
-        let signer = Signer::load(&shard.key)
-            .with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
-        places.push(Place {
-            origin: format!("{} - {}", v1.host, shard.tree_id),
-            name: format!("v1-{}", shard.tree_id),
-            engine: shard.engine(v1),
-            signer: NoteSigner::rekor_v1(&v1.host, shard.tree_id, signer)?,
-            tree: Some(shard.tree_id),
-        });
+    /// Takes the log for this process alone.
+    pub(crate) fn lock(&self) -> anyhow::Result<Box<dyn Lock>> {
+        let lock = self.files.lock().with_context(|| self.at.clone())?;
+        lock.with_context(|| format!("another process uses {}", self.at))
     }
-    Ok(places)
+
+    /// The copy of the last checkpoint, where the settings name one that is there.
+    pub(crate) fn checkpoint_copy(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some((files, path)) = sequencer::copy_place(&self.engine)? else {
+            return Ok(None);
+        };
+        let bytes = files.read(&path, u64::try_from(note::MAX_NOTE_BYTES)?)?;
+        Ok(bytes.filter(|bytes| !bytes.is_empty()))
+    }
 }
 
-/// The v2 log, or this v1 tree.
-pub(crate) fn place(settings: &Path, tree: Option<u64>) -> anyhow::Result<Place> {
-    let config = Config::load(settings)?;
-    let mut places = places(&config)?.into_iter();
-    places.find(|place| place.tree == tree).with_context(|| {
-        let tree = tree.unwrap_or_default();
-        format!("no tree {tree} in {}", settings.display())
-    })
+impl Site {
+    pub(crate) fn open(settings: &Path) -> anyhow::Result<Self> {
+        let config = Config::load(settings)?;
+        let runtime = Builder::new_multi_thread().enable_all().build()?;
+        let storage = runtime.block_on(Storage::open(config.cluster.as_ref()))?;
+        let at = |home: &Home| match storage {
+            Storage::Folders => home.folder.display().to_string(),
+            Storage::Cluster(_) => format!("the tree {}", home.tree),
+        };
+        let signer = Signer::load(&config.log.key).context("log.key")?;
+        let mut places = vec![Place {
+            origin: config.log.origin.clone(),
+            name: "v2".to_owned(),
+            at: at(&config.log.home),
+            files: storage.ground(&config.log.home)?.files(),
+            engine: config.log.engine(),
+            signer: NoteSigner::new(&config.log.origin, signer)?,
+            tree: None,
+        }];
+        if let Some(v1) = &config.v1 {
+            for shard in &v1.shards {
+                let signer = Signer::load(&shard.key)
+                    .with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
+                places.push(Place {
+                    origin: format!("{} - {}", v1.host, shard.tree_id),
+                    name: format!("v1-{}", shard.tree_id),
+                    at: at(&shard.home),
+                    files: storage.ground(&shard.home)?.files(),
+                    engine: shard.engine(v1),
+                    signer: NoteSigner::rekor_v1(&v1.host, shard.tree_id, signer)?,
+                    tree: Some(shard.tree_id),
+                });
+            }
+        }
+        Ok(Self {
+            config,
+            places,
+            storage,
+            runtime,
+        })
+    }
+
+    /// The v2 log, or this v1 tree.
+    pub(crate) fn place(&self, tree: Option<u64>) -> anyhow::Result<&Place> {
+        let mut places = self.places.iter();
+        places
+            .find(|place| place.tree == tree)
+            .with_context(|| format!("no tree {} in the settings", tree.unwrap_or_default()))
+    }
+
+    /// Where attestations are, if they are kept.
+    pub(crate) fn attestations(&self) -> anyhow::Result<Option<Arc<dyn Disk>>> {
+        let v1 = self.config.v1.as_ref();
+        let Some(home) = v1.and_then(|v1| v1.attestations.as_ref()) else {
+            return Ok(None);
+        };
+        Ok(Some(self.storage.ground(home)?.files()))
+    }
 }
 
 /// Talk for a person who waits: on standard error, and only when somebody looks at it.

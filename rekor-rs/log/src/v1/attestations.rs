@@ -1,26 +1,34 @@
 //! Payloads of intoto entries, kept beside the log under their digest.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use entry::v1::Attestation;
 use keys::{Digest, HashAlgorithm};
-use store::Disk;
-use store::fs::Folder;
+use store::{Disk, Lock};
+
+use super::shards::Access;
 
 /// A folder of attestations: `<first two digits>/<SHA-256, hexadecimal>`.
 #[derive(Clone, Debug)]
 pub(crate) struct Attestations {
     files: Arc<dyn Disk>,
     largest: usize,
+    _lock: Option<Arc<dyn Lock>>,
 }
 
 impl Attestations {
-    pub(crate) fn open(folder: &Path, largest: usize) -> io::Result<Self> {
+    /// Attestations in a folder or a tree of a database; to write them, this process must be the only one. Blocks.
+    pub(crate) fn open(files: Arc<dyn Disk>, access: Access, largest: usize) -> io::Result<Self> {
+        let lock = match access {
+            Access::Read => None,
+            // A folder needs none: attestations are named after what is in them, and whoever writes them has the log's lock.
+            Access::Write => files.lock()?,
+        };
         Ok(Self {
-            files: Arc::new(Folder::open(folder)?),
+            files,
             largest,
+            _lock: lock.map(Arc::from),
         })
     }
 

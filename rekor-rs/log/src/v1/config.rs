@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serve::{SettingsError, settings};
 
+use crate::config::home;
+use crate::storage::Home;
+
 /// As it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,7 +23,7 @@ pub(crate) struct RawV1 {
 struct RawShard {
     tree_id: u64,
     key: PathBuf,
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     checkpoint_copy: Option<PathBuf>,
 }
 
@@ -29,8 +32,8 @@ struct RawShard {
 pub struct V1Config {
     /// Host name of the base URL that clients have: name of the key, and beginning of each checkpoint's origin.
     pub host: String,
-    /// Folder of the attestations; without it they are not kept.
-    pub attestations: Option<PathBuf>,
+    /// Where attestations are; without it they are not kept.
+    pub attestations: Option<Home>,
     /// The largest attestation that is kept, in bytes.
     pub attestation_bytes: usize,
     /// The trees, the oldest first; the last one takes entries.
@@ -46,14 +49,19 @@ pub struct ShardConfig {
     pub tree_id: u64,
     /// File of the ECDSA P-256 key, PKCS#8 PEM.
     pub key: PathBuf,
-    /// Folder of the tree.
-    pub folder: PathBuf,
+    /// Where the tree is.
+    pub home: Home,
     /// Second copy of its last checkpoint.
     pub checkpoint_copy: Option<PathBuf>,
 }
 
 impl RawV1 {
-    pub(crate) fn checked(self, settings: &Path, queue: usize) -> Result<V1Config, SettingsError> {
+    pub(crate) fn checked(
+        self,
+        settings: &Path,
+        queue: usize,
+        in_cluster: bool,
+    ) -> Result<V1Config, SettingsError> {
         let beside = |named: &Path| settings::beside(settings, named);
         crate::config::check_host("v1.host", &self.host)?;
         if self.shards.is_empty() {
@@ -85,20 +93,38 @@ impl RawV1 {
                 "expected at most 4194304",
             ));
         }
+        let attestations = match (self.attestations, in_cluster) {
+            (None, false) => None,
+            (Some(folder), false) => Some(beside(&folder)),
+            // Several machines have no folder in common.
+            (None, true) => Some(PathBuf::new()),
+            (Some(_), true) => {
+                return Err(SettingsError::value(
+                    "v1.attestations",
+                    "with [cluster] attestations are in the database: leave the folder out",
+                ));
+            }
+        };
+        let mut shards = Vec::new();
+        for shard in self.shards {
+            shards.push(ShardConfig {
+                tree_id: shard.tree_id,
+                key: beside(&shard.key),
+                home: Home {
+                    folder: home("v1.shards.folder", settings, shard.folder, in_cluster)?,
+                    tree: format!("{}.v1.{}", self.host, shard.tree_id),
+                },
+                checkpoint_copy: shard.checkpoint_copy.as_deref().map(beside),
+            });
+        }
         Ok(V1Config {
+            attestations: attestations.map(|folder| Home {
+                folder,
+                tree: format!("{}.v1.attestations", self.host),
+            }),
             host: self.host,
-            attestations: self.attestations.as_deref().map(beside),
             attestation_bytes,
-            shards: self
-                .shards
-                .into_iter()
-                .map(|shard| ShardConfig {
-                    tree_id: shard.tree_id,
-                    key: beside(&shard.key),
-                    folder: beside(&shard.folder),
-                    checkpoint_copy: shard.checkpoint_copy.as_deref().map(beside),
-                })
-                .collect(),
+            shards,
             queue,
         })
     }
@@ -110,7 +136,7 @@ impl ShardConfig {
         sequencer::Config {
             checkpoint_copy: self.checkpoint_copy.clone(),
             queue: config.queue,
-            ..sequencer::Config::new(&self.folder)
+            ..sequencer::Config::new(&self.home.folder)
         }
     }
 }

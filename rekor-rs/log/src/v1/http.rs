@@ -26,6 +26,7 @@ use super::attestations::Attestations;
 use super::id::EntryId;
 use super::leaf::{Entry, MAX_BODY};
 use super::shards::{Shard, Shards, ShowError, Trees};
+use crate::forward::Forward;
 use crate::gate::{Gate, Turned};
 use crate::http::{ELSEWHERE, FROZEN, Writes, not_appended};
 use crate::search::Search;
@@ -191,9 +192,10 @@ async fn add(
 ) -> Result<Response, Refused> {
     check_json(&headers)?;
     let body = body?;
-    match v1.writes {
+    match &v1.writes {
         Writes::Here => {}
-        Writes::Elsewhere => return Err(Refused::unavailable(ELSEWHERE, 1)),
+        Writes::Elsewhere(None) => return Err(Refused::unavailable(ELSEWHERE, 1)),
+        Writes::Elsewhere(Some(forward)) => return send_on(forward, &headers, body).await,
         Writes::Nowhere => return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, FROZEN)),
     }
     let accepted = v1
@@ -261,6 +263,26 @@ async fn add(
     ];
     let entries = shape::LogEntries::from([(id.to_string(), entry)]);
     Ok((StatusCode::CREATED, headers, Json(entries)).into_response())
+}
+
+/// Has the leader add an entry, and answers as it does.
+async fn send_on(forward: &Forward, headers: &HeaderMap, body: Bytes) -> Result<Response, Refused> {
+    let sent = forward
+        .send("/api/v1/log/entries", body, Some(headers))
+        .await;
+    let answer = sent.map_err(|problem| Refused::unavailable(problem.message(), 1))?;
+    let mut response = (answer.status, answer.body.clone()).into_response();
+    for name in [
+        header::CONTENT_TYPE,
+        header::ETAG,
+        header::LOCATION,
+        header::RETRY_AFTER,
+    ] {
+        if let Some(value) = answer.headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    Ok(response)
 }
 
 /// `GET /api/v1/log/entries?logIndex=N`

@@ -23,6 +23,7 @@ use super::id::EntryId;
 use super::leaf::{Entry, Stored};
 use crate::search::http::log_entry;
 use crate::search::{Followed, Search};
+use crate::storage::{Ground, Storage};
 
 /// Clients take only this kind of key for promises (cosign, sigstore-go).
 pub const KEY_ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
@@ -48,6 +49,7 @@ pub struct Shard {
     pub log: Log<Entry>,
     /// Entries of all shards before it.
     pub offset: u64,
+    ground: Ground,
     /// Its place in the search index.
     followed: Option<Followed>,
     signer: Signer,
@@ -110,6 +112,7 @@ impl Shards {
         config: &V1Config,
         signers: Vec<Signer>,
         clock: &Clock,
+        storage: &Storage,
         access: Access,
     ) -> anyhow::Result<Self> {
         anyhow::ensure!(
@@ -121,7 +124,7 @@ impl Shards {
         let mut shards = Vec::new();
         let mut offset = 0_u64;
         for (shard, signer) in config.shards.iter().zip(signers) {
-            let shard = Shard::open(config, shard, signer, clock, access, offset).await?;
+            let shard = Shard::open(config, shard, signer, clock, storage, access, offset).await?;
             offset = offset.saturating_add(shard.log.published().head.size.get());
             shards.push(shard);
         }
@@ -219,6 +222,7 @@ impl Shard {
         shard: &ShardConfig,
         signer: Signer,
         clock: &Clock,
+        storage: &Storage,
         access: Access,
         offset: u64,
     ) -> anyhow::Result<Self> {
@@ -233,28 +237,44 @@ impl Shard {
             );
             let note_signer = NoteSigner::rekor_v1(&config.host, tree_id, signer.clone())?;
             let engine = shard.engine(config);
+            let ground = storage.ground(&shard.home)?;
             let log = match access {
                 Access::Write => {
                     let clock = clock.clone();
                     let clock: sequencer::Clock = Arc::new(move || clock.now());
-                    Log::<Entry>::open(engine, Arc::new(note_signer), clock).await?
+                    ground
+                        .write::<Entry>(engine, Arc::new(note_signer), clock)
+                        .await?
                 }
                 Access::Read => {
-                    Log::<Entry>::open_reader(engine, note_signer.verifier().clone()).await?
+                    let verifier = note_signer.verifier().clone();
+                    ground.read::<Entry>(verifier).await?
                 }
             };
             check_origin(&log.published(), &config.host, tree_id)?;
-            Ok(log)
+            Ok((log, ground))
         };
-        let log = open.await.with_context(|| format!("v1 shard {tree_id}"))?;
+        let (log, ground) = open.await.with_context(|| format!("v1 shard {tree_id}"))?;
         Ok(Self {
             tree_id,
             log_id: signer.public_key().key_id(),
             log,
             offset,
+            ground,
             followed: None,
             signer,
         })
+    }
+
+    /// Waits until this process does not lead the tree any more, or its log has stopped.
+    pub(crate) async fn ended(self) {
+        let stopped = self.log.stopped();
+        let ground = self.ground.clone();
+        drop(self);
+        tokio::select! {
+            () = ground.lost() => {}
+            _ = stopped => {}
+        }
     }
 
     /// Has the tree indexed from now on.

@@ -12,7 +12,7 @@
 //! - with `without_quorum = "hold"` no checkpoint without a quorum is at `/checkpoint`, and no reply waits for less;
 //! - every checkpoint that is shown was committed by the engine before.
 //!
-//! What is shown last is kept in the file `witnessed` in the log's folder, so that a restart does not take it back. It is no state of
+//! What is shown last is kept in the file `witnessed` beside the log's own, so that a restart does not take it back. It is no state of
 //! the log: a lost or damaged file costs one round.
 //!
 //! A witness that knows a larger tree than we have says that this log was rolled back. That is logged as an error and counted; the log goes
@@ -24,7 +24,6 @@ mod config;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use client::Agent;
 use note::{Cosignature, Note, VerifierKey};
 use sequencer::{Log, Published, WeakLog};
@@ -64,13 +63,10 @@ impl Witnessing {
     /// Begins to ask the witnesses, until the log is closed.
     pub(crate) async fn start(
         config: &WitnessingConfig,
-        folder: &std::path::Path,
+        files: Arc<dyn Disk>,
         log: &Log<Entry>,
         verifier: &VerifierKey,
     ) -> anyhow::Result<Self> {
-        let folder = folder.to_owned();
-        let files = tokio::task::spawn_blocking(move || store::fs::Folder::open(folder)).await?;
-        let files: Arc<dyn Disk> = Arc::new(files.context("the log's folder")?);
         let kept = recall(files.clone(), config, log, verifier).await;
         let (show, shown) = watch::channel(kept);
         let task = Task {

@@ -55,7 +55,7 @@ const EDGES: &[(&str, &str)] = &[
     // rekor-rs
     (
         "rekor-rs",
-        "keys tlog wire note witness entry serve store search signer sequencer client",
+        "keys tlog wire note witness entry serve store search signer sequencer cluster client",
     ),
     // cosign-rs
     (

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use store::Path;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::bucket::Bucket;
 use crate::database::Database;
 use crate::error::ClusterError;
 use crate::settings::Settings;
 use crate::tree::Tree;
+
+/// Threads for questions and answers; what takes long is on the servers.
+const THREADS: usize = 2;
 
 /// An open database and an open bucket, for any number of trees. Clones are the same.
 #[derive(Clone, Debug)]
@@ -23,11 +26,26 @@ pub(crate) struct Inner {
     pub(crate) database: Database,
     pub(crate) bucket: Bucket,
     pub(crate) runtime: Handle,
+    _own: Own,
+}
+
+/// The runtime on which everything here runs: the engine's threads wait for it, also while the program's own runtime is coming to its end and
+/// waits for them.
+#[derive(Debug)]
+struct Own(Option<Runtime>);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Waiting for it is not allowed on a thread of a runtime, and there is nothing to wait for: whoever uses it keeps it.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Cluster {
     /// Connects to both, looks whether they are fit for a log, and makes the tables when there are none. Must be called within a tokio
-    /// runtime of several threads, which has to live as long as the cluster.
+    /// runtime; what is opened runs on one of its own.
     pub async fn open(settings: Settings) -> Result<Self, ClusterError> {
         let lease = settings.lease;
         if lease.renewed.is_zero() || lease.lasts < lease.renewed.saturating_mul(2) {
@@ -35,14 +53,32 @@ impl Cluster {
                 "a lease must last at least twice as long as the time between renewals, else one that is late ends the turn".to_owned(),
             ));
         }
-        let bucket = Bucket::new(&settings.bucket)?;
-        let database = Database::open(&settings.database, &lease).await?;
-        bucket.check().await?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("cluster")
+            .enable_all()
+            .build();
+        let own = runtime.map_err(|error| {
+            ClusterError::Settings(format!("cannot start the threads of the cluster: {error}"))
+        })?;
+        let runtime = own.handle().clone();
+        let own = Own(Some(own));
+        let places = settings.clone();
+        let opened = runtime.spawn(async move {
+            let bucket = Bucket::new(&places.bucket)?;
+            let database = Database::open(&places.database, &lease).await?;
+            bucket.check().await?;
+            Ok::<_, ClusterError>((bucket, database))
+        });
+        let (bucket, database) = opened
+            .await
+            .map_err(|error| ClusterError::Settings(format!("opening ended early: {error}")))??;
         let inner = Inner {
             settings,
             database,
             bucket,
-            runtime: Handle::current(),
+            runtime,
+            _own: own,
         };
         Ok(Self {
             inner: Arc::new(inner),

@@ -34,7 +34,7 @@ pub enum SignError {
 }
 
 /// Signs the text of the note (C2SP signed-note): Rekor v2 with Ed25519, Rekor v1 with ECDSA P-256.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NoteSigner {
     origin: String,
     verifier: VerifierKey,

@@ -61,5 +61,5 @@ pub use error::{AppendError, FreezeError, FsckError, OpenError, ReadError};
 pub use follow::{Follower, Piece};
 pub use fsck::{FsckReport, fsck, fsck_on};
 pub use leaf::{Leaf, SealedLeaf, StoredLeaf};
-pub use log::{Appended, Inclusion, Log, Resource, WeakLog};
+pub use log::{Appended, FilePlace, Inclusion, Log, Resource, WeakLog, copy_place};
 pub use shared::Published;

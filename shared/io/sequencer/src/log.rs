@@ -630,20 +630,20 @@ fn included(
     })
 }
 
+/// A file on some disk.
+pub type FilePlace = (Arc<dyn Disk>, Path);
+
 /// The folders that the settings name.
-pub(crate) type Folders = (Arc<dyn Disk>, Option<(Arc<dyn Disk>, Path)>);
+pub(crate) type Folders = (Arc<dyn Disk>, Option<FilePlace>);
 
 pub(crate) fn folders(config: &Config) -> Result<Folders, OpenError> {
-    let open = |folder: &std::path::Path| {
-        let opened = store::fs::Folder::open(folder);
-        opened.map_err(|source| OpenError::Disk {
-            action: format!("open the folder {}", folder.display()),
-            source,
-        })
-    };
-    let files: Arc<dyn Disk> = Arc::new(open(&config.folder)?);
+    Ok((open_folder(&config.folder)?, copy_place(config)?))
+}
+
+/// The file that [`Config::checkpoint_copy`] names, for [`Log::open_on`].
+pub fn copy_place(config: &Config) -> Result<Option<FilePlace>, OpenError> {
     let Some(copy) = &config.checkpoint_copy else {
-        return Ok((files, None));
+        return Ok(None);
     };
     let name = copy
         .file_name()
@@ -656,6 +656,14 @@ pub(crate) fn folders(config: &Config) -> Result<Folders, OpenError> {
     let parent = copy
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    let folder: Arc<dyn Disk> = Arc::new(open(parent.unwrap_or(std::path::Path::new(".")))?);
-    Ok((files, Some((folder, name))))
+    let folder = open_folder(parent.unwrap_or(std::path::Path::new(".")))?;
+    Ok(Some((folder, name)))
+}
+
+fn open_folder(folder: &std::path::Path) -> Result<Arc<dyn Disk>, OpenError> {
+    let opened = store::fs::Folder::open(folder).map_err(|source| OpenError::Disk {
+        action: format!("open the folder {}", folder.display()),
+        source,
+    })?;
+    Ok(Arc::new(opened))
 }

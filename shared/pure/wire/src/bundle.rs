@@ -185,7 +185,7 @@ pub struct TransparencyLogEntry {
 }
 
 /// The same with the members that are not set, as the Rekor v2 service answers.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TransparencyLogEntryReply {
     /// See [`TransparencyLogEntry`].

@@ -35,31 +35,56 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
         report.skip(title, "openssl");
         return Ok(());
     }
-    report.check(title, || {
+    let mut servers = None;
+    report.check("PostgreSQL and an S3 server start", || {
+        servers = Some(Servers::start(&postgresql, &gateway)?);
+        Ok(())
+    });
+    let Some(servers) = servers else {
+        return Ok(());
+    };
+    report.check(title, || servers.test("cluster", "servers"));
+    report.check(
+        "three instances of rekor-rs on them: the leader is killed under load",
+        || servers.test("rekor-rs", "cluster"),
+    );
+    Ok(())
+}
+
+/// What these tests need, on loopback and with TLS.
+struct Servers {
+    _folder: TempDir,
+    certificates: Certificates,
+    database: Postgres,
+    bucket: Server,
+}
+
+impl Servers {
+    fn start(postgresql: &Path, gateway: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let certificates = Certificates::make(folder.path())?;
-        let database = Postgres::start(&postgresql, &certificates)?;
-        let bucket = start_gateway(&gateway, folder.path(), &certificates)?;
+        Ok(Self {
+            database: Postgres::start(postgresql, &certificates)?,
+            bucket: start_gateway(gateway, folder.path(), &certificates)?,
+            certificates,
+            _folder: folder,
+        })
+    }
+
+    /// Runs one test file of a package with the addresses of the servers.
+    fn test(&self, package: &str, test: &str) -> Result<()> {
         live(
-            cargo([
-                "test",
-                "--quiet",
-                "--package",
-                "cluster",
-                "--test",
-                "servers",
-            ])
-            .env("CLUSTER_TEST_DATABASE", database.address())
-            .env("CLUSTER_TEST_RESTART", database.restart())
-            .env("CLUSTER_TEST_ROOTS", &certificates.authority)
-            .env(
-                "CLUSTER_TEST_BUCKET",
-                bucket.address.replace("localhost", "127.0.0.1"),
-            )
-            .envs(ACCOUNT),
+            cargo(["test", "--quiet", "--package", package, "--test", test])
+                .env("CLUSTER_TEST_DATABASE", self.database.address())
+                .env("CLUSTER_TEST_RESTART", self.database.restart())
+                .env("CLUSTER_TEST_ROOTS", &self.certificates.authority)
+                .env(
+                    "CLUSTER_TEST_BUCKET",
+                    self.bucket.address.replace("localhost", "127.0.0.1"),
+                )
+                .envs(ACCOUNT),
         )
-    });
-    Ok(())
+    }
 }
 
 /// The folder of PostgreSQL's programs, the newest version of those that are installed.

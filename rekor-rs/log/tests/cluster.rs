@@ -1,0 +1,242 @@
+//! Several instances on one database and one bucket: real processes, real servers, and a leader that is killed under load.
+//!
+//! `cargo xtask peers test` starts the servers and says where they are; without them the test says that it was skipped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "a panic is a test's report"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use common::{Service, Site, fails, free_port, works};
+use note::VerifierKey;
+use serde_json::Value;
+use tlog::{Hash, LeafIndex, TreeSize, hash, proof};
+
+/// How long a leader that was killed is believed to be alive.
+const LEASE: u64 = 2;
+
+/// A site whose logs are in the servers of these tests, under a name that no other run has.
+fn site() -> Option<(Site, String)> {
+    let (Ok(database), Ok(bucket)) = (
+        env::var("CLUSTER_TEST_DATABASE"),
+        env::var("CLUSTER_TEST_BUCKET"),
+    ) else {
+        eprintln!(
+            "skipped: no servers (CLUSTER_TEST_DATABASE, CLUSTER_TEST_BUCKET); cargo xtask peers test starts them"
+        );
+        return None;
+    };
+    let site = Site::init(&[]);
+    let roots = env::var("CLUSTER_TEST_ROOTS").ok();
+    let (ssl, scheme, ca) = match &roots {
+        Some(roots) => (
+            format!("?sslmode=verify-full&sslrootcert={roots}"),
+            "https",
+            format!("bucket_ca = \"{roots}\"\n"),
+        ),
+        None => ("?sslmode=disable".to_owned(), "http", String::new()),
+    };
+    let prefix = format!("{:x}", std::process::id());
+    // Trees are named after the host, so each run has a host of its own.
+    let host = format!("rekor-{prefix}-{}.example", site.port);
+    let text = fs::read_to_string(site.settings()).unwrap();
+    let mut text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("folder") && !line.starts_with("attestations"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    text = text.replace("\"localhost\"\n", &format!("\"{host}\"\n"));
+    let _ = write!(
+        text,
+        "\n[cluster]\ndatabase = \"postgres://log@{database}/postgres{ssl}\"\nbucket = \"logs\"\nregion = \"us-east-1\"\n\
+         prefix = \"{prefix}\"\nendpoint = \"{scheme}://{bucket}\"\n{ca}lease_seconds = {LEASE}\n"
+    );
+    fs::write(site.settings(), text).unwrap();
+    Some((site, host))
+}
+
+/// The settings of one instance: its own port, address and index.
+fn instance(site: &Site, name: &str) -> (String, u16) {
+    let port = free_port();
+    let settings = site.settings_at(name, port);
+    let text = fs::read_to_string(&settings).unwrap();
+    let text = text
+        .replace("search.sqlite", &format!("{name}.sqlite"))
+        .replace(
+            "[cluster]",
+            &format!("[cluster]\naddress = \"http://localhost:{port}\""),
+        );
+    fs::write(&settings, text).unwrap();
+    (settings, port)
+}
+
+fn check(verifier: &VerifierKey, entry: &Value) {
+    let inclusion = &entry["inclusionProof"];
+    let envelope = inclusion["checkpoint"]["envelope"].as_str().unwrap();
+    let opened = note::open(envelope.as_bytes(), std::slice::from_ref(verifier)).unwrap();
+    let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
+    let hashes = inclusion["hashes"].as_array().unwrap().iter();
+    let hashes: Vec<Hash> = hashes
+        .map(|hash| Hash::from_slice(&bytes(hash)).unwrap())
+        .collect();
+    let index = inclusion["logIndex"].as_str().unwrap().parse().unwrap();
+    let leaf = hash::leaf(&bytes(&entry["canonicalizedBody"]));
+    proof::verify_inclusion(&leaf, LeafIndex::new(index), &hashes, opened.head()).unwrap();
+}
+
+#[test]
+fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
+    let Some((site, host)) = site() else { return };
+    let key = fs::read_to_string(site.path("log.vkey")).unwrap();
+    let key: VerifierKey = key.trim_end().parse().unwrap();
+    let verifier = VerifierKey::new(&host, key.public_key().clone()).unwrap();
+    let mut settings = Vec::new();
+    let mut running = Vec::new();
+    for name in ["one.toml", "two.toml", "three.toml"] {
+        let (file, port) = instance(&site, name);
+        running.push(Some(Service::start(&file, port, &[])));
+        settings.push((file, port));
+    }
+    let ready = |service: &Service| service.get("/readyz").1;
+    assert_eq!(ready(running[0].as_ref().unwrap()), "ready\n");
+    for other in &running[1..] {
+        assert_eq!(
+            ready(other.as_ref().unwrap()),
+            "ready, and sends entries on\n"
+        );
+    }
+    let refused = fails(&["serve", "--no-standby", "--config", &settings[1].0]);
+    assert!(
+        refused.contains("another process uses this log folder"),
+        "{refused}"
+    );
+
+    // Clients of all three, all the time. An answer of 201 is a promise; everything else is tried again by a client.
+    let acknowledged: Arc<Mutex<BTreeMap<u64, Value>>> = Arc::default();
+    let (done, number) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU32::new(0)),
+    );
+    let clients: Vec<_> = settings
+        .iter()
+        .flat_map(|(_, port)| [*port, *port])
+        .map(|port| {
+            let (acknowledged, done, number) = (acknowledged.clone(), done.clone(), number.clone());
+            std::thread::spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let number = number.fetch_add(1, Ordering::Relaxed);
+                    let answer =
+                        common::ask(port, "POST", "/api/v2/log/entries", &common::v2(number));
+                    let Some((201, body)) = answer else {
+                        // Its instance is down, or nobody leads for a moment.
+                        std::thread::sleep(Duration::from_millis(20));
+                        continue;
+                    };
+                    let entry: Value = serde_json::from_str(&body).unwrap();
+                    let index = entry["logIndex"].as_str().unwrap().parse().unwrap();
+                    let before = acknowledged.lock().unwrap().insert(index, entry);
+                    assert!(before.is_none(), "index {index} was given twice");
+                }
+            })
+        })
+        .collect();
+    let count = || acknowledged.lock().unwrap().len();
+    let grows = |by: usize| {
+        let (from, begun) = (count(), Instant::now());
+        while count() < from + by {
+            assert!(
+                begun.elapsed() < Duration::from_secs(40),
+                "nothing is acknowledged any more"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        begun.elapsed()
+    };
+    grows(100);
+    let mut slowest = Duration::ZERO;
+    for round in 0..4 {
+        let leads = |service: &Option<Service>| {
+            let answer = service
+                .as_ref()
+                .and_then(|service| service.ask("GET", "/readyz", ""));
+            answer.is_some_and(|(_, said)| said == "ready\n")
+        };
+        let leader = running.iter().position(leads).expect("somebody leads");
+        running[leader].take().unwrap().kill();
+        slowest = slowest.max(grows(1));
+        grows(50);
+        let (file, port) = &settings[leader];
+        running[leader] = Some(Service::start(file, *port, &[]));
+        // The restarted one reads at once what the others have acknowledged.
+        let size = u64::try_from(count()).unwrap();
+        running[leader]
+            .as_ref()
+            .unwrap()
+            .until("/checkpoint", |_, body| {
+                let opened = note::open(body.as_bytes(), std::slice::from_ref(&verifier));
+                opened.is_ok_and(|opened| opened.head().size >= TreeSize::new(size))
+            });
+        let v1 = running[leader].as_ref().unwrap().add_v1(round);
+        assert_eq!(v1.1, u64::from(round), "sent on to the leader");
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    // A lease, and what it takes to open the logs on a machine that does much else.
+    assert!(slowest < Duration::from_secs(LEASE + 8), "{slowest:?}");
+
+    // All that was promised is there, in one tree, on every instance.
+    let acknowledged = acknowledged.lock().unwrap();
+    let last = acknowledged.keys().next_back().unwrap();
+    let bodies: Vec<Service> = running.into_iter().flatten().collect();
+    for entry in acknowledged.values() {
+        check(&verifier, entry);
+    }
+    for service in bodies {
+        service.until("/checkpoint", |_, body| {
+            let opened = note::open(body.as_bytes(), std::slice::from_ref(&verifier));
+            opened.is_ok_and(|opened| opened.head().size.holds(LeafIndex::new(*last)))
+        });
+        service.stop();
+    }
+    let report = works(&["fsck", "--config", &settings[0].0]);
+    assert_eq!(report.matches("sound:").count(), 2, "{report}");
+    let entries = works(&["export", "entries", "--config", &settings[1].0]);
+    let entries: Vec<Value> = entries
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (index, promised) in acknowledged.iter() {
+        let kept = &entries[usize::try_from(*index).unwrap()];
+        assert_eq!(
+            kept["canonicalizedBody"], promised["canonicalizedBody"],
+            "entry {index}"
+        );
+    }
+    let copy = site.text("copy");
+    let said = works(&["backup", "--config", &settings[2].0, "--to", &copy]);
+    assert_eq!(said.matches("sound:").count(), 2, "{said}");
+    let again = fails(&["restore", "--config", &settings[2].0, "--from", &copy]);
+    assert!(again.contains("is not empty"), "{again}");
+    eprintln!(
+        "{} entries were acknowledged; the longest pause after a kill was {slowest:?}",
+        acknowledged.len()
+    );
+}
