@@ -18,6 +18,11 @@ const SIGSTORE_JS: &[&str] = &["sigstore@4.1.1"];
 const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/pkg/registry@v0.21.7";
 /// What serves it: the module's own command has no flag for the referrers API.
 const REFERRERS_PROGRAM: &str = include_str!("../../peers/registry.go");
+const GRPC_PROGRAM: &str = include_str!("../../peers/grpc.go");
+const GRPC_MODULES: &[&str] = &[
+    "github.com/sigstore/rekor-tiles/v2@v2.3.0",
+    "github.com/transparency-dev/formats@v0.1.1",
+];
 const CARGO_DENY: &str = "0.20.2";
 /// Package and program.
 const UNSTABLE: &[(&str, &str)] = &[
@@ -35,7 +40,7 @@ pub(crate) fn folder() -> PathBuf {
 
 pub(crate) fn all(report: &mut Report) -> Result<()> {
     fs::create_dir_all(folder())?;
-    report.check("Debian: docker-registry, openssl, curl", debian);
+    report.check("Debian: docker-registry, openssl, curl, ssh-agent", debian);
     report.check(
         "Debian unstable: cosign, sigstore-go, rekor-cli",
         debian_unstable,
@@ -44,10 +49,11 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
     report.check(
-        "Go: fulcio, timestamp-server, rekor-tiles, versitygw",
+        "Go: fulcio, timestamp-server, rekor-tiles, versitygw, litewitness, fsck",
         super::upstream::install,
     );
     report.check("Debian: postgresql", super::cluster::install);
+    report.check("Go: a gRPC client of rekor-tiles", grpc_client);
     report.check("crates: cargo-deny", cargo_deny);
     Ok(())
 }
@@ -65,6 +71,7 @@ fn debian() -> Result<()> {
         ("docker-registry", "docker-registry"),
         ("openssl", "openssl"),
         ("curl", "curl"),
+        ("ssh-agent", "openssh-client"),
     ]
     .into_iter()
     .filter(|(program, _)| !run::installed(program))
@@ -186,14 +193,27 @@ fn javascript() -> Result<()> {
 }
 
 fn referrers_registry() -> Result<()> {
+    go_program(
+        "referrers-registry",
+        REFERRERS_PROGRAM,
+        &[REFERRERS_REGISTRY],
+    )
+}
+
+fn grpc_client() -> Result<()> {
+    go_program(super::record::CLIENT, GRPC_PROGRAM, GRPC_MODULES)
+}
+
+/// Builds a program of ours out of published modules.
+fn go_program(name: &str, text: &str, modules: &[&str]) -> Result<()> {
     let place = folder().join("go");
-    if place.join("referrers-registry").is_file() {
+    if place.join(name).is_file() {
         return Ok(());
     }
-    let source = place.join("src/referrers-registry");
+    let source = place.join("src").join(name);
     fs::create_dir_all(&source)?;
-    fs::write(source.join("main.go"), REFERRERS_PROGRAM)?;
-    fs::write(source.join("go.mod"), "module referrers-registry\n")?;
+    fs::write(source.join("main.go"), text)?;
+    fs::write(source.join("go.mod"), format!("module {name}\n"))?;
     let go = |arguments: &[&str]| -> Result<()> {
         quiet(
             Command::new("go")
@@ -204,8 +224,9 @@ fn referrers_registry() -> Result<()> {
         .expect(0)
         .map(drop)
     };
-    go(&["get", REFERRERS_REGISTRY])?;
-    go(&["build", "-o", "../../referrers-registry", "."])
+    go(&[&["get"], modules].concat())?;
+    go(&["mod", "tidy"])?;
+    go(&["build", "-o", &format!("../../{name}"), "."])
 }
 
 fn cargo_deny() -> Result<()> {

@@ -5,6 +5,7 @@
 pub(crate) mod cluster;
 mod images;
 pub(crate) mod install;
+pub(crate) mod record;
 mod rekor_v1;
 mod services;
 pub(crate) mod site;
@@ -37,6 +38,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     rekor_v1::check(report, &stack)?;
     stack.sign_with_rekor(2);
     tuf::check(report, &stack)?;
+    record::check(report)?;
     services::check(report)?;
     images::check(report, &stack)
 }

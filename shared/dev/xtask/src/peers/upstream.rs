@@ -47,6 +47,20 @@ pub(crate) const VERSITYGW: Peer = Peer {
     version: "v1.8.0",
 };
 
+/// A witness by the authors of the specification. (Later versions want a newer Go.)
+pub(crate) const LITEWITNESS: Peer = Peer {
+    name: "litewitness",
+    package: "filippo.io/torchwood/cmd/litewitness",
+    version: "v0.9.0",
+};
+
+/// Recomputes a log from its tiles.
+pub(crate) const FSCK: Peer = Peer {
+    name: "fsck",
+    package: "github.com/transparency-dev/tessera/cmd/fsck",
+    version: "v1.0.4",
+};
+
 impl Peer {
     /// The program, if it is installed.
     pub(crate) fn program(&self) -> Option<PathBuf> {
@@ -92,7 +106,7 @@ impl Peer {
 
 /// Installs those that are missing.
 pub(crate) fn install() -> Result<()> {
-    for peer in [REKOR, FULCIO, TSA, VERSITYGW] {
+    for peer in [REKOR, FULCIO, TSA, VERSITYGW, LITEWITNESS, FSCK] {
         if peer.program().is_none() {
             peer.install()?;
         }
