@@ -122,7 +122,12 @@ pub fn verify_consistency(
         });
     }
     if old.size == TreeSize::EMPTY {
-        return same_root(hash::EMPTY, old.root);
+        same_root(hash::EMPTY, old.root)?;
+        // Any tree continues the empty one; the empty tree has one root.
+        if new.size == TreeSize::EMPTY {
+            same_root(hash::EMPTY, new.root)?;
+        }
+        return Ok(());
     }
     if old.size == new.size {
         return same_root(old.root, new.root);

@@ -9,6 +9,8 @@
     reason = "a panic is a test's report"
 )]
 
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
@@ -68,42 +70,6 @@ fn naive_root(leaves: &[Hash]) -> Hash {
     }
 }
 
-/// RFC 6962 2.1.1.
-fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
-    if leaves.len() <= 1 {
-        return Vec::new();
-    }
-    let k = naive_split(leaves.len());
-    let (left, right) = leaves.split_at(k);
-    let (mut path, sibling) = if index < k {
-        (naive_path(index, left), naive_root(right))
-    } else {
-        (naive_path(index - k, right), naive_root(left))
-    };
-    path.push(sibling);
-    path
-}
-
-/// RFC 6962 2.1.2.
-fn naive_subproof(old: usize, leaves: &[Hash], known: bool) -> Vec<Hash> {
-    if old == leaves.len() {
-        return if known {
-            Vec::new()
-        } else {
-            vec![naive_root(leaves)]
-        };
-    }
-    let k = naive_split(leaves.len());
-    let (left, right) = leaves.split_at(k);
-    let (mut proof, sibling) = if old <= k {
-        (naive_subproof(old, left, known), naive_root(right))
-    } else {
-        (naive_subproof(old - k, right, false), naive_root(left))
-    };
-    proof.push(sibling);
-    proof
-}
-
 fn naive_split(len: usize) -> usize {
     len.next_power_of_two() / 2
 }
@@ -158,71 +124,131 @@ fn edge(log: &Log, size: u64) -> Edge {
     edge.append(&log.hashes[whole as usize..size as usize]).edge
 }
 
+/// A tree as RFC 6962 draws it; subtrees that two trees share are one.
+struct Node {
+    hash: Hash,
+    len: usize,
+    below: Option<(Rc<Node>, Rc<Node>)>,
+}
+
+impl Node {
+    fn of(from: usize, leaves: &[Hash], known: &mut HashMap<(usize, usize), Rc<Self>>) -> Rc<Self> {
+        let len = leaves.len();
+        if let Some(node) = known.get(&(from, len)) {
+            return node.clone();
+        }
+        let node = if len == 1 {
+            Self {
+                hash: leaves[0],
+                len,
+                below: None,
+            }
+        } else {
+            let k = naive_split(len);
+            let left = Self::of(from, &leaves[..k], known);
+            let right = Self::of(from + k, &leaves[k..], known);
+            Self {
+                hash: hash::node(&left.hash, &right.hash),
+                len,
+                below: Some((left, right)),
+            }
+        };
+        let node = Rc::new(node);
+        if len.is_power_of_two() {
+            known.insert((from, len), node.clone());
+        }
+        node
+    }
+
+    /// RFC 6962 2.1.1: PATH.
+    fn path(&self, index: usize) -> Vec<Hash> {
+        let Some((left, right)) = &self.below else {
+            return Vec::new();
+        };
+        let (mut path, sibling) = if index < left.len {
+            (left.path(index), right.hash)
+        } else {
+            (right.path(index - left.len), left.hash)
+        };
+        path.push(sibling);
+        path
+    }
+
+    /// RFC 6962 2.1.2: SUBPROOF.
+    fn subproof(&self, old: usize, known: bool) -> Vec<Hash> {
+        if old == self.len {
+            return if known { Vec::new() } else { vec![self.hash] };
+        }
+        let (left, right) = self.below.as_ref().unwrap();
+        let (mut proof, sibling) = if old <= left.len {
+            (left.subproof(old, known), right.hash)
+        } else {
+            (right.subproof(old - left.len, false), left.hash)
+        };
+        proof.push(sibling);
+        proof
+    }
+}
+
+/// Every inclusion and every consistency proof of every tree of up to 2,000 leaves.
 #[test]
 fn all_proofs_of_small_trees_are_the_naive_ones() {
+    const MOST: usize = 2000;
     let log = log();
-    for size in 0..=140_usize {
+    let mut known = HashMap::new();
+    let mut heads = vec![TreeHead::EMPTY];
+    for size in 1..=MOST {
         let leaves = &log.hashes[..size];
         let update = Edge::empty().append(leaves);
-        let head = head(leaves);
-        assert_eq!(update.head, head, "size {size}");
+        let tree = Node::of(0, leaves, &mut known);
         let tree_size = TreeSize::new(size as u64);
+        let head = TreeHead {
+            size: tree_size,
+            root: tree.hash,
+        };
+        assert_eq!(update.head, head, "size {size}");
+        heads.push(head);
         for index in 0..size {
             let at = LeafIndex::new(index as u64);
             let proof = inclusion(at, tree_size, &update).unwrap();
-            assert_eq!(proof, naive_path(index, leaves), "leaf {index} of {size}");
+            assert_eq!(proof, tree.path(index), "leaf {index} of {size}");
             verify_inclusion(&leaves[index], at, &proof, &head).unwrap();
         }
-        for old in 1..=size {
-            let proof = consistency(TreeSize::new(old as u64), tree_size, &update).unwrap();
-            assert_eq!(proof, naive_subproof(old, leaves, true), "{old} of {size}");
-            verify_consistency(&self::head(&leaves[..old]), &head, &proof).unwrap();
+        for (old, before) in heads.iter().enumerate().skip(1) {
+            let proof = consistency(before.size, tree_size, &update).unwrap();
+            assert_eq!(proof, tree.subproof(old, true), "{old} of {size}");
+            verify_consistency(before, &head, &proof).unwrap();
         }
     }
 }
 
+/// The same proofs by two other implementations: all of ct-merkle's, and of rs_merkle (which has no consistency proofs) some of each size, as
+/// it makes each anew from all leaves.
 #[test]
 fn other_implementations_agree() {
     let mut ct: MemoryBackedTree<Sha256, Vec<u8>> = MemoryBackedTree::new();
     let mut rs: MerkleTree<Rs> = MerkleTree::new();
-    let mut edge = Edge::empty();
-    for size in 1..=600_u64 {
+    let log = log();
+    for size in 1..=2000_u64 {
         ct.push((size - 1).to_be_bytes().to_vec());
         rs.insert(leaf(size - 1).into_bytes()).commit();
-        let update = edge.append(&[leaf(size - 1)]);
-        edge = update.edge;
-        let head = edge.head();
-        assert_eq!(
-            ct.root().as_bytes().as_slice(),
-            head.root.as_bytes(),
-            "size {size}"
-        );
-        assert_eq!(rs.root(), Some(head.root.into_bytes()), "size {size}");
-        if !(size % 37 == 0 || (250..262).contains(&size) || size < 20) {
-            continue;
-        }
-        let log = log();
-        for index in [0, 1, size / 3, size / 2, size - 1]
-            .into_iter()
-            .filter(|index| *index < size)
-        {
+        let update = Edge::empty().append(&log.hashes[..size as usize]);
+        let head = update.head;
+        let root = head.root.as_bytes();
+        assert_eq!(ct.root().as_bytes().as_slice(), root, "size {size}");
+        assert_eq!(rs.root().as_ref(), Some(root), "size {size}");
+        for index in 0..size {
             let at = LeafIndex::new(index);
-            let tiles = fetch(log, &tiles_for_inclusion(at, head.size).unwrap(), size);
-            let proof = bytes(&inclusion(at, head.size, &tiles).unwrap());
+            let proof = bytes(&inclusion(at, head.size, &update).unwrap());
             assert_eq!(proof, ct.prove_inclusion(index as usize).as_bytes());
-            assert_eq!(proof, rs.proof(&[index as usize]).to_bytes());
-        }
-        for old in [1, size / 3, size / 2, size - 1]
-            .into_iter()
-            .filter(|old| *old > 0)
-        {
-            let old = TreeSize::new(old);
-            let tiles = fetch(log, &tiles_for_consistency(old, head.size).unwrap(), size);
-            let proof = bytes(&consistency(old, head.size, &tiles).unwrap());
-            let additions = (size - old.get()) as usize;
-            if additions > 0 {
-                assert_eq!(proof, ct.prove_consistency(additions).as_bytes());
+            if size < 20 || [0, size / 3, size - 1].contains(&index) {
+                assert_eq!(proof, rs.proof(&[index as usize]).to_bytes());
             }
+        }
+        for old in 1..size {
+            let proof = consistency(TreeSize::new(old), head.size, &update).unwrap();
+            let additions = (size - old) as usize;
+            assert_eq!(bytes(&proof), ct.prove_consistency(additions).as_bytes());
         }
     }
 }
