@@ -208,11 +208,11 @@ fn all_proofs_of_small_trees_are_the_naive_ones() {
         };
         assert_eq!(update.head, head, "size {size}");
         heads.push(head);
-        for index in 0..size {
+        for (index, leaf) in leaves.iter().enumerate() {
             let at = LeafIndex::new(index as u64);
             let proof = inclusion(at, tree_size, &update).unwrap();
             assert_eq!(proof, tree.path(index), "leaf {index} of {size}");
-            verify_inclusion(&leaves[index], at, &proof, &head).unwrap();
+            verify_inclusion(leaf, at, &proof, &head).unwrap();
         }
         for (old, before) in heads.iter().enumerate().skip(1) {
             let proof = consistency(before.size, tree_size, &update).unwrap();
