@@ -86,6 +86,7 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
                 clock: Clock::system(),
             });
             Ok(Service {
+                closing: serve::Closing::default(),
                 server: raw.server.checked(Limits::default())?,
                 router: router.into(),
             })
@@ -99,6 +100,7 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
             })
             .await?;
             Ok(Service {
+                closing: serve::Closing::default(),
                 server: raw.server.checked(REGISTRY_LIMITS)?,
                 router: router.into(),
             })
@@ -113,6 +115,7 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
             };
             let router = repository::build(state, signers, Clock::system());
             Ok(Service {
+                closing: serve::Closing::default(),
                 server: raw.server.checked(Limits::default())?,
                 router: router.into(),
             })

@@ -153,6 +153,7 @@ pub fn service(settings: &Path) -> anyhow::Result<Service> {
         clock: Clock::system(),
     };
     Ok(Service {
+        closing: serve::Closing::default(),
         router: build(deps)?.into(),
         server: config.server,
     })

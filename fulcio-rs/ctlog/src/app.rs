@@ -123,6 +123,7 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let head = log.published().head;
     tracing::info!(origin = config.log.origin(), size = %head.size, root = %head.root, "the log is open");
     Ok(Service {
+        closing: serve::Closing::default(),
         server: config.server,
         router: router.into(),
     })

@@ -96,6 +96,7 @@ pub fn service(settings: &Path) -> anyhow::Result<Service> {
     };
     let router = build(&config.tsa, deps)?;
     Ok(Service {
+        closing: serve::Closing::default(),
         server: config.server,
         router: router.into(),
     })

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use axum::{Router, middleware};
 use note::VerifierKey;
 use sequencer::{CheckpointSigner as _, Leaf, Log, NoteSigner, OpenError};
-use serve::{Clock, Health, Routes, Service, Switch};
+use serve::{Clock, Closing, Health, Routes, Service, Switch};
 use signer::Signer;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -432,22 +432,28 @@ pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> 
     let server = config.server.clone();
     let storage = Storage::open(config.cluster.as_ref()).await?;
     let deps = Deps::of(&config, storage, Clock::system())?;
+    let closing = Closing::default();
     let router = match role {
         Role::Reader => build_reader(&config.log, &deps, Writes::Nowhere)
             .await?
             .into(),
-        Role::Writer => start(settings, &config, deps).await?.0.into(),
+        Role::Writer => start(settings, &config, deps, &closing).await?.0.into(),
         Role::Standby => {
             let instance = Instance {
                 writes: elsewhere(&config, &deps, server.limits.request)?,
                 settings: settings.to_owned(),
                 config,
                 deps,
+                closing: closing.clone(),
             };
             instance.begin().await?
         }
     };
-    Ok(Service { server, router })
+    Ok(Service {
+        server,
+        router,
+        closing,
+    })
 }
 
 /// What an instance does with entries while another one leads.
@@ -467,15 +473,36 @@ async fn start(
     settings: &Path,
     config: &Config,
     deps: Deps,
+    closing: &Closing,
 ) -> Result<(Router, impl Future<Output = ()> + Send + use<>), BuildError> {
     let app = build(&config.log, deps).await?;
     let head = app.log.published().head;
     tracing::info!(origin = config.log.origin, size = %head.size, root = %head.root, "the log is open");
     let ended = app.ended();
+    close_at_the_end(&app, closing);
     if let Some(v1) = app.v1 {
         tokio::spawn(follow_settings(settings.to_owned(), v1));
     }
     Ok((app.router, ended))
+}
+
+/// Has the logs closed, with everything written and the right to write them given up, when the service ends.
+fn close_at_the_end(app: &App, closing: &Closing) {
+    let begun = closing.begun();
+    let log = app.log.downgrade();
+    let trees = app.v1.as_ref().map(|v1| Arc::downgrade(&v1.put));
+    closing.add(async move {
+        begun.await;
+        // The routes may be gone by now, and all of this with them.
+        let trees = trees.and_then(|trees| trees.upgrade());
+        let shards = trees.map(|trees| Trees::of(&trees).now());
+        for shard in shards.iter().flat_map(Shards::all) {
+            shard.log.close().await;
+        }
+        if let Some(log) = log.upgrade() {
+            log.close().await;
+        }
+    });
 }
 
 /// A process that writes the logs when nobody else does, and serves reads while somebody does.
@@ -484,12 +511,19 @@ struct Instance {
     config: Config,
     deps: Deps,
     writes: Writes,
+    closing: Closing,
 }
 
 impl Instance {
     /// Begins in one of the two states; a task goes on from there.
     async fn begin(self) -> anyhow::Result<Routes> {
-        let started = start(&self.settings, &self.config, self.deps.clone()).await;
+        let started = start(
+            &self.settings,
+            &self.config,
+            self.deps.clone(),
+            &self.closing,
+        )
+        .await;
         match started {
             Ok((router, ended)) => {
                 let (switch, routes) = Routes::switchable(router);
@@ -541,7 +575,14 @@ impl Instance {
                 Ok(ground) => ground.vacant(TURN).await,
                 Err(_) => tokio::time::sleep(TURN).await,
             }
-            match start(&self.settings, &self.config, self.deps.clone()).await {
+            match start(
+                &self.settings,
+                &self.config,
+                self.deps.clone(),
+                &self.closing,
+            )
+            .await
+            {
                 Ok((router, ended)) => {
                     tracing::warn!("the other process has ended: this one writes the logs now");
                     switch.set(router);

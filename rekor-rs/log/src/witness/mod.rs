@@ -112,6 +112,7 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
         clock: Clock::system(),
     };
     Ok(Service {
+        closing: serve::Closing::default(),
         router: build(&config, deps).await?.into(),
         server: config.server,
     })

@@ -45,7 +45,7 @@ pub use limits::{Limits, Rate};
 pub use listen::{ListenAddress, ListenError, Listeners};
 pub use observe::RequestId;
 pub use problem::{Code, Problem};
-pub use program::{Service, program};
+pub use program::{Closing, Service, program};
 pub use routes::{Routes, Switch};
 pub use run::run;
 pub use settings::{Server, ServerSettings, SettingsError};

@@ -5,9 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::listen::{ListenAddress, Listeners};
 use crate::routes::Routes;
@@ -25,7 +29,39 @@ pub struct Service {
     pub server: Server,
     /// What it answers.
     pub router: Routes,
+    /// What is to be done when it has stopped answering, while its runtime still runs.
+    pub closing: Closing,
 }
+
+/// The orderly end of a service: files closed, leases given up. What would happen without it happens when it is killed.
+#[derive(Clone, Debug, Default)]
+pub struct Closing(Arc<Mutex<JoinSet<()>>>, watch::Sender<bool>);
+
+impl Closing {
+    /// Resolves when the service has stopped answering. What [`Closing::add`] was given is waited for.
+    pub fn begun(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut begun = self.1.subscribe();
+        async move {
+            // A sender that is gone is an end, too.
+            let _ = begun.wait_for(|begun| *begun).await;
+        }
+    }
+
+    /// A task that ends some time after [`Closing::begun`]; the program waits for it. Must be called within the runtime.
+    pub fn add(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(task);
+    }
+
+    async fn finish(&self) {
+        self.1.send_replace(true);
+        let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// How long an orderly end may take.
+const CLOSING: Duration = Duration::from_secs(10);
 
 enum Command {
     Run(PathBuf),
@@ -119,7 +155,19 @@ where
         let listeners = Listeners::bind(&service.server.listen).await?;
         let listeners = listeners.with_tls(tls);
         let stop = Stop::on_signals()?;
-        crate::run(listeners, name, service.router, service.server.limits, stop).await;
+        let Service {
+            server,
+            router,
+            closing,
+        } = service;
+        crate::run(listeners, name, router, server.limits, stop).await;
+        // It is at an end anyway, and must not be kept from it by a key or a database that does not answer.
+        if tokio::time::timeout(CLOSING, closing.finish())
+            .await
+            .is_err()
+        {
+            tracing::warn!(service = name, "not everything was closed in time");
+        }
         Ok(())
     })
 }
