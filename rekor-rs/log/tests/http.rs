@@ -511,7 +511,7 @@ async fn a_frozen_log_says_so_in_upstreams_words() {
     instance.check(&instance.add(&hashedrekord("a")).await);
     let folder = instance.folder.path().to_owned();
     let key = folder.join("key.pem");
-    std::fs::write(&key, instance.signer.to_pkcs8_pem().as_bytes()).unwrap();
+    std::fs::write(&key, instance.signer.to_pkcs8_pem().unwrap().as_bytes()).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&key, private).unwrap();
     let settings = folder.join("rekor.toml");
