@@ -170,18 +170,21 @@ async fn open_v1(
 /// The log of a settings file, ready to be put on a socket.
 pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
-    let signer = Signer::load(&config.log.key).context("log.key")?;
-    let v1 = config.v1.map(|v1| {
-        let keys = v1.shards.iter().map(|shard| {
-            let key = Signer::load(&shard.key);
-            key.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))
-        });
-        keys.collect::<anyhow::Result<Vec<_>>>()
-            .map(|keys| (v1, keys))
-    });
+    let signer = Signer::open(&config.log.key).await.context("log.key")?;
+    let v1 = match config.v1 {
+        None => None,
+        Some(v1) => {
+            let mut keys = Vec::new();
+            for shard in &v1.shards {
+                let key = Signer::open(&shard.key).await;
+                keys.push(key.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?);
+            }
+            Some((v1, keys))
+        }
+    };
     let deps = Deps {
         signer,
-        v1: v1.transpose()?,
+        v1,
         search: config.search,
         clock: Clock::system(),
     };

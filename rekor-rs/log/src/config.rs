@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use keys::Algorithm;
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
+use signer::KeyRef;
 
 use crate::v1::config::{RawV1, V1Config};
 
@@ -31,7 +32,8 @@ struct RawSearch {
 #[serde(deny_unknown_fields)]
 struct RawLog {
     origin: String,
-    key: PathBuf,
+    key: String,
+    key_secret_file: Option<PathBuf>,
     folder: PathBuf,
     checkpoint_copy: Option<PathBuf>,
     duplicates: Option<Duplicates>,
@@ -57,8 +59,8 @@ pub struct Config {
 pub struct LogConfig {
     /// Name of the log in its checkpoints: the host name of its base URL, without scheme and port.
     pub origin: String,
-    /// File of the Ed25519 key, PKCS#8 PEM.
-    pub key: PathBuf,
+    /// The Ed25519 key.
+    pub key: KeyRef,
     /// Folder of the log.
     pub folder: PathBuf,
     /// Second copy of the last checkpoint.
@@ -96,6 +98,8 @@ impl Config {
         }
         check_host("log.origin", &raw.log.origin)?;
         let beside = |named: &Path| settings::beside(path, named);
+        let secret = raw.log.key_secret_file.as_deref();
+        let key = key_ref("log.key", &raw.log.key, secret, path)?;
         let v1 = raw.v1.map(|v1| v1.checked(path, queue)).transpose()?;
         Ok(Self {
             server: raw.server.checked(limits)?,
@@ -103,7 +107,7 @@ impl Config {
             search: raw.search.map(|search| beside(&search.file)),
             log: LogConfig {
                 origin: raw.log.origin,
-                key: beside(&raw.log.key),
+                key,
                 folder: beside(&raw.log.folder),
                 checkpoint_copy: raw.log.checkpoint_copy.as_deref().map(beside),
                 duplicates: raw.log.duplicates.unwrap_or_default(),
@@ -123,6 +127,18 @@ impl LogConfig {
             ..sequencer::Config::new(&self.folder)
         }
     }
+}
+
+/// Where a key is; paths are seen from the settings file.
+pub(crate) fn key_ref(
+    setting: &'static str,
+    text: &str,
+    secret: Option<&Path>,
+    settings: &Path,
+) -> Result<KeyRef, SettingsError> {
+    let folder = settings::beside(settings, Path::new(""));
+    KeyRef::parse(text, secret, &folder)
+        .map_err(|error| SettingsError::value(setting, error.to_string()))
 }
 
 /// Clients compare the origin with the host name in the trusted root's base URL (sigstore-go drops the port).

@@ -17,7 +17,7 @@ pub fn run(settings: &Path, tree: Option<u64>) -> anyhow::Result<()> {
     let clock = Clock::system();
     let work = async {
         let Some(tree) = tree else {
-            let signer = Signer::load(&config.log.key).context("log.key")?;
+            let signer = Signer::open(&config.log.key).await.context("log.key")?;
             let signer = NoteSigner::new(&config.log.origin, signer)?;
             return freeze::<leaf::Entry>(config.log.engine(), signer, &clock).await;
         };
@@ -26,7 +26,7 @@ pub fn run(settings: &Path, tree: Option<u64>) -> anyhow::Result<()> {
         };
         let shard = v1.shards.iter().find(|shard| shard.tree_id == tree);
         let shard = shard.with_context(|| format!("no tree {tree} in {}", settings.display()))?;
-        let signer = Signer::load(&shard.key).context("v1.shards.key")?;
+        let signer = Signer::open(&shard.key).await.context("v1.shards.key")?;
         let signer = NoteSigner::rekor_v1(&v1.host, tree, signer)?;
         freeze::<v1::leaf::Entry>(shard.engine(v1), signer, &clock).await
     };

@@ -15,15 +15,18 @@ use crate::v1;
 /// Checks the logs of a settings file and prints what it found.
 pub fn run(settings: &Path) -> anyhow::Result<()> {
     let config = Config::load(settings)?;
-    // Only the public half is used.
-    let signer = Signer::load(&config.log.key).context("log.key")?;
+    // Only the public half is used; a keeper outside this process is asked for it.
+    let runtime = tokio::runtime::Runtime::new()?;
+    let signer = runtime.block_on(Signer::open(&config.log.key));
+    let signer = signer.context("log.key")?;
     let verifier = VerifierKey::new(&config.log.origin, signer.public_key().clone())?;
     let report = sequencer::fsck::<Entry>(&config.log.engine(), &verifier)?;
     print(&config.log.origin, &report)?;
     let Some(v1) = &config.v1 else { return Ok(()) };
     for shard in &v1.shards {
         let tree = format!("{} - {}", v1.host, shard.tree_id);
-        let signer = Signer::load(&shard.key).with_context(|| tree.clone())?;
+        let signer = runtime.block_on(Signer::open(&shard.key));
+        let signer = signer.with_context(|| tree.clone())?;
         let verifier = VerifierKey::rekor_v1(&v1.host, signer.public_key().clone())?;
         let report = sequencer::fsck::<v1::leaf::Entry>(&shard.engine(v1), &verifier);
         print(&tree, &report.with_context(|| tree.clone())?)?;

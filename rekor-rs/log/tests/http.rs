@@ -37,7 +37,7 @@ async fn instance(change: impl FnOnce(&mut LogConfig)) -> Instance {
     let folder = tempfile::tempdir().unwrap();
     let mut config = LogConfig {
         origin: "localhost".to_owned(),
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         folder: folder.path().join("log"),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,

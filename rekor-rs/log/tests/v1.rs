@@ -37,7 +37,7 @@ struct Instance {
 async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Result<Instance> {
     let config = LogConfig {
         origin: "localhost".to_owned(),
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         folder: folder.join("v2"),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,
@@ -54,7 +54,7 @@ async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Res
             .iter()
             .map(|(tree_id, _)| ShardConfig {
                 tree_id: *tree_id,
-                key: "unused".into(),
+                key: signer::KeyRef::file("unused"),
                 folder: folder.join(tree_id.to_string()),
                 checkpoint_copy: None,
             })

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serve::{SettingsError, settings};
+use signer::KeyRef;
+
+use crate::config::{check_host, key_ref};
 
 /// As it is written.
 #[derive(Debug, Deserialize)]
@@ -19,7 +22,8 @@ pub(crate) struct RawV1 {
 #[serde(deny_unknown_fields)]
 struct RawShard {
     tree_id: u64,
-    key: PathBuf,
+    key: String,
+    key_secret_file: Option<PathBuf>,
     folder: PathBuf,
     checkpoint_copy: Option<PathBuf>,
 }
@@ -44,8 +48,8 @@ pub struct V1Config {
 pub struct ShardConfig {
     /// Its number: not 0, below 2^63, another one for each tree.
     pub tree_id: u64,
-    /// File of the ECDSA P-256 key, PKCS#8 PEM.
-    pub key: PathBuf,
+    /// The ECDSA P-256 key.
+    pub key: KeyRef,
     /// Folder of the tree.
     pub folder: PathBuf,
     /// Second copy of its last checkpoint.
@@ -55,7 +59,7 @@ pub struct ShardConfig {
 impl RawV1 {
     pub(crate) fn checked(self, settings: &Path, queue: usize) -> Result<V1Config, SettingsError> {
         let beside = |named: &Path| settings::beside(settings, named);
-        crate::config::check_host("v1.host", &self.host)?;
+        check_host("v1.host", &self.host)?;
         if self.shards.is_empty() {
             return Err(SettingsError::value(
                 "v1.shards",
@@ -92,13 +96,16 @@ impl RawV1 {
             shards: self
                 .shards
                 .into_iter()
-                .map(|shard| ShardConfig {
-                    tree_id: shard.tree_id,
-                    key: beside(&shard.key),
-                    folder: beside(&shard.folder),
-                    checkpoint_copy: shard.checkpoint_copy.as_deref().map(beside),
+                .map(|shard| {
+                    let secret = shard.key_secret_file.as_deref();
+                    Ok(ShardConfig {
+                        tree_id: shard.tree_id,
+                        key: key_ref("v1.shards.key", &shard.key, secret, settings)?,
+                        folder: beside(&shard.folder),
+                        checkpoint_copy: shard.checkpoint_copy.as_deref().map(beside),
+                    })
                 })
-                .collect(),
+                .collect::<Result<_, SettingsError>>()?,
             queue,
         })
     }
