@@ -162,6 +162,11 @@ mod tests {
                 ..
             })
         ));
+        let config = load("key_secret_file = '/run/pin'").unwrap();
+        let folder = Path::new("/");
+        let text = config.key.to_string();
+        let secret = Some(Path::new("/run/pin"));
+        assert_eq!(config.key, KeyRef::parse(&text, secret, folder).unwrap());
         for wrong in ["certificates = 'all'", "polcy = '1.2.3'"] {
             assert!(
                 matches!(load(wrong), Err(SettingsError::Syntax { .. })),

@@ -172,6 +172,44 @@ mod tests {
     }
 
     #[test]
+    fn a_key_may_be_elsewhere_and_its_pin_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rekor.toml");
+        let load = |key: &str, shard: &str| {
+            let text = format!(
+                "[server]\nlisten = 'localhost:0'\n[log]\norigin = 'localhost'\nfolder = 'l'\n{key}\n\
+                 [v1]\nhost = 'localhost'\n[[v1.shards]]\ntree_id = 1\nfolder = 's'\n{shard}\n"
+            );
+            std::fs::write(&path, text).unwrap();
+            Config::load(&path)
+        };
+        let token = "key = 'pkcs11:token=t;object=o?module-path=/m.so&pin-value=97531'";
+        let file = "key = 'k'\nkey_secret_file = 'p'";
+        let config = load(token, file).unwrap();
+        let shown = format!("{config:?}");
+        assert!(shown.contains("pkcs11:token=t;object=o") && !shown.contains("97531"));
+        let secret = Some(Path::new("p"));
+        let shard = config
+            .v1
+            .and_then(|v1| v1.shards.into_iter().next())
+            .unwrap();
+        assert_eq!(
+            shard.key,
+            KeyRef::parse("k", secret, folder.path()).unwrap()
+        );
+        for (key, shard, setting) in [
+            ("key = 'awskms:///k'", file, "log.key"),
+            (file, "key = 'env:K'", "v1.shards.key"),
+        ] {
+            let error = load(key, shard).unwrap_err();
+            assert!(
+                matches!(&error, SettingsError::Value { key, .. } if *key == setting),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn origins_are_host_names() {
         for origin in [
             "",

@@ -423,3 +423,20 @@ async fn a_lost_session_is_opened_again() {
         "{refused:?}"
     );
 }
+
+/// No worker of the runtime waits for it, and this process ends although its call never does.
+#[tokio::test]
+async fn a_module_that_hangs_keeps_nothing_else_from_going_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let source =
+        "#include <unistd.h>\nlong C_GetFunctionList(void **list) { for (;;) sleep(1); }\n";
+    fs::write(folder.path().join("hang.c"), source).unwrap();
+    let arguments = ["-shared", "-fPIC", "-o", "hang.so", "hang.c"];
+    // The crypto library needs a C compiler too.
+    run(folder.path(), "cc", &arguments);
+    let module = folder.path().join("hang.so");
+    let uri = format!("pkcs11:token=t;object=o?module-path={}", module.display());
+    let opening = open(folder.path(), &uri, None);
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(300), opening).await;
+    assert!(waited.is_err(), "{waited:?}");
+}

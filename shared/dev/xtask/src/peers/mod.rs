@@ -4,6 +4,7 @@
 
 mod images;
 pub(crate) mod install;
+mod keys;
 mod rekor_v1;
 mod services;
 pub(crate) mod site;
@@ -36,6 +37,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     stack.sign_with_rekor(2);
     tuf::check(report, &stack)?;
     services::check(report)?;
+    keys::check(report)?;
     images::check(report, &stack)
 }
 
