@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -75,7 +74,7 @@ impl TokenKey {
             uri: uri.clone(),
             place: uri.to_string(),
             pin: pin.map(|pin| AuthPin::from(pin.as_str())),
-            refused: AtomicBool::new(false),
+            refused: Mutex::new(false),
         });
         let (opened, first) = oneshot::channel();
         let (jobs, queue) = mpsc::channel(WAITING);
@@ -187,8 +186,8 @@ struct Access {
     uri: Pkcs11Uri,
     place: String,
     pin: Option<AuthPin>,
-    /// The token has refused the PIN.
-    refused: AtomicBool,
+    /// The token has refused the PIN. Held during a login, so that the sessions do not try a wrong one at the same time.
+    refused: Mutex<bool>,
 }
 
 /// A session, and the key in it.
@@ -266,6 +265,12 @@ impl Access {
         let session = module
             .open_ro_session(slot)
             .map_err(self.failed("opening a session"))?;
+        // A service that is started again and again must not be what locks the token.
+        if token.user_pin_locked() || token.user_pin_final_try() {
+            return Err(self.wrong(
+                "the token's PIN is locked, or the next wrong one locks it: log in once with another program (pkcs11-tool --login) first",
+            ));
+        }
         // With a path of its own (a pad on the reader) the token asks a person.
         if token.login_required() && (self.pin.is_some() || token.protected_authentication_path()) {
             self.login(&session)?;
@@ -282,7 +287,8 @@ impl Access {
         let refused = || {
             self.wrong("the token has refused the PIN; it is not tried again, since tokens lock themselves")
         };
-        if self.refused.load(Ordering::SeqCst) {
+        let mut tried = lock(&self.refused);
+        if *tried {
             return Err(refused());
         }
         match session.login(UserType::User, self.pin.as_ref()) {
@@ -292,7 +298,7 @@ impl Access {
                 RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
                 _,
             )) => {
-                self.refused.store(true, Ordering::SeqCst);
+                *tried = true;
                 Err(refused())
             }
             Err(error) => Err(self.failed("logging in")(error)),

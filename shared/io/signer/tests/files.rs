@@ -62,6 +62,46 @@ async fn every_case_is_read_or_refused_as_it_says() {
     assert!(read >= 9 && refused >= 35, "{read} read, {refused} refused");
 }
 
+/// Whatever was cut off: refused, and no panic.
+#[test]
+fn every_shorter_file_is_refused() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../testdata/private-keys");
+    for case in [
+        "pbes2-aes256-ed25519",
+        "cosign-p256",
+        "sec1-p521",
+        "pkcs8-p384",
+    ] {
+        let text = part(&root.join(case), "key.pem").unwrap();
+        let password = part(&root.join(case), "password");
+        let password = password.as_deref().map(|text| text.trim_end().as_bytes());
+        let block = keys::pem::decode_all(&text).unwrap().pop().unwrap();
+        for length in 0..block.der.len() {
+            let shorter = keys::pem::encode(&block.label, block.der.get(..length).unwrap());
+            assert!(
+                Signer::from_pem(&shorter, password).is_err(),
+                "{case} {length}"
+            );
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_setting_makes_a_panic(
+        start in proptest::sample::select(&["", "pkcs11:", "pkcs11:token=t;object=o?module-path=/m&", "env://", "hashivault://"][..]),
+        rest in "[ -~é%;&=?]{0,60}",
+    ) {
+        let text = format!("{start}{rest}");
+        if let Ok(key) = KeyRef::parse(&text, None, Path::new("/etc")) {
+            // What is shown names the same key again, less the PIN.
+            let shown = key.to_string();
+            let again = KeyRef::parse(&shown, None, Path::new("/etc"));
+            proptest::prop_assert_eq!(again.unwrap().to_string(), shown);
+        }
+    }
+}
+
 /// A folder with a key and its password, both as `mode` says.
 fn folder(mode: u32) -> tempfile::TempDir {
     let case = Path::new(env!("CARGO_MANIFEST_DIR"))
