@@ -283,9 +283,9 @@ async fn service(name: Name, settings: &Path) -> Result<Service> {
         Name::Issuer => parts::build(Part::Issuer, settings).await,
         Name::Registry => parts::build(Part::Registry, settings).await,
         Name::Tuf => parts::build(Part::Tuf, settings).await,
-        Name::Tsa => tsa_rs::service(settings),
+        Name::Tsa => tsa_rs::service(settings).await,
         Name::Rekor => rekor_rs::service(settings).await,
-        Name::Fulcio => fulcio_rs::service(settings),
+        Name::Fulcio => fulcio_rs::service(settings).await,
         Name::Ctlog => ctlog_rs::service(settings).await,
     }
 }

@@ -263,9 +263,9 @@ async fn the_tuf_repository_gives_out_the_trust_files() {
 /// What each service's own `main` does, without the process around it.
 async fn service(name: Name, settings: &Path) -> anyhow::Result<Service> {
     match name {
-        Name::Fulcio => fulcio_rs::service(settings),
+        Name::Fulcio => fulcio_rs::service(settings).await,
         Name::Ctlog => ctlog_rs::service(settings).await,
-        Name::Tsa => tsa_rs::service(settings),
+        Name::Tsa => tsa_rs::service(settings).await,
         Name::Rekor => rekor_rs::service(settings).await,
         Name::Issuer | Name::Registry | Name::Tuf => anyhow::bail!("a part of sigstack"),
     }

@@ -120,7 +120,7 @@ fn check_chain(chain: &[Certificate], signer: &Signer, clock: &Clock) -> Result<
 }
 
 /// The authority of a settings file, ready to be put on a socket.
-pub fn service(settings: &Path) -> anyhow::Result<Service> {
+pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
     let ct_log = match &config.ct_log {
         CtLogConfig::Nobody => None,
@@ -133,7 +133,9 @@ pub fn service(settings: &Path) -> anyhow::Result<Service> {
     };
     let issuers = &config.authority.issuers;
     let deps = Deps {
-        signer: Signer::load(&config.authority.key).context("ca.key")?,
+        signer: Signer::open(&config.authority.key)
+            .await
+            .context("ca.key")?,
         chain: read(&config.authority.chain)
             .and_then(|text| Ok(Certificate::chain_from_pem(&text)?))
             .with_context(|| format!("ca.chain: {}", config.authority.chain.display()))?,

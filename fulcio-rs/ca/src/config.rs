@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
+use signer::KeyRef;
 use url::Url;
 
 /// A token has 16 KiB at most, a request for RSA-4096 another 6.
@@ -20,7 +21,8 @@ struct RawConfig {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAuthority {
-    key: PathBuf,
+    key: String,
+    key_secret_file: Option<PathBuf>,
     chain: PathBuf,
     issuers: PathBuf,
 }
@@ -48,8 +50,8 @@ pub struct Config {
 /// Files of the authority.
 #[derive(Debug, Clone)]
 pub struct AuthorityConfig {
-    /// Private key, PKCS#8 PEM, 0600.
-    pub key: PathBuf,
+    /// The private key.
+    pub key: KeyRef,
     /// Chain, PEM, the issuing certificate first and the root last.
     pub chain: PathBuf,
     /// Identity providers, in upstream's form.
@@ -89,13 +91,16 @@ impl Config {
                 ));
             }
         };
+        let folder = settings::beside(path, Path::new(""));
+        let key = KeyRef::parse(&raw.ca.key, raw.ca.key_secret_file.as_deref(), &folder)
+            .map_err(|error| SettingsError::value("ca.key", error.to_string()))?;
         Ok(Self {
             server: raw.server.checked(Limits {
                 body: BODY,
                 ..Limits::default()
             })?,
             authority: AuthorityConfig {
-                key: settings::beside(path, &raw.ca.key),
+                key,
                 chain: settings::beside(path, &raw.ca.chain),
                 issuers: settings::beside(path, &raw.ca.issuers),
             },

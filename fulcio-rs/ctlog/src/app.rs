@@ -114,7 +114,7 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
 pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
     let deps = Deps {
-        signer: Signer::load(&config.log.key).context("log.key")?,
+        signer: Signer::open(&config.log.key).await.context("log.key")?,
         roots: read_roots(&config.log.roots)
             .with_context(|| format!("log.roots: {}", config.log.roots.display()))?,
         clock: Clock::system(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
+use signer::KeyRef;
 use url::Url;
 
 /// TesseraCT's limit of a chain: 512 KiB. Fulcio's have 5 kB.
@@ -20,7 +21,8 @@ struct RawConfig {
 #[serde(deny_unknown_fields)]
 struct RawLog {
     url: String,
-    key: PathBuf,
+    key: String,
+    key_secret_file: Option<PathBuf>,
     roots: PathBuf,
     folder: PathBuf,
     checkpoint_copy: Option<PathBuf>,
@@ -42,8 +44,8 @@ pub struct Config {
 pub struct LogConfig {
     /// The submission URL, under which clients know the log.
     pub url: Url,
-    /// File of the ECDSA P-256 key, PKCS#8 PEM.
-    pub key: PathBuf,
+    /// The ECDSA P-256 key.
+    pub key: KeyRef,
     /// File of the roots that chains must end in, PEM.
     pub roots: PathBuf,
     /// Folder of the log.
@@ -74,6 +76,9 @@ impl Config {
                 )
             })?;
         let beside = |named: &Path| settings::beside(path, named);
+        let secret = raw.log.key_secret_file.as_deref();
+        let key = KeyRef::parse(&raw.log.key, secret, &beside(Path::new("")))
+            .map_err(|error| SettingsError::value("log.key", error.to_string()))?;
         Ok(Self {
             server: raw.server.checked(Limits {
                 body: BODY,
@@ -81,7 +86,7 @@ impl Config {
             })?,
             log: LogConfig {
                 url,
-                key: beside(&raw.log.key),
+                key,
                 roots: beside(&raw.log.roots),
                 folder: beside(&raw.log.folder),
                 checkpoint_copy: raw.log.checkpoint_copy.as_deref().map(beside),

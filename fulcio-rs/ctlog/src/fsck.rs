@@ -13,8 +13,10 @@ use crate::leaf::CertificateLeaf;
 /// Checks the log of a settings file and prints what it found.
 pub fn run(settings: &Path) -> anyhow::Result<()> {
     let config = Config::load(settings)?;
-    // Only the public half is used.
-    let signer = Signer::load(&config.log.key).context("log.key")?;
+    // Only the public half is used; a keeper outside this process is asked for it.
+    let runtime = tokio::runtime::Runtime::new()?;
+    let signer = runtime.block_on(Signer::open(&config.log.key));
+    let signer = signer.context("log.key")?;
     let verifier = VerifierKey::rfc6962(&config.log.origin(), signer.public_key().clone())?;
     let report = sequencer::fsck::<CertificateLeaf>(&config.log.engine(), &verifier)?;
     let mut out = io::stdout().lock();

@@ -102,11 +102,10 @@ async fn add(state: State, kind: Kind, body: Bytes) -> Result<Response, Problem>
     }
     let signed =
         to_be_signed(&admitted.entry, appended.timestamp_ms, &extensions).map_err(malformed)?;
-    let signature = state
-        .signer
-        .sign(&signed)
-        .await
-        .map_err(|error| Problem::internal(&error))?;
+    let signature = state.signer.sign(&signed).await.map_err(|cause| {
+        tracing::error!(%cause, "the SCT was not signed");
+        Problem::unavailable("the log cannot sign now, try again", 5)
+    })?;
     let sct = Sct::new(
         state.signer.public_key(),
         appended.timestamp_ms,

@@ -88,7 +88,7 @@ async fn log(folder: &std::path::Path, ca: &Ca, key: &Signer, leaf_index: bool) 
     let clock = Clock::fixed(at("2026-11-23T12:00:01Z"));
     let config = LogConfig {
         url: "http://localhost:6962/test".parse().unwrap(),
-        key: folder.join("unused"),
+        key: signer::KeyRef::file(folder.join("unused")),
         roots: folder.join("unused"),
         folder: folder.to_owned(),
         checkpoint_copy: None,

@@ -86,10 +86,10 @@ fn health(door: Door) -> Router {
 }
 
 /// The authority of a settings file, ready to be put on a socket.
-pub fn service(settings: &Path) -> anyhow::Result<Service> {
+pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
     let deps = Deps {
-        signer: Signer::load(&config.key).context("tsa.key")?,
+        signer: Signer::open(&config.key).await.context("tsa.key")?,
         chain: read_chain(&config.chain)
             .with_context(|| format!("tsa.chain: {}", config.chain.display()))?,
         clock: Clock::system(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use const_oid::ObjectIdentifier as Oid;
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
+use signer::KeyRef;
 
 /// Upstream's limit of a request is 1 MiB; a DER request with a long nonce and policy has 200 bytes.
 const BODY: usize = 64 << 10;
@@ -20,7 +21,8 @@ struct RawConfig {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTsa {
-    key: PathBuf,
+    key: String,
+    key_secret_file: Option<PathBuf>,
     chain: PathBuf,
     policy: Option<String>,
     accepted_policies: Option<Vec<String>>,
@@ -32,8 +34,8 @@ struct RawTsa {
 pub struct Config {
     /// The `[server]` table.
     pub server: Server,
-    /// File of the private key, PKCS#8 PEM.
-    pub key: PathBuf,
+    /// The private key.
+    pub key: KeyRef,
     /// File of the chain, PEM, leaf first.
     pub chain: PathBuf,
     /// What goes into tokens.
@@ -86,9 +88,12 @@ impl Config {
         let accepted = accepted
             .iter()
             .map(|text| oid("tsa.accepted_policies", text));
+        let folder = settings::beside(path, Path::new(""));
+        let key = KeyRef::parse(&raw.tsa.key, raw.tsa.key_secret_file.as_deref(), &folder)
+            .map_err(|error| SettingsError::value("tsa.key", error.to_string()))?;
         Ok(Self {
             server: raw.server.checked(limits)?,
-            key: settings::beside(path, &raw.tsa.key),
+            key,
             chain: settings::beside(path, &raw.tsa.chain),
             tsa: TsaConfig {
                 policy: policy.transpose()?.unwrap_or(default.policy),
@@ -120,7 +125,7 @@ mod tests {
         assert_eq!(config.tsa.accepted_policies, []);
         assert_eq!(config.tsa.certificates, Certificates::Leaf);
         assert_eq!(config.server.limits.body, BODY);
-        assert_eq!(config.key, Path::new("/etc/tsa/key.pem"));
+        assert_eq!(config.key, KeyRef::file("/etc/tsa/key.pem"));
     }
 
     fn load(tsa: &str) -> Result<Config, SettingsError> {
@@ -141,7 +146,8 @@ mod tests {
         assert_eq!(config.tsa.policy, Oid::new_unwrap("1.2.3"));
         assert_eq!(config.tsa.accepted_policies.len(), 2);
         assert_eq!(config.tsa.certificates, Certificates::Chain);
-        assert!(config.key.is_absolute() && config.key.ends_with("k"));
+        let key = config.key.to_string();
+        assert!(Path::new(&key).is_absolute() && key.ends_with("/k"));
         assert!(matches!(
             load("policy = 'mine'"),
             Err(SettingsError::Value {
@@ -156,6 +162,11 @@ mod tests {
                 ..
             })
         ));
+        let config = load("key_secret_file = '/run/pin'").unwrap();
+        let folder = Path::new("/");
+        let text = config.key.to_string();
+        let secret = Some(Path::new("/run/pin"));
+        assert_eq!(config.key, KeyRef::parse(&text, secret, folder).unwrap());
         for wrong in ["certificates = 'all'", "polcy = '1.2.3'"] {
             assert!(
                 matches!(load(wrong), Err(SettingsError::Syntax { .. })),

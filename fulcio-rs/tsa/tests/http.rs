@@ -454,8 +454,8 @@ fn a_chain_that_clients_would_refuse_does_not_start() {
     ));
 }
 
-#[test]
-fn a_settings_file_brings_it_to_life() {
+#[tokio::test]
+async fn a_settings_file_brings_it_to_life() {
     let folder = tempfile::tempdir().unwrap();
     let key = Signer::create(&folder.path().join("key.pem"), P256).unwrap();
     let root_key = Signer::generate(P256).unwrap();
@@ -469,9 +469,9 @@ fn a_settings_file_brings_it_to_life() {
     let settings = folder.path().join("tsa.toml");
     let text = "[server]\nlisten = 'localhost:0'\n[tsa]\nkey = 'key.pem'\nchain = 'chain.pem'\n";
     std::fs::write(&settings, text).unwrap();
-    assert!(tsa_rs::service(&settings).is_ok());
+    assert!(tsa_rs::service(&settings).await.is_ok());
     std::fs::write(folder.path().join("chain.pem"), "nothing").unwrap();
-    let error = format!("{:#}", tsa_rs::service(&settings).unwrap_err());
+    let error = format!("{:#}", tsa_rs::service(&settings).await.unwrap_err());
     assert!(
         error.contains("tsa.chain") && error.contains("chain.pem"),
         "{error}"

@@ -54,19 +54,24 @@ pub struct Deps {
 
 impl Deps {
     /// The keys of these settings, loaded.
-    pub fn of(config: &Config, storage: Storage, clock: Clock) -> anyhow::Result<Self> {
-        let signer = Signer::load(&config.log.key).context("log.key")?;
-        let v1 = config.v1.clone().map(|v1| {
-            let keys = v1.shards.iter().map(|shard| {
-                let key = Signer::load(&shard.key);
-                key.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))
-            });
-            keys.collect::<anyhow::Result<Vec<_>>>()
-                .map(|keys| (v1, keys))
-        });
+    pub async fn of(config: &Config, storage: Storage, clock: Clock) -> anyhow::Result<Self> {
+        let signer = Signer::open(&config.log.key).await.context("log.key")?;
+        let v1 = match config.v1.clone() {
+            None => None,
+            Some(v1) => {
+                let mut keys = Vec::new();
+                for shard in &v1.shards {
+                    let key = Signer::open(&shard.key).await;
+                    keys.push(
+                        key.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?,
+                    );
+                }
+                Some((v1, keys))
+            }
+        };
         Ok(Self {
             signer,
-            v1: v1.transpose()?,
+            v1,
             search: config.search.clone(),
             witnessing: config.witnessing.clone(),
             storage,
@@ -431,7 +436,7 @@ pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> 
     let config = Config::load(settings)?;
     let server = config.server.clone();
     let storage = Storage::open(config.cluster.as_ref()).await?;
-    let deps = Deps::of(&config, storage, Clock::system())?;
+    let deps = Deps::of(&config, storage, Clock::system()).await?;
     let closing = Closing::default();
     let router = match role {
         Role::Reader => build_reader(&config.log, &deps, Writes::Nowhere)
@@ -678,8 +683,7 @@ async fn rotate_as_told(settings: &Path, v1: &V1Log) -> anyhow::Result<Option<V1
         return Ok(None);
     }
     for shard in now.shards.iter().skip(old.len()) {
-        let path = shard.key.clone();
-        let signer = tokio::task::spawn_blocking(move || Signer::load(&path)).await?;
+        let signer = Signer::open(&shard.key).await;
         let signer = signer.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
         v1.rotate(shard, signer).await?;
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use keys::Algorithm;
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
+use signer::KeyRef;
 
 use crate::storage::{Home, RawCluster};
 use crate::v1::config::{RawV1, V1Config};
@@ -35,7 +36,8 @@ struct RawSearch {
 #[serde(deny_unknown_fields)]
 struct RawLog {
     origin: String,
-    key: PathBuf,
+    key: String,
+    key_secret_file: Option<PathBuf>,
     folder: Option<PathBuf>,
     checkpoint_copy: Option<PathBuf>,
     duplicates: Option<Duplicates>,
@@ -65,8 +67,8 @@ pub struct Config {
 pub struct LogConfig {
     /// Name of the log in its checkpoints: the host name of its base URL, without scheme and port.
     pub origin: String,
-    /// File of the Ed25519 key, PKCS#8 PEM.
-    pub key: PathBuf,
+    /// The Ed25519 key.
+    pub key: KeyRef,
     /// Where the log is.
     pub home: Home,
     /// Second copy of the last checkpoint.
@@ -117,6 +119,8 @@ impl Config {
         let witnessing = raw.witnessing.map(|table| table.checked(path));
         let v1 = raw.v1.map(|v1| v1.checked(path, queue, cluster.is_some()));
         let v1 = v1.transpose()?;
+        let secret = raw.log.key_secret_file.as_deref();
+        let key = key_ref("log.key", &raw.log.key, secret, path)?;
         Ok(Self {
             server: raw.server.checked(limits)?,
             v1,
@@ -129,7 +133,7 @@ impl Config {
                     tree: raw.log.origin.clone(),
                 },
                 origin: raw.log.origin,
-                key: beside(&raw.log.key),
+                key,
                 checkpoint_copy: raw.log.checkpoint_copy.as_deref().map(beside),
                 duplicates: raw.log.duplicates.unwrap_or_default(),
                 dsse: raw.log.dsse.unwrap_or(true),
@@ -168,6 +172,18 @@ pub(crate) fn home(
     }
 }
 
+/// Where a key is; paths are seen from the settings file.
+pub(crate) fn key_ref(
+    setting: &'static str,
+    text: &str,
+    secret: Option<&Path>,
+    settings: &Path,
+) -> Result<KeyRef, SettingsError> {
+    let folder = settings::beside(settings, Path::new(""));
+    KeyRef::parse(text, secret, &folder)
+        .map_err(|error| SettingsError::value(setting, error.to_string()))
+}
+
 /// Clients compare the origin with the host name in the trusted root's base URL (sigstore-go drops the port).
 pub(crate) fn check_host(key: &'static str, host: &str) -> Result<(), SettingsError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
@@ -196,6 +212,44 @@ mod tests {
         assert_eq!(config.server.limits.body, BODY);
         assert_eq!(config.log.duplicates, Duplicates::Conflict);
         assert!(config.log.home.folder.is_absolute());
+    }
+
+    #[test]
+    fn a_key_may_be_elsewhere_and_its_pin_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rekor.toml");
+        let load = |key: &str, shard: &str| {
+            let text = format!(
+                "[server]\nlisten = 'localhost:0'\n[log]\norigin = 'localhost'\nfolder = 'l'\n{key}\n\
+                 [v1]\nhost = 'localhost'\n[[v1.shards]]\ntree_id = 1\nfolder = 's'\n{shard}\n"
+            );
+            std::fs::write(&path, text).unwrap();
+            Config::load(&path)
+        };
+        let token = "key = 'pkcs11:token=t;object=o?module-path=/m.so&pin-value=97531'";
+        let file = "key = 'k'\nkey_secret_file = 'p'";
+        let config = load(token, file).unwrap();
+        let shown = format!("{config:?}");
+        assert!(shown.contains("pkcs11:token=t;object=o") && !shown.contains("97531"));
+        let secret = Some(Path::new("p"));
+        let shard = config
+            .v1
+            .and_then(|v1| v1.shards.into_iter().next())
+            .unwrap();
+        assert_eq!(
+            shard.key,
+            KeyRef::parse("k", secret, folder.path()).unwrap()
+        );
+        for (key, shard, setting) in [
+            ("key = 'awskms:///k'", file, "log.key"),
+            (file, "key = 'env:K'", "v1.shards.key"),
+        ] {
+            let error = load(key, shard).unwrap_err();
+            assert!(
+                matches!(&error, SettingsError::Value { key, .. } if *key == setting),
+                "{error}"
+            );
+        }
     }
 
     #[test]

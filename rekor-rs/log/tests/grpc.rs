@@ -41,7 +41,7 @@ async fn instance() -> Instance {
     let folder = tempfile::tempdir().unwrap();
     let config = LogConfig {
         origin: "localhost".to_owned(),
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         home: folder.path().join("log").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,

@@ -38,7 +38,7 @@ async fn instance(change: impl FnOnce(&mut LogConfig)) -> Instance {
     let folder = tempfile::tempdir().unwrap();
     let mut config = LogConfig {
         origin: "localhost".to_owned(),
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         home: folder.path().join("log").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,
@@ -514,7 +514,7 @@ async fn a_frozen_log_says_so_in_upstreams_words() {
     instance.check(&instance.add(&hashedrekord("a")).await);
     let folder = instance.folder.path().to_owned();
     let key = folder.join("key.pem");
-    std::fs::write(&key, instance.signer.to_pkcs8_pem().as_bytes()).unwrap();
+    std::fs::write(&key, instance.signer.to_pkcs8_pem().unwrap().as_bytes()).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&key, private).unwrap();
     let settings = folder.join("rekor.toml");
@@ -553,4 +553,85 @@ async fn a_frozen_log_says_so_in_upstreams_words() {
         frozen.get("/tile/entries/000.p/1").await.status,
         StatusCode::OK
     );
+}
+
+/// A Transit engine with one Ed25519 key, which fails, and lies, on request.
+#[derive(Clone)]
+struct Transit {
+    key: Signer,
+    other: Signer,
+    mode: std::sync::Arc<std::sync::atomic::AtomicU8>,
+}
+
+impl Transit {
+    async fn answer(self, request: Request<Body>) -> axum::response::Response {
+        use axum::Json;
+        use axum::response::IntoResponse as _;
+        let path = request.uri().path().to_owned();
+        if path.ends_with("lookup-self") {
+            return Json(json!({"data": {"ttl": 0, "renewable": false}})).into_response();
+        }
+        if path.starts_with("/v1/transit/keys/") {
+            let public = STANDARD.encode(self.key.public_key().raw());
+            let keys = json!({"1": {"public_key": public}});
+            let data = json!({"type": "ed25519", "latest_version": 1, "keys": keys});
+            return Json(json!({ "data": data })).into_response();
+        }
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let message = STANDARD.decode(body["input"].as_str().unwrap()).unwrap();
+        let by = match self.mode.load(std::sync::atomic::Ordering::SeqCst) {
+            0 => &self.key,
+            1 => return (StatusCode::FORBIDDEN, "{\"errors\":[\"sealed\"]}").into_response(),
+            _ => &self.other,
+        };
+        let signature = STANDARD.encode(by.sign_local(&message).unwrap());
+        Json(json!({"data": {"signature": format!("vault:v1:{signature}")}})).into_response()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_elsewhere_and_fails_makes_the_log_wait() {
+    use std::sync::atomic::Ordering;
+    let transit = Transit {
+        key: Signer::generate(Algorithm::Ed25519).unwrap(),
+        other: Signer::generate(Algorithm::Ed25519).unwrap(),
+        mode: std::sync::Arc::default(),
+    };
+    let answer = transit.clone();
+    let server = Router::new().fallback(move |request| answer.clone().answer(request));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, server).await });
+    let environment = move |name: &str| match name {
+        "VAULT_ADDR" => Some(address.clone()),
+        "VAULT_TOKEN" => Some("token".to_owned()),
+        _ => None,
+    };
+    let key = signer::KeyRef::parse("hashivault://log", None, std::path::Path::new("/")).unwrap();
+    let signer = Signer::open_in(&key, &environment).await.unwrap();
+
+    let mut instance = instance(|_| {}).await;
+    instance.config.home.folder = instance.folder.path().join("elsewhere");
+    instance.verifier = VerifierKey::new("localhost", signer.public_key().clone()).unwrap();
+    for round in 0..3 {
+        let built = app::build(&instance.config, deps(&signer)).await.unwrap();
+        instance.router = built.router;
+        for mode in [1, 2] {
+            transit.mode.store(mode, Ordering::SeqCst);
+            let refused = instance.add(&hashedrekord("while the key is away")).await;
+            assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(refused.header("retry-after"), "5");
+            assert_eq!(built.log.published().head.size.get(), round);
+        }
+        // What it has signed is read meanwhile.
+        let checkpoint = instance.get("/api/v2/checkpoint").await;
+        assert_eq!(checkpoint.status, StatusCode::OK);
+        transit.mode.store(0, Ordering::SeqCst);
+        let added = instance.add(&hashedrekord("when it is back")).await;
+        let (index, head) = instance.check(&added);
+        assert_eq!((index, head.size.get()), (round, round + 1));
+        // Closed before the next round opens the folder again.
+        instance.router = Router::new();
+    }
 }

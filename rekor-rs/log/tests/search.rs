@@ -37,7 +37,7 @@ async fn open(folder: &Path, index: bool) -> Instance {
 async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
     let config = LogConfig {
         origin: "localhost".to_owned(),
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         home: folder.join("v2").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,
@@ -48,7 +48,7 @@ async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
         |name: &str, algorithm| Signer::load_or_create(&folder.join(name), algorithm).unwrap();
     let shard = |tree_id: &u64| ShardConfig {
         tree_id: *tree_id,
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         home: folder.join(format!("v1-{tree_id}")).into(),
         checkpoint_copy: None,
     };

@@ -38,7 +38,7 @@ struct Instance {
 async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Result<Instance> {
     let config = LogConfig {
         origin: "localhost".to_owned(),
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         home: folder.join("v2").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Conflict,
@@ -55,7 +55,7 @@ async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Res
             .iter()
             .map(|(tree_id, _)| ShardConfig {
                 tree_id: *tree_id,
-                key: "unused".into(),
+                key: signer::KeyRef::file("unused"),
                 home: folder.join(tree_id.to_string()).into(),
                 checkpoint_copy: None,
             })

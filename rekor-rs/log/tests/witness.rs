@@ -142,7 +142,7 @@ fn bench(folder: &Path, name: &str, logs: Vec<KnownLog>) -> Bench {
             log: String::new(),
         },
         name: name.to_owned(),
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         post_quantum_key: None,
         folder: folder.join(name.replace('/', "-")),
         logs,
@@ -444,7 +444,7 @@ struct Instance {
 fn log_config(folder: &Path) -> LogConfig {
     LogConfig {
         origin: "localhost".to_owned(),
-        key: "unused".into(),
+        key: signer::KeyRef::file("unused"),
         home: folder.join("log").into(),
         checkpoint_copy: None,
         duplicates: Duplicates::Proof,

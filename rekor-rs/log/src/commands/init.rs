@@ -194,7 +194,7 @@ fn signing_config(init: &Init, host: &str, keys: &Keys, now: Timestamp) -> Value
 /// Opens the logs as the service will, and asks them what clients ask. No entry is added.
 async fn test(settings: &Path, root: &Value) -> anyhow::Result<()> {
     let config = Config::load(settings)?;
-    let deps = Deps::of(&config, Storage::Folders, Clock::system())?;
+    let deps = Deps::of(&config, Storage::Folders, Clock::system()).await?;
     let App { router, .. } = app::build(&config.log, deps).await?;
     let ask = async |path: &str| -> anyhow::Result<Vec<u8>> {
         let request = Request::get(path).body(Body::empty())?;

@@ -145,7 +145,8 @@ impl Site {
             Storage::Folders => home.folder.display().to_string(),
             Storage::Cluster(_) => format!("the tree {}", home.tree),
         };
-        let signer = Signer::load(&config.log.key).context("log.key")?;
+        let signer = runtime.block_on(Signer::open(&config.log.key));
+        let signer = signer.context("log.key")?;
         let mut places = vec![Place {
             origin: config.log.origin.clone(),
             name: "v2".to_owned(),
@@ -157,8 +158,9 @@ impl Site {
         }];
         if let Some(v1) = &config.v1 {
             for shard in &v1.shards {
-                let signer = Signer::load(&shard.key)
-                    .with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
+                let signer = runtime.block_on(Signer::open(&shard.key));
+                let signer =
+                    signer.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
                 places.push(Place {
                     origin: format!("{} - {}", v1.host, shard.tree_id),
                     name: format!("v1-{}", shard.tree_id),

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serve::{SettingsError, settings};
+use signer::KeyRef;
 
-use crate::config::home;
+use crate::config::{check_host, home, key_ref};
+
 use crate::storage::Home;
 
 /// As it is written.
@@ -22,7 +24,8 @@ pub(crate) struct RawV1 {
 #[serde(deny_unknown_fields)]
 struct RawShard {
     tree_id: u64,
-    key: PathBuf,
+    key: String,
+    key_secret_file: Option<PathBuf>,
     folder: Option<PathBuf>,
     checkpoint_copy: Option<PathBuf>,
 }
@@ -47,8 +50,8 @@ pub struct V1Config {
 pub struct ShardConfig {
     /// Its number: not 0, below 2^63, another one for each tree.
     pub tree_id: u64,
-    /// File of the ECDSA P-256 key, PKCS#8 PEM.
-    pub key: PathBuf,
+    /// The ECDSA P-256 key.
+    pub key: KeyRef,
     /// Where the tree is.
     pub home: Home,
     /// Second copy of its last checkpoint.
@@ -63,7 +66,7 @@ impl RawV1 {
         in_cluster: bool,
     ) -> Result<V1Config, SettingsError> {
         let beside = |named: &Path| settings::beside(settings, named);
-        crate::config::check_host("v1.host", &self.host)?;
+        check_host("v1.host", &self.host)?;
         if self.shards.is_empty() {
             return Err(SettingsError::value(
                 "v1.shards",
@@ -109,7 +112,12 @@ impl RawV1 {
         for shard in self.shards {
             shards.push(ShardConfig {
                 tree_id: shard.tree_id,
-                key: beside(&shard.key),
+                key: key_ref(
+                    "v1.shards.key",
+                    &shard.key,
+                    shard.key_secret_file.as_deref(),
+                    settings,
+                )?,
                 home: Home {
                     folder: home("v1.shards.folder", settings, shard.folder, in_cluster)?,
                     tree: format!("{}.v1.{}", self.host, shard.tree_id),

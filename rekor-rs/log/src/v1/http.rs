@@ -169,7 +169,14 @@ impl From<ReadError> for Refused {
 
 impl From<ShowError> for Refused {
     fn from(error: ShowError) -> Self {
-        Self::internal(&error)
+        match &error {
+            // The entry is in the log: who asks again gets it, with the promise.
+            ShowError::Sign(cause) => {
+                tracing::error!(%cause, "the promise was not signed");
+                Self::unavailable("the log cannot sign now, try again", 5)
+            }
+            ShowError::Read(_) | ShowError::Damaged(..) => Self::internal(&error),
+        }
     }
 }
 

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use note::VerifierKey;
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
+use signer::KeyRef;
+
+use crate::config::key_ref;
 
 /// The settings file, as it is written.
 #[derive(Debug, Deserialize)]
@@ -19,7 +22,8 @@ struct RawConfig {
 #[serde(deny_unknown_fields)]
 struct RawWitness {
     name: String,
-    key: PathBuf,
+    key: String,
+    key_secret_file: Option<PathBuf>,
     post_quantum_key: Option<PathBuf>,
     folder: PathBuf,
 }
@@ -38,8 +42,8 @@ pub struct WitnessConfig {
     pub server: Server,
     /// Name of the keys: the witness's URL without scheme, by custom.
     pub name: String,
-    /// File of the Ed25519 key, PKCS#8 PEM.
-    pub key: PathBuf,
+    /// The Ed25519 key.
+    pub key: KeyRef,
     /// File of the ML-DSA-44 key, PKCS#8 PEM.
     pub post_quantum_key: Option<PathBuf>,
     /// Folder of the witness's memory.
@@ -70,7 +74,12 @@ impl WitnessConfig {
             server: raw.server.checked(limits)?,
             logs: logs(raw.logs)?,
             name: raw.witness.name,
-            key: beside(&raw.witness.key),
+            key: key_ref(
+                "witness.key",
+                &raw.witness.key,
+                raw.witness.key_secret_file.as_deref(),
+                path,
+            )?,
             post_quantum_key: raw.witness.post_quantum_key.as_deref().map(beside),
             folder: beside(&raw.witness.folder),
         })

@@ -102,7 +102,7 @@ pub async fn build(config: &WitnessConfig, deps: Deps) -> anyhow::Result<Router>
 /// The witness of a settings file, ready to be put on a socket.
 pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let config = WitnessConfig::load(settings)?;
-    let signer = Signer::load(&config.key).context("witness.key")?;
+    let signer = Signer::open(&config.key).await.context("witness.key")?;
     let post_quantum = config.post_quantum_key.as_deref().map(MlDsa44Signer::load);
     let deps = Deps {
         signer,

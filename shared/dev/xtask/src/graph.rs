@@ -36,10 +36,10 @@ const EDGES: &[(&str, &str)] = &[
     ("serve", ""),
     ("store", ""),
     ("cluster", "store"),
-    ("signer", "keys"),
+    ("client", "keys wire pki entry tsp"),
+    ("signer", "keys pki client"),
     ("sequencer", "keys tlog note store signer"),
     ("search", "keys"),
-    ("client", "keys wire pki entry tsp"),
     ("oci", "keys client"),
     (
         "sign",

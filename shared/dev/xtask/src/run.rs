@@ -184,10 +184,17 @@ pub(crate) fn build_debug(report: &mut Report) -> Result<()> {
 
 pub(crate) fn tests(report: &mut Report) -> Result<()> {
     // Tests that ask another program skip themselves without it, which `cargo test` does not count.
-    for (what, program) in [("OpenSSL reads our keys and tokens, and we its", "openssl")] {
+    for (what, program) in [
+        ("OpenSSL reads our keys and tokens, and we its", "openssl"),
+        ("keys in a PKCS#11 token", "softhsm2-util"),
+        ("keys in a PKCS#11 token", "pkcs11-tool"),
+    ] {
         if !installed(program) {
             report.skip(what, program);
         }
+    }
+    if !crate::peers::install::openbao_is_there() {
+        report.skip("keys in a Transit engine", "openbao");
     }
     report.check("cargo test --workspace", || {
         live(&mut cargo([

@@ -155,6 +155,16 @@ impl Call {
         self
     }
 
+    /// With this header, marked so that nobody prints it; as [`header`](Self::header) otherwise.
+    #[must_use]
+    pub fn credential(mut self, name: HeaderName, credential: &str) -> Self {
+        if let Ok(mut value) = HeaderValue::from_str(credential) {
+            value.set_sensitive(true);
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
     /// The largest answer that is read, in bytes.
     #[must_use]
     pub const fn limit(mut self, bytes: usize) -> Self {

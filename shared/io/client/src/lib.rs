@@ -29,4 +29,6 @@ pub use ambient::{Ambient, AmbientError};
 pub use fulcio::{Fulcio, FulcioError};
 pub use identity::{IdentityToken, TokenError};
 pub use rekor::{Rekor, RekorError};
+/// A header's name, as a [`Call`] takes it.
+pub use reqwest::header::HeaderName;
 pub use tsa::{Tsa, TsaError};

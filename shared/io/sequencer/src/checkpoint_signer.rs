@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use note::{OpenError, Prepared, VerifierKey};
@@ -19,6 +20,17 @@ pub trait CheckpointSigner: Send + Sync + 'static {
     fn sign(&self, head: TreeHead, timestamp_ms: u64) -> SignFuture<'_>;
 }
 
+/// The signed checkpoint of `head`, or an error when that takes too long. A signature that comes later is dropped where it is made.
+pub(crate) async fn sign_within(
+    limit: Duration,
+    signer: &dyn CheckpointSigner,
+    head: TreeHead,
+    timestamp_ms: u64,
+) -> Result<Vec<u8>, SignError> {
+    let signed = tokio::time::timeout(limit, signer.sign(head, timestamp_ms)).await;
+    signed.map_err(|_| SignError::Late(limit))?
+}
+
 /// What [`CheckpointSigner::sign`] returns: the bytes of the signed note.
 pub type SignFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, SignError>> + Send + 'a>>;
 
@@ -28,6 +40,9 @@ pub enum SignError {
     /// The key did not sign.
     #[error("the log key did not sign")]
     Signer(#[source] SignerError),
+    /// It did not answer.
+    #[error("the log key did not sign within {} s", .0.as_secs_f32())]
+    Late(Duration),
     /// What it signed does not open with its public key.
     #[error("the signed checkpoint does not open with the log's own key")]
     Seal(#[source] OpenError),

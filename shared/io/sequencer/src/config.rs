@@ -28,6 +28,9 @@ pub struct Config {
     pub segment_bytes: u64,
     /// See [`Config::checkpoint_copy`].
     pub copy_interval: Duration,
+    /// The longest wait for the signature of a checkpoint. A batch that has none by then is refused, so that a key that hangs (in a token, on
+    /// another machine) makes the log answer "try again" before its clients give up.
+    pub sign_time: Duration,
 }
 
 impl Config {
@@ -41,6 +44,8 @@ impl Config {
             batch_bytes: 8 << 20,
             segment_bytes: 32 << 20,
             copy_interval: Duration::from_secs(1),
+            // A signer that is elsewhere has a limit of its own of ten seconds, with more to say.
+            sign_time: Duration::from_secs(15),
         }
     }
 }

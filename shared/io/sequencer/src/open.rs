@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use store::{AppendFile, Disk, Lock};
 use tlog::tile::FULL_WIDTH;
@@ -11,7 +12,7 @@ use tlog::{Edge, TreeHead};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::checkpoint_signer::CheckpointSigner;
+use crate::checkpoint_signer::{self, CheckpointSigner};
 use crate::config::{Clock, Config};
 use crate::error::{OpenError, disk};
 use crate::known::Known;
@@ -69,7 +70,7 @@ pub(crate) fn start<L: Leaf>(
         base,
     } = match recovered {
         Some(recovered) => repair::<L>(&*files, recovered)?,
-        None => begin(&*files, &*signer, &clock, &runtime)?,
+        None => begin(&*files, &*signer, config.sign_time, &clock, &runtime)?,
     };
 
     let frozen = recover::read_frozen(&*files, published.head, signer.verifier())?;
@@ -189,12 +190,18 @@ struct Ready {
 fn begin(
     files: &dyn Disk,
     signer: &dyn CheckpointSigner,
+    sign_time: Duration,
     clock: &Clock,
     runtime: &Handle,
 ) -> Result<Ready, OpenError> {
     let timestamp_ms = u64::try_from(clock().as_millisecond()).unwrap_or(0);
     let checkpoint = runtime
-        .block_on(signer.sign(TreeHead::EMPTY, timestamp_ms))
+        .block_on(checkpoint_signer::sign_within(
+            sign_time,
+            signer,
+            TreeHead::EMPTY,
+            timestamp_ms,
+        ))
         .map_err(OpenError::Sign)?;
     let published = Published {
         head: TreeHead::EMPTY,

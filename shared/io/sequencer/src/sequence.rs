@@ -9,7 +9,7 @@ use tlog::{Hash, LeafIndex};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::checkpoint_signer::CheckpointSigner;
+use crate::checkpoint_signer::{self, CheckpointSigner};
 use crate::config::{Clock, Config};
 use crate::error::AppendError;
 use crate::known::{MAX_LEAVES, Place};
@@ -113,12 +113,16 @@ impl<L: Leaf> Sequencer<L> {
         };
         let update = self.state.plan(&hashes);
 
-        // 2. Sign the new head. If we crash here, a signature existed that nobody has seen and nothing refers to.
+        // 2. Sign the new head. If we crash here, or the key answers too late, a signature existed that nobody has seen and nothing
+        //    refers to. The batch is refused as a whole, and the next one begins where this one did.
         batch.head = update.head;
-        match self
-            .runtime
-            .block_on(self.signer.sign(update.head, batch.timestamp_ms))
-        {
+        let signing = checkpoint_signer::sign_within(
+            self.config.sign_time,
+            &*self.signer,
+            update.head,
+            batch.timestamp_ms,
+        );
+        match self.runtime.block_on(signing) {
             Ok(checkpoint) => batch.checkpoint = checkpoint,
             Err(error) => {
                 tracing::error!(%error, cause = ?error, "the checkpoint could not be signed");

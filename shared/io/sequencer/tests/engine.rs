@@ -11,6 +11,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::{
     Named, check, clock, config, naive_root, name_of, named, note_signer, open_sim, open_with_copy,
@@ -348,6 +349,87 @@ async fn a_signer_that_fails_costs_one_batch() {
         LeafIndex::new(0)
     );
     assert_eq!(log.health(), Ok(()));
+}
+
+/// A key in a token or on another machine that hangs, again and again: each batch is refused in time, nothing of it is kept, and what the
+/// log has published stays one history, over a restart too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_that_hangs_is_refused_in_time_and_forks_nothing() {
+    let (gate, disk) = (Arc::new(Gate::default()), SimDisk::new());
+    let config = Config {
+        sign_time: Duration::from_millis(50),
+        ..config()
+    };
+    let open = || {
+        Log::<Named>::open_on(
+            Arc::new(disk.clone()),
+            None,
+            config.clone(),
+            gate.clone(),
+            clock(),
+        )
+    };
+    let mut published = Vec::new();
+    for round in 0..6 {
+        let log = open().await.unwrap();
+        let size = log.published().head.size.get();
+        assert_eq!(size, 2 * round);
+        gate.shut();
+        let start = Instant::now();
+        // Never the same entry at the same place: what a late signature would be about is another tree.
+        let refused = log.append(named(100 + round)).await;
+        assert!(
+            matches!(&refused, Err(AppendError::NotSigned(why)) if why.contains("within")),
+            "{refused:?}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(5));
+        // Reading goes on.
+        assert_eq!(log.published().head.size.get(), size);
+        assert_eq!(log.health(), Ok(()));
+        gate.open();
+        for number in [2 * round, 2 * round + 1] {
+            let appended = log.append(named(number)).await.unwrap();
+            check(&appended);
+            assert_eq!(appended.inclusion.index, LeafIndex::new(number));
+        }
+        published.push(log.published().head);
+    }
+    let log = open().await.unwrap();
+    let expected: Vec<_> = (0..12).map(|number| format!("entry {number}")).collect();
+    assert_eq!(read_all(&log).await, expected);
+    let hashes: Vec<Hash> = leaf_hashes(&log).await;
+    for head in published {
+        let size = usize::try_from(head.size.get()).unwrap();
+        assert_eq!(naive_root(&hashes[..size]), head.root);
+    }
+    drop(log);
+    fsck_on::<Named>(&disk, None, &verifier()).unwrap();
+}
+
+async fn leaf_hashes(log: &Log<Named>) -> Vec<Hash> {
+    let mut hashes = Vec::new();
+    for index in (0..log.published().head.size.get()).map(LeafIndex::new) {
+        let entry = log.entry(index).await.unwrap().unwrap();
+        hashes.push(Named::open(&entry, index).unwrap().hash);
+    }
+    hashes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_log_whose_key_hangs_does_not_start() {
+    let gate = Arc::new(Gate::default());
+    gate.shut();
+    let config = Config {
+        sign_time: Duration::from_millis(50),
+        ..config()
+    };
+    let disk = SimDisk::new();
+    let opened =
+        Log::<Named>::open_on(Arc::new(disk.clone()), None, config, gate.clone(), clock()).await;
+    assert!(matches!(opened, Err(OpenError::Sign(SignError::Late(_)))));
+    // Nothing was begun: the next start does it.
+    gate.open();
+    open_sim(&disk, common::config()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

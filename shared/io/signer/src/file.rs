@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 use crate::SignerError;
 
 /// RSA-4096 in PEM has 3.3 kB.
-const MAX_FILE: u64 = 64 * 1024;
+pub(crate) const MAX_FILE: u64 = 64 * 1024;
 
-fn error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SignerError {
+pub(crate) fn error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SignerError {
     let path = path.display().to_string();
     move |source| SignerError::File {
         path,
@@ -40,6 +40,14 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, SignerError> {
     file.take(MAX_FILE)
         .read_to_string(&mut text)
         .map_err(error(path, "cannot read it"))?;
+    Ok(text)
+}
+
+/// A password, a PIN or a token: the file's text without the line break that editors put at its end.
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, SignerError> {
+    let mut text = read(path)?;
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(length);
     Ok(text)
 }
 

@@ -1,24 +1,50 @@
 //! Where private keys live, and the only source of randomness.
 //!
-//! A [`Signer`] is a private key that somebody keeps: so far this process, from memory or from a file. Other keepers (PKCS#11, a key
-//! service) will be further arms behind the same `sign`, which is why it is async.
+//! A [`Signer`] is a private key that somebody keeps: this process (from memory, a file or a variable), a PKCS#11 token, or the Transit
+//! engine of Vault or OpenBao. A setting's text becomes a [`KeyRef`] at the door, and [`Signer::open`] goes and gets it.
 //!
-//! Files are PKCS#8 PEM (RFC 5958, label `PRIVATE KEY`), mode 0600; a file that others can read is refused, since a key that leaked is no
-//! key. Key material is wiped from memory when it is dropped, as far as the library's own objects allow.
+//! Files are PEM, mode 0600; a file that others can read is refused, since a key that leaked is no key. What is read: PKCS#8 (RFC 5958),
+//! also under a password, SEC1 (RFC 5915), PKCS#1 (RFC 8017), and the boxes that cosign writes. Key material is wiped from memory when it is
+//! dropped, as far as the library's own objects allow.
+//!
+//! A signature by a keeper outside this process is verified with the public key that was read when the key was opened, before anybody gets
+//! it: a token that was exchanged or a key that was rotated gives an error, never a signature that nobody can verify. And it has to come
+//! within ten seconds.
 
+mod encrypted;
+pub mod env;
 mod file;
 mod local;
 mod ml_dsa;
+mod pkcs11;
+mod pkcs11_uri;
+mod private_pem;
 pub mod random;
+mod reference;
+mod vault;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
+use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, SignatureError};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use env::Environment;
+use pkcs11::TokenKey;
+use reference::Place;
+use vault::TransitKey;
+
 pub use local::LocalKey;
 pub use ml_dsa::MlDsa44Signer;
+pub use pkcs11_uri::UriError;
+pub use reference::{KeyRef, RefError};
+
+/// The longest wait for a signature of a keeper outside this process. A log commits nothing meanwhile, and its clients have 30 seconds.
+const SIGN_TIME: Duration = Duration::from_secs(10);
+/// The same for opening a key: a module may start a card, a server may be slow after its own start.
+const OPEN_TIME: Duration = Duration::from_secs(30);
 
 /// What can go wrong with a private key. No variant carries key material.
 #[derive(Debug, Error)]
@@ -42,8 +68,60 @@ pub enum SignerError {
         mode: u32,
     },
     /// The text is no private key that we read.
-    #[error("not a PKCS#8 private key in PEM (label PRIVATE KEY): {0}")]
+    #[error("not a private key in PEM: {0}")]
     Malformed(String),
+    /// The key is encrypted, in a way that we do not read, or its parameters are damaged.
+    #[error("the key's encryption cannot be undone: {0}")]
+    Encryption(String),
+    /// The file's own parameters would take too much memory or time.
+    #[error("the key's encryption is too costly to undo: {0}")]
+    Costly(String),
+    /// The key is encrypted, and there is no password.
+    #[error("the key is encrypted: name the file of its password in key_secret_file")]
+    NoPassword,
+    /// There is a password, and the key is not encrypted.
+    #[error(
+        "key_secret_file is set, and the key is not encrypted: take the setting out, or encrypt the key (openssl pkcs8 -topk8 -scrypt)"
+    )]
+    NotEncrypted,
+    /// The password is not the key's.
+    #[error("the password in key_secret_file does not open the key (or the key was damaged)")]
+    WrongPassword,
+    /// An environment variable that is not there, or is not what it should be.
+    #[error("the environment variable {name} {why}")]
+    Variable {
+        /// Which one.
+        name: String,
+        /// What is wrong, and what it is for.
+        why: &'static str,
+    },
+    /// A PKCS#11 token, or the way to it.
+    #[error("{place}: {what}")]
+    Token {
+        /// The URI, without the PIN.
+        place: String,
+        /// What was tried, and what the module said.
+        what: String,
+    },
+    /// The Transit engine, or the way to it.
+    #[error("{place}: {what}")]
+    Vault {
+        /// The key's name and the server.
+        place: String,
+        /// What was tried, and what the server said.
+        what: String,
+    },
+    /// The keeper did not answer.
+    #[error("the keeper of the key did not answer within {} s", .0.as_secs())]
+    Late(Duration),
+    /// The keeper answered with something that is no signature by its key.
+    #[error(
+        "the keeper of the key answered with a signature that its public key does not verify: was the key exchanged?"
+    )]
+    Unverified(#[source] SignatureError),
+    /// Only a key in this process can do this.
+    #[error("the key is kept outside this process: it can be asked to sign, and nothing else")]
+    Elsewhere,
     /// A key of this algorithm cannot be made or used here.
     #[error("no private keys of algorithm {} here", .0.registry_name())]
     Unsupported(Algorithm),
@@ -69,7 +147,9 @@ pub struct Signer(Keeper);
 
 #[derive(Clone, Debug)]
 enum Keeper {
-    Local(std::sync::Arc<LocalKey>),
+    Local(Arc<LocalKey>),
+    Token(Arc<TokenKey>),
+    Transit(Arc<TransitKey>),
 }
 
 impl Signer {
@@ -78,14 +158,51 @@ impl Signer {
         Ok(Self::local(LocalKey::generate(algorithm)?))
     }
 
-    /// Reads a key from the text of a PEM file.
-    pub fn from_pkcs8_pem(text: &str) -> Result<Self, SignerError> {
-        Ok(Self::local(LocalKey::from_pkcs8_pem(text)?))
+    /// Goes to where a setting says that the key is, with the environment of this process. Must be called within a tokio runtime.
+    pub async fn open(key: &KeyRef) -> Result<Self, SignerError> {
+        Self::open_in(key, &env::process).await
     }
 
-    /// Reads a key file, which only its owner may be able to read.
+    /// [`open`](Self::open) with another environment.
+    pub async fn open_in(key: &KeyRef, environment: Environment<'_>) -> Result<Self, SignerError> {
+        let secret_file = key.secret_file.as_deref();
+        let from_text = |text: &str| {
+            let password = secret_file.map(file::read_secret).transpose()?;
+            let password = password.as_ref().map(|password| password.as_bytes());
+            Self::from_pem(text, password)
+        };
+        let opening = async {
+            match &key.place {
+                Place::File(path) => from_text(&file::read(path)?),
+                Place::Variable(name) => from_text(&env::read(name, environment)?),
+                Place::Token(uri) => {
+                    let key = TokenKey::open(uri, secret_file).await?;
+                    Ok(Self(Keeper::Token(Arc::new(key))))
+                }
+                Place::Transit { name, version } => {
+                    let secret_file = secret_file.map(Path::to_owned);
+                    let key = TransitKey::open(name, *version, secret_file, environment).await?;
+                    Ok(Self(Keeper::Transit(Arc::new(key))))
+                }
+            }
+        };
+        let opened = tokio::time::timeout(OPEN_TIME, opening).await;
+        opened.map_err(|_| SignerError::Late(OPEN_TIME))?
+    }
+
+    /// Reads a key from the text of a PEM file, of any kind that is read here; one that is encrypted needs its password.
+    pub fn from_pem(text: &str, password: Option<&[u8]>) -> Result<Self, SignerError> {
+        Ok(Self::local(private_pem::read(text, password)?))
+    }
+
+    /// Reads a key that is not encrypted from the text of a PEM file.
+    pub fn from_pkcs8_pem(text: &str) -> Result<Self, SignerError> {
+        Self::from_pem(text, None)
+    }
+
+    /// Reads a key file that is not encrypted, which only its owner may be able to read.
     pub fn load(path: &Path) -> Result<Self, SignerError> {
-        Self::from_pkcs8_pem(&file::read(path)?)
+        Self::from_pem(&file::read(path)?, None)
     }
 
     /// Makes a new key and writes it to a new file; an existing file is an error. The key is durable when this returns.
@@ -105,54 +222,89 @@ impl Signer {
     }
 
     fn local(key: LocalKey) -> Self {
-        Self(Keeper::Local(std::sync::Arc::new(key)))
+        Self(Keeper::Local(Arc::new(key)))
     }
 
     /// The public half.
     pub fn public_key(&self) -> &PublicKey {
         match &self.0 {
             Keeper::Local(key) => key.public_key(),
+            Keeper::Token(key) => key.public_key(),
+            Keeper::Transit(key) => key.public_key(),
         }
     }
 
-    /// What [`sign`](Self::sign) signs with.
+    /// What [`sign`](Self::sign) signs with: the default algorithm of the key's type.
     pub fn algorithm(&self) -> Algorithm {
-        match &self.0 {
-            Keeper::Local(key) => key.algorithm(),
-        }
+        self.public_key().default_algorithm()
     }
 
     /// Signs a message. ECDSA signatures are ASN.1 DER.
-    #[expect(
-        clippy::unused_async,
-        reason = "a key that another machine keeps answers later"
-    )]
+    ///
+    /// A keeper outside this process has ten seconds, and its signature is verified before it is returned.
     pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
-        self.sign_local(message)
+        let signature = match &self.0 {
+            Keeper::Local(key) => return key.sign(message),
+            Keeper::Token(key) => in_time(key.sign(message)).await?,
+            Keeper::Transit(key) => in_time(key.sign(message)).await?,
+        };
+        let verified = self
+            .public_key()
+            .verify(self.algorithm(), message, &signature);
+        verified.map_err(SignerError::Unverified)?;
+        Ok(signature)
     }
 
     /// Signs a message of which only the digest is at hand, as of a file that was read as a stream. ECDSA only.
-    #[expect(
-        clippy::unused_async,
-        reason = "a key that another machine keeps answers later"
-    )]
     pub async fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
-        match &self.0 {
-            Keeper::Local(key) => key.sign_digest(digest),
-        }
+        check_digest(self.algorithm(), digest)?;
+        let signature = match &self.0 {
+            Keeper::Local(key) => return key.sign_digest(digest),
+            Keeper::Token(key) => in_time(key.sign_digest(digest)).await?,
+            Keeper::Transit(key) => in_time(key.sign_digest(digest)).await?,
+        };
+        let verified = self
+            .public_key()
+            .verify_digest(self.algorithm(), digest, &signature);
+        verified.map_err(SignerError::Unverified)?;
+        Ok(signature)
     }
 
-    /// Signs at once, where the key is in this process.
+    /// Signs at once, where the key is in this process; else [`SignerError::Elsewhere`].
     pub fn sign_local(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
-        match &self.0 {
-            Keeper::Local(key) => key.sign(message),
-        }
+        self.in_this_process()?.sign(message)
     }
 
-    /// The private key as PKCS#8 PEM: for keeping, never for showing.
-    pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
+    /// The private key as PKCS#8 PEM: for keeping, never for showing. A key outside this process stays there: [`SignerError::Elsewhere`].
+    pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, SignerError> {
+        Ok(self.in_this_process()?.to_pkcs8_pem())
+    }
+
+    fn in_this_process(&self) -> Result<&LocalKey, SignerError> {
         match &self.0 {
-            Keeper::Local(key) => key.to_pkcs8_pem(),
+            Keeper::Local(key) => Ok(key),
+            Keeper::Token(_) | Keeper::Transit(_) => Err(SignerError::Elsewhere),
         }
     }
+}
+
+async fn in_time(
+    signing: impl Future<Output = Result<Vec<u8>, SignerError>>,
+) -> Result<Vec<u8>, SignerError> {
+    let signed = tokio::time::timeout(SIGN_TIME, signing).await;
+    signed.map_err(|_| SignerError::Late(SIGN_TIME))?
+}
+
+/// ECDSA signs a digest as well as a message, if it is by the algorithm's hash. Pure Ed25519 hashes for itself, and the libraries offer it
+/// for no other key.
+pub(crate) fn check_digest(algorithm: Algorithm, digest: &Digest) -> Result<(), SignerError> {
+    let curves = [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::EcdsaP521];
+    if !curves.contains(&algorithm.key_type()) {
+        return Err(SignerError::NoDigests(algorithm));
+    }
+    let found = digest.algorithm();
+    if algorithm.hash() != Some(found) {
+        return Err(SignerError::OtherDigest { algorithm, found });
+    }
+    Ok(())
 }

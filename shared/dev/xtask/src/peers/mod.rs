@@ -5,6 +5,7 @@
 pub(crate) mod cluster;
 mod images;
 pub(crate) mod install;
+mod keys;
 pub(crate) mod record;
 mod rekor_v1;
 mod services;
@@ -40,6 +41,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     tuf::check(report, &stack)?;
     record::check(report)?;
     services::check(report)?;
+    keys::check(report)?;
     images::check(report, &stack)
 }
 

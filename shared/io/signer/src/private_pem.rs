@@ -1,0 +1,50 @@
+//! The PEM labels of private keys, and what is below each.
+
+use keys::pem::{self, Block, PemError};
+use zeroize::Zeroizing;
+
+use crate::local::LocalKey;
+use crate::{SignerError, encrypted};
+
+/// What is read, as an error names it.
+const LABELS: &str = "PRIVATE KEY, ENCRYPTED PRIVATE KEY, EC PRIVATE KEY, RSA PRIVATE KEY, ENCRYPTED SIGSTORE PRIVATE KEY or ENCRYPTED \
+                      COSIGN PRIVATE KEY";
+
+/// Reads the first private key of a text. A password for a key that has none is an error: somebody believes that it is encrypted.
+pub(crate) fn read(text: &str, password: Option<&[u8]>) -> Result<LocalKey, SignerError> {
+    // RFC 1421's headers, as `openssl rsa -aes256` wrote them before 3.0: MD5 once over the password.
+    if text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(SignerError::Encryption(
+            "OpenSSL's old encryption of PEM is not read here; run openssl pkcs8 -topk8 on it"
+                .to_owned(),
+        ));
+    }
+    let malformed = |error: PemError| SignerError::Malformed(error.to_string());
+    let blocks = pem::decode_all(text).map_err(malformed)?;
+    let mut blocks = blocks.into_iter().map(|Block { label, der }| {
+        // Each of them, also those that are not asked for, is wiped.
+        (label, Zeroizing::new(der))
+    });
+    // `openssl ecparam -genkey` puts the curve's name before the key.
+    let (label, der) = blocks
+        .find(|(label, _)| label != "EC PARAMETERS")
+        .ok_or_else(|| malformed(PemError::NoBlock))?;
+    let password = match (label.starts_with("ENCRYPTED "), password) {
+        (true, None) => return Err(SignerError::NoPassword),
+        (false, Some(_)) => return Err(SignerError::NotEncrypted),
+        (_, password) => password.unwrap_or_default(),
+    };
+    match label.as_str() {
+        "PRIVATE KEY" => LocalKey::from_pkcs8_der(der),
+        "EC PRIVATE KEY" => LocalKey::from_sec1_der(&der),
+        "RSA PRIVATE KEY" => LocalKey::from_pkcs1_der(&der),
+        "ENCRYPTED PRIVATE KEY" => LocalKey::from_pkcs8_der(encrypted::open_pkcs8(&der, password)?),
+        "ENCRYPTED SIGSTORE PRIVATE KEY" | "ENCRYPTED COSIGN PRIVATE KEY" => {
+            LocalKey::from_pkcs8_der(encrypted::open_cosign(&der, password)?)
+        }
+        _ => Err(malformed(PemError::Label {
+            found: label,
+            expected: LABELS.to_owned(),
+        })),
+    }
+}
