@@ -342,7 +342,8 @@ async fn routes(
     let mut router = http::routes(state.clone())
         .merge(grpc::routes(state, health.clone(), BODY))
         .merge(health.routes())
-        .merge(http::readiness(writes.clone(), health.clone()));
+        .merge(http::readiness(writes.clone(), health.clone()))
+        .merge(http::description());
     if let Some(v1) = v1 {
         let attestations = match &v1.config.attestations {
             Some(home) => {
@@ -428,7 +429,7 @@ async fn open_v1(
 
 /// The log of a settings file, ready to be put on a socket.
 pub async fn service(settings: &Path) -> anyhow::Result<Service> {
-    service_as(settings, Role::Writer).await
+    Box::pin(service_as(settings, Role::Writer)).await
 }
 
 /// [`service`] in a role.

@@ -82,6 +82,15 @@ pub(crate) fn readiness(writes: Writes, health: Health) -> Router {
     Router::new().route("/readyz", get(ready))
 }
 
+/// What is answered here, for programs (OpenAPI 3.0).
+pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+
+/// `GET /openapi.json`
+pub(crate) fn description() -> Router {
+    let headers = [(header::CONTENT_TYPE, "application/json")];
+    Router::new().route("/openapi.json", get(async move || (headers, OPENAPI)))
+}
+
 /// Pages from anywhere may read the log and write to it, as everybody else: nothing here depends on who asks.
 pub(crate) fn browsers() -> CorsLayer {
     let exposed = [

@@ -59,7 +59,7 @@ fn site() -> Option<(Site, String)> {
     let mut text: String = text
         .lines()
         .filter(|line| !line.starts_with("folder") && !line.starts_with("attestations"))
-        .map(|line| format!("{line}\n"))
+        .flat_map(|line| [line, "\n"])
         .collect();
     text = text.replace("\"localhost\"\n", &format!("\"{host}\"\n"));
     let _ = write!(
