@@ -274,7 +274,7 @@ async fn search_api(
     })
 }
 
-/// Opens the logs to read them, whoever writes them. No witness is asked. Beside a writer on the same machine there is no search, as the
+/// Opens the logs to read them, whoever writes them. What the witnesses cosigned is read from it. Beside a writer on the same machine there is no search, as the
 /// index is that one's; in a cluster each instance has its own.
 async fn build_reader(
     config: &LogConfig,
@@ -300,10 +300,16 @@ async fn build_reader(
         Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref()).await?),
         None => None,
     };
+    let witnessing = match &deps.witnessing {
+        Some(witnessing) => {
+            Some(Witnessing::follow(witnessing, ground.files(), &log, &keys.verifier).await)
+        }
+        None => None,
+    };
     let state = State {
         log,
         writes,
-        witnessing: None,
+        witnessing,
         door: Door::new(gate.clone(), config.dsse),
         duplicates: config.duplicates,
         log_id: keys.verifier.id().to_vec(),

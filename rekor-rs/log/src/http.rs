@@ -186,6 +186,11 @@ pub(crate) async fn add_entry(
         if state.log.is_frozen() {
             return Err(not_appended(&AppendError::Frozen).into());
         }
+        if wait == Some(Wait::Witnessed) && state.witnessing.is_none() {
+            // Said before anything is added: who waits for witnesses would not know what to do with an entry that has none.
+            let message = "wait=witnessed: this log has no witnesses";
+            return Err(Problem::invalid_argument(message).into());
+        }
         match given {
             Given::Json(body) => state.door.admit(body).await?,
             Given::Proposed(proposed) => state.door.admit_proposed(proposed).await?,

@@ -231,6 +231,16 @@ async fn protojson_spellings_are_the_same_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_witnesses_does_not_pretend_to_have_some() {
+    let instance = instance(|_| ()).await;
+    let request = Request::post("/api/v2/log/entries?wait=witnessed");
+    let refused = instance.call(request.body("{}".into()).unwrap()).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let message = refused.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("has no witnesses"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_is_a_conflict_that_names_the_index() {
     let log = instance(|_| {}).await;
     log.check(&log.add(&hashedrekord("other")).await);

@@ -21,7 +21,7 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use keys::{Algorithm, sha256};
 use note::{Checkpoint, CosignerKey, Note, VerifierKey};
-use rekor_rs::app::{self, App, Deps};
+use rekor_rs::app::{self, App, Deps, Role};
 use rekor_rs::config::{Duplicates, LogConfig};
 use rekor_rs::storage::Storage;
 use rekor_rs::witness::config::KnownLog;
@@ -596,6 +596,70 @@ async fn a_log_is_cosigned_and_holds_on_to_its_quorum() {
     let kept = Note::parse(&get(&log.router, "/checkpoint").await.body).unwrap();
     assert_eq!(kept.text(), Note::parse(&shown).unwrap().text());
     assert!(log.config.home.folder.join("witnessed").is_file());
+}
+
+/// An instance that reads shows what was cosigned, and not what was only signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_shows_what_was_cosigned() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name);
+    let signer = Signer::create(&path("key.pem"), Algorithm::Ed25519).unwrap();
+    let verifier = VerifierKey::new("localhost", signer.public_key().clone()).unwrap();
+    let mut all = witnesses(folder.path(), 1, &verifier).await;
+    let url = format!("http://localhost:{}/", all.ports[0]);
+    let policy = format!("witness w {} {url}\nquorum w\n", all.keys[0].to_vkey());
+    std::fs::write(path("policy"), policy).unwrap();
+    let settings = "[server]\nlisten = \"localhost:0\"\n[log]\norigin = \"localhost\"\nkey = \"key.pem\"\nfolder = \"log\"\n\
+                    [witnessing]\npolicy = \"policy\"\ninterval_seconds = 0.01\nwait_seconds = 1\n";
+    std::fs::write(path("rekor.toml"), settings).unwrap();
+    let writer = app::service_as(&path("rekor.toml"), Role::Writer)
+        .await
+        .unwrap();
+    let (writer, closing) = (writer.router.now(), writer.closing);
+    let add = "/api/v2/log/entries?wait=witnessed";
+    let reply = post(&writer, add, Instance::request(1)).await;
+    assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text());
+    let reader = app::service_as(&path("rekor.toml"), Role::Reader)
+        .await
+        .unwrap();
+    let reader = reader.router.now();
+    let size = |bytes: &[u8]| {
+        let note = Note::parse(bytes).unwrap();
+        assert!(
+            all.keys[0].find(&note, note.signatures()).is_ok(),
+            "cosigned"
+        );
+        Checkpoint::parse(note.text()).unwrap().head.size.get()
+    };
+    let shown = async |router: &Router| {
+        let answer = get(router, "/checkpoint").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        size(&answer.body)
+    };
+    while shown(&reader).await != 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        post(&writer, add, Instance::request(2)).await.status,
+        StatusCode::CREATED
+    );
+    while shown(&reader).await != 2 {
+        tokio::task::yield_now().await;
+    }
+    all.stop(0).await;
+    let slow = post(&writer, "/api/v2/log/entries", Instance::request(3)).await;
+    assert_eq!(slow.status, StatusCode::CREATED);
+    let latest = async |router: &Router| get(router, "/checkpoint/latest").await.body;
+    while latest(&reader).await != latest(&writer).await {
+        tokio::task::yield_now().await;
+    }
+    let shown = get(&reader, "/checkpoint").await;
+    let note = Note::parse(&shown.body).unwrap();
+    assert_eq!(
+        Checkpoint::parse(note.text()).unwrap().head.size,
+        TreeSize::new(2)
+    );
+    drop(closing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,15 +129,20 @@ fn text(init: &Init, host: &str, keys: &Keys) -> String {
             text,
             "\n[v1]\nhost = \"{host}\"\nattestations = \"attestations\"\n"
         );
-        text.push_str(&shard(*tree_id));
+        text.push_str(&shard(*tree_id, false));
     }
     text
 }
 
 /// The table of a v1 tree.
-pub(super) fn shard(tree_id: u64) -> String {
+pub(super) fn shard(tree_id: u64, in_cluster: bool) -> String {
+    let folder = if in_cluster {
+        String::new()
+    } else {
+        format!("folder = \"v1-{tree_id}\"\n")
+    };
     format!(
-        "\n[[v1.shards]]\ntree_id = {tree_id}\nkey = \"keys/v1-{tree_id}.pem\"\nfolder = \"v1-{tree_id}\"\n\
+        "\n[[v1.shards]]\ntree_id = {tree_id}\nkey = \"keys/v1-{tree_id}.pem\"\n{folder}\
          checkpoint_copy = \"checkpoints/v1-{tree_id}\"\n"
     )
 }

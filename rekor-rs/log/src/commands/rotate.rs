@@ -1,5 +1,7 @@
 //! `rekor-rs rotate`: a new v1 tree, in the settings and in the service that runs.
 //!
+//! In a cluster the key and the table go to the settings of the other machines too, before one of them leads.
+//!
 //! The command makes a key and appends a table to the settings file. A service looks at its settings every few seconds, opens the new tree,
 //! closes the old one with all it was given, and goes on; nobody is turned away. If we crash after the key, it is not used; after the
 //! table, the service takes the tree up by itself, or on its next start.
@@ -37,7 +39,7 @@ pub fn run(rotate: &Rotate) -> anyhow::Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let signer = Signer::create(&key, Algorithm::EcdsaP256Sha256)?;
-    let table = shard(tree_id);
+    let table = shard(tree_id, before.cluster.is_some());
     let failed = || format!("cannot add the tree to {}", path.display());
     let old = fs::read_to_string(path).with_context(failed)?;
     // What would be written is read first.

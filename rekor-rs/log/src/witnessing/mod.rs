@@ -86,6 +86,43 @@ impl Witnessing {
         })
     }
 
+    /// For an instance that only reads: shows what the one that leads has shown last, until the log is closed.
+    pub(crate) async fn follow(
+        config: &WitnessingConfig,
+        files: Arc<dyn Disk>,
+        log: &Log<Entry>,
+        verifier: &VerifierKey,
+    ) -> Self {
+        let kept = recall(files.clone(), config, log, verifier).await;
+        let (show, shown) = watch::channel(kept);
+        let (weak, verifier) = (log.downgrade(), verifier.clone());
+        let settings = config.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(settings.interval).await;
+                let Some(log) = weak.upgrade() else { return };
+                let Some(now) = recall(files.clone(), &settings, &log, &verifier).await else {
+                    continue;
+                };
+                show.send_if_modified(|before| {
+                    let new = before
+                        .as_ref()
+                        .is_none_or(|before| before.checkpoint != now.checkpoint);
+                    if new {
+                        *before = Some(now);
+                    }
+                    new
+                });
+            }
+        });
+        Self {
+            shown,
+            without_quorum: config.without_quorum,
+            wait: config.wait,
+            patience: config.patience,
+        }
+    }
+
     /// The checkpoint for `GET /checkpoint`; `None` while there is none that may be shown.
     pub(crate) fn shown(&self) -> Option<Witnessed> {
         self.shown.borrow().clone()
@@ -132,7 +169,9 @@ async fn recall(
     let opened = note::open(&bytes, std::slice::from_ref(verifier)).ok()?;
     let head = *opened.head();
     if head.size > log.published().head.size {
-        tracing::error!(size = %head.size, "the last witnessed checkpoint is larger than the log: it was rolled back");
+        // At the start of the one that writes it is a log that was rolled back, which the copy of the checkpoint or a witness notices too; one that
+        // reads may be a moment behind.
+        tracing::warn!(size = %head.size, "the last witnessed checkpoint is larger than the log, and is not shown");
         return None;
     }
     let note = Note::parse(&bytes).ok()?;
