@@ -197,7 +197,7 @@ impl V1Log {
             next.follow(search, &self.config.host).await?;
         }
         watch(&next.log, &self.health);
-        let next = shards.followed_by(next).await;
+        let next = shards.followed_by(next).await?;
         let active = next.active();
         tracing::info!(
             tree = active.tree_id,
@@ -569,6 +569,15 @@ impl Instance {
         self.stand_by(switch).await;
     }
 
+    /// The settings of now: there may be a tree that was not there when this process started.
+    async fn now(&self) -> anyhow::Result<(Config, Deps)> {
+        let path = self.settings.clone();
+        let config = tokio::task::spawn_blocking(move || Config::load(&path)).await??;
+        let storage = self.deps.storage.clone();
+        let deps = Deps::of(&config, storage, self.deps.clock.clone()).await?;
+        Ok((config, deps))
+    }
+
     async fn read(&self, switch: &Switch) {
         match build_reader(&self.config.log, &self.deps, self.writes.clone()).await {
             Ok(router) => switch.set(router),
@@ -587,14 +596,14 @@ impl Instance {
                 Ok(ground) => ground.vacant(TURN).await,
                 Err(_) => tokio::time::sleep(TURN).await,
             }
-            match start(
-                &self.settings,
-                &self.config,
-                self.deps.clone(),
-                &self.closing,
-            )
-            .await
-            {
+            let started = match self.now().await {
+                Ok((config, deps)) => {
+                    let started = start(&self.settings, &config, deps, &self.closing).await;
+                    started.map_err(|error| (error.is_locked(), anyhow::Error::from(error)))
+                }
+                Err(error) => Err((false, error)),
+            };
+            match started {
                 Ok((router, ended)) => {
                     tracing::warn!("the other process has ended: this one writes the logs now");
                     switch.set(router);
@@ -606,14 +615,14 @@ impl Instance {
                     told.clear();
                     self.read(switch).await;
                 }
-                Err(error) if error.is_locked() => {
+                Err((true, _)) => {
                     told.clear();
                     // One tree was free, and another one is still somebody's.
                     tokio::time::sleep(TURN).await;
                 }
-                Err(error) => {
+                Err((false, error)) => {
                     // Once, and not every second.
-                    let text = format!("{:#}", anyhow::Error::from(error));
+                    let text = format!("{error:#}");
                     if text != told {
                         tracing::error!(cause = text, "cannot take over, still serving reads only");
                         told = text;

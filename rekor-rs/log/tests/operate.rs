@@ -158,6 +158,34 @@ fn a_v1_tree_is_begun_while_clients_write() {
     assert!(said.contains("only v1 logs have several trees"), "{said}");
 }
 
+/// A standby knows of the tree that was begun while it waited; one with older settings does not take over.
+#[test]
+fn a_tree_that_was_followed_never_grows_again() {
+    let site = Site::init(&["--without-search"]);
+    let first = site.serve(&[]);
+    let port = free_port();
+    let other = site.settings_at("other.toml", port);
+    let stale = fs::read_to_string(&other).unwrap();
+    let second = Service::start(&other, port, &[]);
+    assert_eq!(first.add_v1(0).1, 0);
+    works(&["rotate", "--config", &site.settings()]);
+    assert_eq!(first.add_v1(1).1, 1);
+    // Its settings do not have the new tree yet.
+    first.kill();
+    let wait = std::time::Instant::now();
+    while wait.elapsed() < std::time::Duration::from_millis(2500) {
+        assert_eq!(second.get("/readyz").0, 503);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    site.settings_at("other.toml", port);
+    second.until("/readyz", |status, _| status == 200);
+    assert_eq!(second.add_v1(2).1, 2);
+    second.stop();
+    fs::write(&other, stale).unwrap();
+    let refused = fails(&["serve", "--no-standby", "--config", &other]);
+    assert!(refused.contains("takes no entries any more"), "{refused}");
+}
+
 #[test]
 fn a_backup_of_a_running_log_comes_back_and_an_old_one_does_not() {
     let site = Site::init(&["--without-search"]);

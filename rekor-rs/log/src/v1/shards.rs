@@ -28,6 +28,9 @@ use crate::storage::{Ground, Storage};
 /// Clients take only this kind of key for promises (cosign, sigstore-go).
 pub const KEY_ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
 
+/// The file beside a tree's own that names the tree that followed it. Indexes count over all trees, so a tree that was followed must not grow: not
+/// even under a process whose settings are older than that.
+const SUCCESSOR: &str = "successor";
 /// How long an entry waits for a new tree when its tree was closed: as long as it takes to commit what was in the queue.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -129,6 +132,23 @@ impl Shards {
             shards.push(shard);
         }
         let active = shards.pop().context("v1.shards is empty")?;
+        let mut next = active.tree_id;
+        if let Some(successor) = active.successor().await? {
+            // To go on with it would move the indexes of all entries after it.
+            let told = format!(
+                "v1 tree {next} takes no entries any more: tree {successor} followed it, and the settings do not have that one"
+            );
+            match access {
+                Access::Write => anyhow::bail!(told),
+                Access::Read => tracing::warn!("{told}"),
+            }
+        }
+        if access == Access::Write {
+            for shard in shards.iter().rev() {
+                shard.succeeded_by(next).await?;
+                next = shard.tree_id;
+            }
+        }
         Ok(Self {
             inactive: shards.into(),
             active,
@@ -136,7 +156,11 @@ impl Shards {
     }
 
     /// These trees with a new one behind them that takes entries from now on. The one that did is closed, with all it was given.
-    pub(crate) async fn followed_by(&self, next: Shard) -> Self {
+    ///
+    /// If we crash before the mark is durable, the next start goes on with the old tree or, as the settings have it by now, with the new one; after
+    /// it, only with the new one.
+    pub(crate) async fn followed_by(&self, next: Shard) -> anyhow::Result<Self> {
+        self.active.succeeded_by(next.tree_id).await?;
         self.active.log.close().await;
         let size = self.active.log.published().head.size.get();
         let active = Shard {
@@ -144,10 +168,10 @@ impl Shards {
             ..next
         };
         let inactive = self.inactive.iter().chain([&self.active]);
-        Self {
+        Ok(Self {
             inactive: inactive.cloned().collect(),
             active,
-        }
+        })
     }
 
     /// Has all trees indexed from now on.
@@ -264,6 +288,42 @@ impl Shard {
             followed: None,
             signer,
         })
+    }
+
+    /// The tree that followed this one, if one did.
+    async fn successor(&self) -> anyhow::Result<Option<u64>> {
+        let files = self.ground.files();
+        let read = tokio::task::spawn_blocking(move || files.read(&mark()?, 32)).await?;
+        let read = read.with_context(|| format!("v1 shard {}", self.tree_id))?;
+        let Some(bytes) = read.filter(|bytes| !bytes.is_empty()) else {
+            return Ok(None);
+        };
+        let text = String::from_utf8(bytes)?;
+        let successor = text.trim_end().parse();
+        let odd = || {
+            format!(
+                "v1 shard {}: {SUCCESSOR} is no tree: {text:?}",
+                self.tree_id
+            )
+        };
+        successor.map(Some).with_context(odd)
+    }
+
+    /// Marks the tree for good: another one follows it. Only the process that writes the tree may.
+    async fn succeeded_by(&self, next: u64) -> anyhow::Result<()> {
+        match self.successor().await? {
+            Some(successor) if successor == next => return Ok(()),
+            Some(successor) => anyhow::bail!(
+                "v1 tree {} was followed by tree {successor}, and the settings say {next}",
+                self.tree_id
+            ),
+            None => {}
+        }
+        let files = self.ground.files();
+        let text = format!("{next}\n");
+        let write = move || files.replace_durable(&mark()?, text.as_bytes());
+        let written = tokio::task::spawn_blocking(write).await?;
+        written.with_context(|| format!("v1 shard {}", self.tree_id))
     }
 
     /// Waits until this process does not lead the tree any more, or its log has stopped.
@@ -389,6 +449,10 @@ impl Shard {
             tree_size: head.size.get(),
         }
     }
+}
+
+fn mark() -> std::io::Result<store::Path> {
+    store::Path::new(SUCCESSOR).ok_or_else(|| std::io::ErrorKind::InvalidInput.into())
 }
 
 /// The key's name is the host, so the checkpoint of another tree of this host opens too.
