@@ -81,7 +81,7 @@ struct Raw {
     #[arg(long, default_value = "us-east-1")]
     region: String,
     /// How many leaves
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(20_000..=1_000_000_000))]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(40_000..=1_000_000_000))]
     leaves: u64,
     /// Bytes of a leaf
     #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u16).range(8..))]
