@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use note::VerifierKey;
 use store::{Disk, Path};
-use tlog::{TreeHead, Width};
+use tlog::{TreeHead, Update, Width};
 
 use crate::error::{OpenError, disk};
 use crate::layout::{self, ROW};
@@ -19,10 +19,12 @@ use crate::leaf::Leaf;
 use crate::record::{self, Record};
 use crate::recover;
 use crate::shared::{Published, Shared, Snapshot};
-use crate::state::State;
+use crate::state::{Filled, State};
 
 /// From one look at the end of the log to the next.
 const LOOK: Duration = Duration::from_millis(50);
+/// The same while the files cannot be read.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A writer that is at work makes what is read part by part look damaged; what is damaged stays so.
 const ATTEMPTS: usize = 20;
 /// Bytes of the log that are read at a time; a record may be longer, and then as much as it takes.
@@ -56,6 +58,7 @@ pub(crate) fn start<L: Leaf>(
     let ended = Arc::new(AtomicBool::new(false));
     let end = ended.clone();
     let follow = move || {
+        let mut told = false;
         while !end.load(Ordering::Acquire) {
             match reader.look::<L>() {
                 Ok(true) => {}
@@ -82,14 +85,23 @@ struct Reader {
     /// The segment at whose end we are, and how much of it was read.
     segment: Path,
     at: u64,
+    /// What was read and not shown yet.
+    unshown: Option<Unshown>,
     quiet: u32,
+}
+
+/// Batches that were read, and whose file still is to be synced.
+struct Unshown {
+    published: Published,
+    update: Update,
+    filled: Filled,
 }
 
 /// What a folder says to somebody who only looks.
 struct Found {
     state: State,
     published: Published,
-    filled: crate::state::Filled,
+    filled: Filled,
     segment: Path,
     at: u64,
     frozen: bool,
@@ -114,6 +126,7 @@ impl Reader {
             head: found.published.head,
             segment: found.segment,
             at: found.at,
+            unshown: None,
             quiet: 0,
         })
     }
@@ -126,9 +139,6 @@ impl Reader {
             return self.again::<L>().map(|()| true);
         };
         let mut rest = bytes.as_slice();
-        let mut last: Option<Published> = None;
-        let mut filled = crate::state::Filled::default();
-        let mut update = None;
         while let Some(framed) = record::decode(rest) {
             let Record::Batch(batch) = framed.record else {
                 break;
@@ -136,48 +146,35 @@ impl Reader {
             if framed.at != self.state.chain {
                 break;
             }
-            let planned = recover::plan::<L>(&self.state, &batch).ok_or_else(|| {
+            let update = recover::plan::<L>(&self.state, &batch).ok_or_else(|| {
                 OpenError::Damaged(format!(
                     "{} has a batch at byte {} that does not fit the tree",
                     self.segment, self.at
                 ))
             })?;
-            last = Some(Published {
+            let published = Published {
                 head: batch.head,
                 checkpoint: batch.checkpoint.as_slice().into(),
                 timestamp_ms: batch.timestamp_ms,
-            });
-            let more = self.state.absorb(batch, &planned, framed.next);
+            };
+            let more = self.state.absorb(batch, &update, framed.next);
+            let mut filled = self
+                .unshown
+                .take()
+                .map_or_else(Filled::default, |unshown| unshown.filled);
             filled.tiles.extend(more.tiles);
             filled.bundles.extend(more.bundles);
-            update = Some(planned);
+            self.unshown = Some(Unshown {
+                published,
+                update,
+                filled,
+            });
             self.at = self
                 .at
                 .saturating_add(u64::try_from(framed.len).unwrap_or(u64::MAX));
             rest = rest.get(framed.len..).unwrap_or_default();
         }
-        if let (Some(published), Some(update)) = (last, update) {
-            let opened = note::open(&published.checkpoint, std::slice::from_ref(&self.verifier))
-                .map_err(OpenError::OtherKey)?;
-            if *opened.head() != published.head {
-                let what = "the last checkpoint is not about the last batch";
-                return Err(OpenError::Damaged(what.to_owned()));
-            }
-            // Seen is not durable, see above.
-            match files.sync(std::slice::from_ref(&self.segment)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(disk(format!("sync {}", self.segment))(error));
-                }
-                // Removed, and so durable in another form.
-                _ => {}
-            }
-            self.head = published.head;
-            let snapshot = Arc::new(Snapshot {
-                published,
-                update,
-                open: self.state.open.clone(),
-            });
-            self.shared.publish(snapshot, &filled);
+        if self.show(&*files)? {
             self.quiet = 0;
             self.forget::<L>(&*files)?;
             return Ok(true);
@@ -192,6 +189,43 @@ impl Reader {
             self.quiet = 0;
         }
         Ok(false)
+    }
+
+    /// Shows what was read, once it is durable; whether there was anything. After an error the next look tries again.
+    fn show(&mut self, files: &dyn Disk) -> Result<bool, OpenError> {
+        let Some(unshown) = &self.unshown else {
+            return Ok(false);
+        };
+        let checkpoint = &unshown.published.checkpoint;
+        let opened = note::open(checkpoint, std::slice::from_ref(&self.verifier))
+            .map_err(OpenError::OtherKey)?;
+        if *opened.head() != unshown.published.head {
+            let what = "the last checkpoint is not about the last batch";
+            return Err(OpenError::Damaged(what.to_owned()));
+        }
+        // Seen is not durable, see above.
+        match files.sync(std::slice::from_ref(&self.segment)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(disk(format!("sync {}", self.segment))(error));
+            }
+            // Removed, and so durable in another form.
+            _ => {}
+        }
+        if let Some(Unshown {
+            published,
+            update,
+            filled,
+        }) = self.unshown.take()
+        {
+            self.head = published.head;
+            let snapshot = Arc::new(Snapshot {
+                published,
+                update,
+                open: self.state.open.clone(),
+            });
+            self.shared.publish(snapshot, &filled);
+        }
+        Ok(true)
     }
 
     /// What stands behind the last record that was read; `None` when the file is gone.
@@ -250,6 +284,7 @@ impl Reader {
                 found.published.head.size, self.head.size
             )));
         }
+        self.unshown = None;
         self.shared.known.take(&found.state.known);
         let known = self.state.known.clone();
         self.state = State {
@@ -342,8 +377,7 @@ impl Reader {
             update: self.state.edge.append(&[]),
             open: snapshot.open.clone(),
         });
-        self.shared
-            .publish(snapshot, &crate::state::Filled::default());
+        self.shared.publish(snapshot, &Filled::default());
     }
 }
 

@@ -11,6 +11,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{
     Named, clock, config, name_of, named, note_signer, open_sim, read_all, signer, verifier,
@@ -18,6 +19,7 @@ use common::{
 use jiff::Timestamp;
 use sequencer::{AppendError, Config, Leaf as _, Log, OpenError};
 use store::sim::SimDisk;
+use store::{AppendFile, Disk, Lock, Path};
 use tlog::{LeafIndex, TreeSize, proof};
 
 async fn reader(disk: &SimDisk) -> Log<Named> {
@@ -202,4 +204,81 @@ async fn a_folder_has_one_writer_and_many_readers() {
         "nothing more comes"
     );
     drop(two);
+}
+
+/// A disk that is away for a while, for one who looks.
+#[derive(Debug)]
+struct Away {
+    disk: SimDisk,
+    away: Arc<AtomicBool>,
+}
+
+impl Away {
+    fn here(&self) -> std::io::Result<&SimDisk> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(&self.disk)
+    }
+}
+
+impl Disk for Away {
+    fn read(&self, path: &Path, max: u64) -> std::io::Result<Option<Vec<u8>>> {
+        self.here()?.read(path, max)
+    }
+
+    fn read_range(&self, path: &Path, at: u64, len: usize) -> std::io::Result<Option<Vec<u8>>> {
+        self.here()?.read_range(path, at, len)
+    }
+
+    fn list(&self, folder: &Path) -> std::io::Result<Vec<String>> {
+        self.here()?.list(folder)
+    }
+
+    fn replace(&self, path: &Path, _: &[u8]) -> std::io::Result<()> {
+        panic!("a reader writes {path}")
+    }
+
+    fn sync(&self, paths: &[Path]) -> std::io::Result<()> {
+        self.here()?.sync(paths)
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        panic!("a reader removes {path}")
+    }
+
+    fn append(&self, path: &Path) -> std::io::Result<Box<dyn AppendFile>> {
+        panic!("a reader appends to {path}")
+    }
+
+    fn lock(&self) -> std::io::Result<Option<Box<dyn Lock>>> {
+        panic!("a reader locks")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_outlives_a_disk_that_is_away() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, small()).await.unwrap();
+    let away = Arc::new(AtomicBool::new(false));
+    let files = Arc::new(Away {
+        disk: disk.clone(),
+        away: away.clone(),
+    });
+    let reader = Log::<Named>::open_reader_on(files, verifier())
+        .await
+        .unwrap();
+    let mut number = 0;
+    for _ in 0..2 {
+        for _ in 0..150 {
+            log.append(named(number)).await.unwrap();
+            number += 1;
+            // Now and then in the middle of something.
+            away.store(number % 7 < 3, Ordering::SeqCst);
+        }
+        away.store(false, Ordering::SeqCst);
+        caught_up(&reader, number).await;
+        reader.health().unwrap();
+    }
+    assert_eq!(read_all(&reader).await, read_all(&log).await);
 }
