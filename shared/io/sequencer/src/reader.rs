@@ -61,12 +61,21 @@ pub(crate) fn start<L: Leaf>(
         let mut told = false;
         while !end.load(Ordering::Acquire) {
             match reader.look::<L>() {
-                Ok(true) => {}
-                Ok(false) => thread::park_timeout(LOOK),
+                Ok(true) => told = false,
+                Ok(false) => {
+                    told = false;
+                    thread::park_timeout(LOOK);
+                }
+                // A database that restarts, a share that is away: what was shown stays, and this goes on when it is back.
+                Err(OpenError::Disk { action, source }) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(action, error = %source, "cannot follow the writer of the log, trying again");
+                    }
+                    thread::park_timeout(PAUSE);
+                }
                 Err(error) => {
-                    reader
-                        .shared
-                        .fail("following the writer of the log", &error);
+                    let shared = &reader.shared;
+                    shared.fail("following the writer of the log", &error);
                     return;
                 }
             }

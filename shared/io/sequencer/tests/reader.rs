@@ -11,7 +11,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use common::{
     Named, clock, config, name_of, named, note_signer, open_sim, read_all, signer, verifier,
@@ -208,21 +208,23 @@ async fn a_folder_has_one_writer_and_many_readers() {
 
 /// A disk that is away for a while, for one who looks.
 #[derive(Debug)]
-struct Away {
+struct Flaky {
     disk: SimDisk,
     away: Arc<AtomicBool>,
+    refused: Arc<AtomicU32>,
 }
 
-impl Away {
+impl Flaky {
     fn here(&self) -> std::io::Result<&SimDisk> {
         if self.away.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(std::io::ErrorKind::ConnectionReset.into());
         }
         Ok(&self.disk)
     }
 }
 
-impl Disk for Away {
+impl Disk for Flaky {
     fn read(&self, path: &Path, max: u64) -> std::io::Result<Option<Vec<u8>>> {
         self.here()?.read(path, max)
     }
@@ -260,23 +262,25 @@ impl Disk for Away {
 async fn a_reader_outlives_a_disk_that_is_away() {
     let disk = SimDisk::new();
     let log = open_sim(&disk, small()).await.unwrap();
-    let away = Arc::new(AtomicBool::new(false));
-    let files = Arc::new(Away {
+    let (away, refused) = (Arc::new(AtomicBool::new(false)), Arc::default());
+    let files = Arc::new(Flaky {
         disk: disk.clone(),
         away: away.clone(),
+        refused: Arc::clone(&refused),
     });
     let reader = Log::<Named>::open_reader_on(files, verifier())
         .await
         .unwrap();
     let mut number = 0;
-    for _ in 0..2 {
-        for _ in 0..150 {
+    for round in 1..=2 {
+        away.store(true, Ordering::SeqCst);
+        while refused.load(Ordering::SeqCst) < round {
             log.append(named(number)).await.unwrap();
             number += 1;
-            // Now and then in the middle of something.
-            away.store(number % 7 < 3, Ordering::SeqCst);
         }
         away.store(false, Ordering::SeqCst);
+        log.append(named(number)).await.unwrap();
+        number += 1;
         caught_up(&reader, number).await;
         reader.health().unwrap();
     }
