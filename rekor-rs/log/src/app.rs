@@ -374,6 +374,8 @@ async fn routes(
             search: v1.search.clone(),
             gate: gate.clone(),
             attestations,
+            kinds: v1.config.kinds.clone(),
+            clock: v1.clock.clone(),
         }));
     }
     if let Some(search) = search {

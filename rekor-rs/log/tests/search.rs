@@ -56,6 +56,7 @@ async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
         host: "localhost".to_owned(),
         attestations: None,
         attestation_bytes: 0,
+        kinds: kinds::Kind::ALL.to_vec(),
         shards: trees.iter().map(shard).collect(),
         queue: 64,
     };

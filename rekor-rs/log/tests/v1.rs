@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use keys::{Algorithm, sha256};
+use kinds::Kind;
 use note::VerifierKey;
 use rekor_rs::app::{self, App, Deps};
 use rekor_rs::config::{Duplicates, LogConfig};
@@ -36,6 +37,15 @@ struct Instance {
 }
 
 async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Result<Instance> {
+    open_for(folder, shards, now, &Kind::ALL).await
+}
+
+async fn open_for(
+    folder: &Path,
+    shards: &[(u64, Signer)],
+    now: &str,
+    kinds: &[Kind],
+) -> anyhow::Result<Instance> {
     let config = LogConfig {
         origin: "localhost".to_owned(),
         key: signer::KeyRef::file("unused"),
@@ -51,6 +61,7 @@ async fn open(folder: &Path, shards: &[(u64, Signer)], now: &str) -> anyhow::Res
         host: "localhost".to_owned(),
         attestations: Some(folder.join("attestations").into()),
         attestation_bytes: 1000,
+        kinds: kinds.to_vec(),
         shards: shards
             .iter()
             .map(|(tree_id, _)| ShardConfig {
@@ -588,5 +599,88 @@ async fn requests_are_counted_under_upstreams_names() {
         "rekor_v2_build_info",
     ] {
         assert!(figures.contains(line), "{line} is not in\n{figures}");
+    }
+}
+
+/// The proposals in `testdata/rekor-v1` that upstream takes and so do we, with their bodies.
+fn known_answers() -> Vec<(Kind, Value)> {
+    let mut found = Vec::new();
+    for kind in Kind::ALL {
+        let file = format!("../../testdata/rekor-v1/{}.jsonl", kind.name());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let Ok(text) = std::fs::read_to_string(path) else {
+            continue;
+        };
+        let cases = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let good = cases.filter(|case: &Value| case.get("error").is_none());
+        found.extend(good.map(|case| (kind, case)));
+    }
+    found
+}
+
+#[tokio::test]
+async fn entries_of_every_kind_go_in_and_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = instance(folder.path()).await;
+    let mut kinds = std::collections::HashSet::new();
+    let mut bodies = std::collections::HashSet::new();
+    for (kind, case) in known_answers() {
+        let name = format!("{} {}", kind.name(), case["name"]);
+        let body = case["body"].as_str().unwrap();
+        kinds.insert(kind.name());
+        if !bodies.insert(body.to_owned()) {
+            // The same entry in another form is there already.
+            let again = log.post("", &case["proposal"]).await;
+            assert_eq!(again.status, StatusCode::CONFLICT, "{name}");
+            continue;
+        }
+        let (id, entry) = log.add(&case["proposal"]).await;
+        assert_eq!(entry["body"], b64(body), "{name}");
+        let retrieved = log
+            .post("/retrieve", &json!({"entries": [case["proposal"]]}))
+            .await;
+        assert!(retrieved.json()[0].get(&id).is_some(), "{name}");
+        let found = log.get(&format!("/entries/{id}")).await.json();
+        let kept = found[&id].get("attestation").is_some();
+        assert_eq!(kept, kind == Kind::Cose, "{name}");
+
+        let spec = &case["proposal"]["spec"];
+        let key = match kind {
+            Kind::Rekord => {
+                let signature = &spec["signature"];
+                json!({"format": signature["format"], "content": signature["publicKey"]["content"]})
+            }
+            Kind::Cose => json!({"format": "x509", "content": spec["publicKey"]}),
+            Kind::Tuf if spec["root"]["content"].is_object() => {
+                json!({"format": "tuf", "content": b64(spec["root"]["content"].to_string())})
+            }
+            _ => continue,
+        };
+        let request = Request::post("/api/v1/index/retrieve");
+        let request = request.header("content-type", "application/json");
+        let question = json!({ "publicKey": key }).to_string();
+        let answer = log.call(request.body(question.into()).unwrap()).await;
+        let ids: Vec<String> = serde_json::from_value(answer.json()).unwrap();
+        assert!(ids.contains(&id), "{name}: not found by its key");
+    }
+    for kind in ["rekord", "rfc3161", "cose", "tuf"] {
+        assert!(kinds.contains(kind), "{kind}: data was lost");
+    }
+}
+
+#[tokio::test]
+async fn only_kinds_of_the_settings_go_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = [shard(1234)];
+    let kinds = &[Kind::HashedRekord, Kind::Dsse];
+    let log = open_for(folder.path(), &shards, NOW, kinds).await.unwrap();
+    log.add(&proposal(&client(), "a message")).await;
+    for (kind, case) in known_answers() {
+        let refused = log.post("", &case["proposal"]).await;
+        let message = format!(
+            "invalid kind value: {:?}: this log takes hashedrekord, dsse",
+            kind.name()
+        );
+        assert_eq!(refused.error(), (422, 606, message));
     }
 }

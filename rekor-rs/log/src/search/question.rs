@@ -1,6 +1,6 @@
 //! What is asked for, as search keys.
 
-use entry::v1::public_key_key;
+use kinds::Format;
 use search::Mode;
 use serde::Deserialize;
 use thiserror::Error;
@@ -52,9 +52,12 @@ pub(crate) enum QuestionError {
     /// A key that cannot be read.
     #[error("public key provided could not be parsed: {0}")]
     Key(String),
-    /// A kind of key that no entry of this log has.
-    #[error("the PKI format requested is not supported by this server: {0:?}, expected x509")]
-    Format(String),
+    /// A kind of key that no entry has.
+    #[error(
+        "publicKey.format in body should be one of [{}], not {found:?}",
+        formats()
+    )]
+    Format { found: String },
     /// A key at an address.
     #[error("publicKey.url is not fetched: send the key itself in publicKey.content")]
     Url,
@@ -76,12 +79,14 @@ impl Question {
             if given(key.url.as_deref()).is_some() {
                 return Err(QuestionError::Url);
             }
-            match key.format.as_deref() {
-                Some("x509") => {}
-                Some(other) => return Err(QuestionError::Format(other.to_owned())),
-                None => return Err(schema(602, "publicKey.format in body is required")),
-            }
-            let found = public_key_key(&key.content.0);
+            let Some(name) = key.format.as_deref() else {
+                return Err(schema(602, "publicKey.format in body is required"));
+            };
+            let format = Format::from_name(name);
+            let format = format.ok_or_else(|| QuestionError::Format {
+                found: name.to_owned(),
+            })?;
+            let found = format.search_key(&key.content.0);
             keys.push(found.map_err(|error| QuestionError::Key(error.to_string()))?);
         }
         for name in [&self.email, &self.subject] {
@@ -97,6 +102,10 @@ impl Question {
         }
         Ok((keys, mode))
     }
+}
+
+fn formats() -> String {
+    Format::ALL.map(Format::name).join(" ")
 }
 
 fn given(text: Option<&str>) -> Option<&str> {
@@ -197,8 +206,10 @@ mod tests {
         }
         let key = |members: &str| keys(&format!(r#"{{"publicKey":{{{members}}}}}"#)).unwrap_err();
         assert_eq!(
-            key(r#""format":"pgp""#),
-            QuestionError::Format("pgp".to_owned())
+            key(r#""format":"morse""#),
+            QuestionError::Format {
+                found: "morse".to_owned()
+            }
         );
         assert_eq!(
             key(r#""format":"x509","url":"http://localhost/key""#),

@@ -1,10 +1,10 @@
-//! Payloads of intoto entries, kept beside the log under their digest.
+//! Payloads of intoto entries and messages of cose entries, kept beside the log under their digest.
 
 use std::io;
 use std::sync::Arc;
 
-use entry::v1::Attestation;
 use keys::{Digest, HashAlgorithm};
+use kinds::Attestation;
 use store::{Disk, Lock};
 
 use super::shards::Access;

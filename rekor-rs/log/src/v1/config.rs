@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kinds::Kind;
 use serde::Deserialize;
 use serve::{SettingsError, settings};
 use signer::KeyRef;
@@ -17,6 +18,7 @@ pub(crate) struct RawV1 {
     host: String,
     attestation_bytes: Option<usize>,
     attestations: Option<PathBuf>,
+    kinds: Option<Vec<String>>,
     shards: Vec<RawShard>,
 }
 
@@ -39,6 +41,8 @@ pub struct V1Config {
     pub attestations: Option<Home>,
     /// The largest attestation that is kept, in bytes.
     pub attestation_bytes: usize,
+    /// The kinds of entries that are taken; all are read.
+    pub kinds: Vec<Kind>,
     /// The trees, the oldest first; the last one takes entries.
     pub shards: Vec<ShardConfig>,
     /// Entries that may wait for the sequencer.
@@ -96,6 +100,10 @@ impl RawV1 {
                 "expected at most 4194304",
             ));
         }
+        let kinds = match self.kinds {
+            None => Kind::ALL.to_vec(),
+            Some(names) => kinds_of(&names)?,
+        };
         let attestations = match (self.attestations, in_cluster) {
             (None, false) => None,
             (Some(folder), false) => Some(beside(&folder)),
@@ -132,10 +140,26 @@ impl RawV1 {
             }),
             host: self.host,
             attestation_bytes,
+            kinds,
             shards,
             queue,
         })
     }
+}
+
+fn kinds_of(names: &[String]) -> Result<Vec<Kind>, SettingsError> {
+    let known = || Kind::ALL.map(Kind::name).join(", ");
+    if names.is_empty() {
+        let message = format!("expected at least one of {}", known());
+        return Err(SettingsError::value("v1.kinds", message));
+    }
+    let kind = |name: &String| {
+        Kind::from_name(name).ok_or_else(|| {
+            let message = format!("no kind {name:?}: expected some of {}", known());
+            SettingsError::value("v1.kinds", message)
+        })
+    };
+    names.iter().map(kind).collect()
 }
 
 impl ShardConfig {

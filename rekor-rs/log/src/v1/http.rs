@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use entry::REKOR_V2_ALGORITHMS;
-use entry::v1::{Accepted, KNOWN_ALGORITHMS, ProposeError, Proposed};
-use keys::{Algorithm, Digest};
+use keys::Digest;
+use kinds::{Accepted, Kind, ProposeError, Proposed, Rules};
 use search::{Found, Place};
 use sequencer::{AppendError, ReadError};
 use serde::Deserialize;
 use serde_json::Value;
+use serve::Clock;
 use tlog::{LeafIndex, TreeSize};
 use tokio::sync::watch;
 use wire::encoding::Bytes as Base64;
@@ -55,6 +56,9 @@ pub(crate) struct V1 {
     pub(crate) writes: Writes,
     pub(crate) gate: Gate,
     pub(crate) attestations: Option<Attestations>,
+    /// What is taken.
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) clock: Clock,
     pub(crate) search: Option<Search>,
 }
 
@@ -205,10 +209,12 @@ async fn add(
         Writes::Elsewhere(Some(forward)) => return send_on(forward, &headers, body).await,
         Writes::Nowhere => return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, FROZEN)),
     }
-    let accepted = v1
-        .gate
-        .run(move || admit(&body, &REKOR_V2_ALGORITHMS))
-        .await??;
+    let (kinds, now) = (v1.kinds.clone(), v1.clock.now());
+    let admit = move || -> Result<Accepted, ProposeError> {
+        let rules = Rules::of_admission(&REKOR_V2_ALGORITHMS, now);
+        Proposed::parse(&body, &kinds)?.admit(&rules)
+    };
+    let accepted = v1.gate.run(admit).await??;
     let entry = Entry::new(&accepted).ok_or_else(|| {
         Refused::bad(format!(
             "error processing entry: the entry has {} bytes, and an entry has at most {MAX_BODY}",
@@ -394,7 +400,9 @@ async fn retrieve(
             proposals
                 .into_iter()
                 .map(|proposal| {
-                    let accepted = admit(proposal.to_string().as_bytes(), &KNOWN_ALGORITHMS)?;
+                    let proposal = proposal.to_string();
+                    let proposed = Proposed::parse(proposal.as_bytes(), &Kind::ALL)?;
+                    let accepted = proposed.admit(&Rules::of_lookup())?;
                     let leaf = tlog::hash::leaf(accepted.body());
                     Ok(EntryId { tree: None, leaf })
                 })
@@ -568,10 +576,6 @@ impl V1 {
     }
 }
 
-fn admit(body: &[u8], allowed: &[Algorithm]) -> Result<Accepted, ProposeError> {
-    Proposed::parse(body)?.admit(allowed)
-}
-
 /// The digest of the attestation that an entry of this body may have.
 fn attested(body: &[u8]) -> Option<Digest> {
     #[derive(Deserialize)]
@@ -580,14 +584,11 @@ fn attested(body: &[u8]) -> Option<Digest> {
         spec: Value,
     }
     let outer: Outer = serde_json::from_slice(body).ok()?;
-    if outer.kind != "intoto" {
-        return None;
-    }
-    let hash = outer
-        .spec
-        .get("content")?
-        .get("payloadHash")?
-        .get("value")?;
+    let hash = match Kind::from_name(&outer.kind)? {
+        Kind::Intoto => outer.spec.pointer("/content/payloadHash/value")?,
+        Kind::Cose => outer.spec.pointer("/data/envelopeHash/value")?,
+        _ => return None,
+    };
     Digest::parse(&format!("sha256:{}", hash.as_str()?)).ok()
 }
 

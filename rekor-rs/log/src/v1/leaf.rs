@@ -1,6 +1,6 @@
 //! What the log keeps of a v1 entry.
 
-use entry::v1::Accepted;
+use kinds::Accepted;
 use sequencer::{Leaf, SealedLeaf, StoredLeaf};
 use tlog::{Hash, LeafIndex, hash};
 

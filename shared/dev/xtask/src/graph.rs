@@ -28,6 +28,7 @@ const EDGES: &[(&str, &str)] = &[
     ("trust", "keys wire note pki"),
     ("tsp", "keys wire pki"),
     ("bundle", "keys wire dsse pki entry"),
+    ("kinds", "keys wire dsse pki tsp tuf entry"),
     (
         "verify",
         "keys tlog dsse note pki ct entry trust tsp bundle",
@@ -55,7 +56,7 @@ const EDGES: &[(&str, &str)] = &[
     // rekor-rs
     (
         "rekor-rs",
-        "keys tlog wire note witness entry serve store search signer sequencer cluster client",
+        "keys tlog wire note witness entry kinds serve store search signer sequencer cluster client",
     ),
     // cosign-rs
     (
@@ -85,6 +86,8 @@ const PURE_EXTERNAL: &[&str] = &[
     "ed25519-dalek",
     "sha2",
     "sha1",
+    "blake2",
+    "coset",
     // DER and certificates
     "der",
     "spki",

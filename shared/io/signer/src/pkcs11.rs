@@ -20,8 +20,8 @@ use cryptoki::object::{
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use der::asn1::{ObjectIdentifier, OctetStringRef, UintRef};
-use der::{Decode as _, Encode as _, Sequence};
+use der::Decode as _;
+use der::asn1::{ObjectIdentifier, OctetStringRef};
 use keys::{Algorithm, Digest, KeyType, PublicKey};
 use pki::Certificate;
 use tokio::sync::{mpsc, oneshot};
@@ -391,30 +391,12 @@ impl Access {
         let signature = signature.map_err(self.failed("signing"))?;
         *held = Some(open);
         match input {
-            Input::Ecdsa(_) => ecdsa_der(&signature)
+            // PKCS#11 2.3.1: r and s, each as long as the curve's order.
+            Input::Ecdsa(_) => keys::ecdsa::fixed_to_der(&signature)
                 .ok_or_else(|| self.wrong("signing: the answer is no ECDSA signature")),
             Input::Ed25519(_) | Input::Rsa(_) => Ok(signature),
         }
     }
-}
-
-#[derive(Sequence)]
-struct EcdsaSignature<'a> {
-    r: UintRef<'a>,
-    s: UintRef<'a>,
-}
-
-/// PKCS#11 2.3.1: r and s, each as long as the curve's order. The house has `Ecdsa-Sig-Value` (RFC 3279 2.2.3).
-fn ecdsa_der(raw: &[u8]) -> Option<Vec<u8>> {
-    if raw.is_empty() || !raw.len().is_multiple_of(2) {
-        return None;
-    }
-    let (r, s) = raw.split_at_checked(raw.len() / 2)?;
-    let signature = EcdsaSignature {
-        r: UintRef::new(r).ok()?,
-        s: UintRef::new(s).ok()?,
-    };
-    signature.to_der().ok()
 }
 
 /// None when it is no kind of key that we know.
@@ -464,17 +446,6 @@ fn curve(parameters: &[u8]) -> Option<KeyType> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn raw_signatures_become_der() {
-        // Leading zeros go, and a high bit gets one: SEQUENCE { INTEGER 1, INTEGER 0x80 }.
-        assert_eq!(
-            ecdsa_der(&[0, 1, 0, 0x80]).unwrap(),
-            [0x30, 7, 2, 1, 1, 2, 2, 0, 0x80]
-        );
-        assert_eq!(ecdsa_der(&[]), None);
-        assert_eq!(ecdsa_der(&[1, 2, 3]), None);
-    }
 
     #[test]
     fn points_are_read_with_and_without_their_wrapping() {

@@ -7,7 +7,7 @@ use wire::encoding::{Bytes, EnumValue};
 use wire::rekor::{self as v2, CreateEntryRequest};
 
 use crate::body::{Signed, Verifier};
-use crate::pae::Pae;
+use crate::message::Message;
 
 /// What a Rekor v2 log takes by default: the algorithms of rekor-tiles.
 pub const REKOR_V2_ALGORITHMS: [Algorithm; 7] = [
@@ -193,7 +193,7 @@ fn admit_dsse(request: &v2::DsseRequest, allowed: &[Algorithm]) -> Result<Accept
     if request.envelope.payload_type.is_empty() {
         return Err(invalid("envelope.payloadType", &"it is empty"));
     }
-    let pae = Pae::of(&request.envelope.payload_type, &request.envelope.payload.0);
+    let pae = Message::pae(&request.envelope.payload_type, &request.envelope.payload.0);
     let candidates = verifiers
         .iter()
         .map(|given| verifier(given, allowed))
@@ -305,6 +305,7 @@ pub(crate) fn canonical(entry: &v2::Entry) -> Option<Vec<u8>> {
     canonical_json(entry)
 }
 
-pub(crate) fn canonical_json<T: serde::Serialize>(document: &T) -> Option<Vec<u8>> {
+/// RFC 8785 JSON of a document; `None` when it holds a number that has no exact form there.
+pub fn canonical_json<T: serde::Serialize>(document: &T) -> Option<Vec<u8>> {
     serde_json_canonicalizer::to_vec(document).ok()
 }

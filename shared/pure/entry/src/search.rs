@@ -53,26 +53,28 @@ pub fn signature_key(signature: &[u8]) -> String {
 
 fn of_signed(signed: &Signed, keys: &mut Vec<String>) {
     keys.push(signature_key(&signed.signature));
-    of_verifier(&signed.verifier, keys);
+    verifier_keys(&signed.verifier, keys);
 }
 
-pub(crate) fn of_verifier(verifier: &Verifier, keys: &mut Vec<String>) {
-    of_pem(&verifier.key().to_pem(), keys);
+/// The keys of a signer: of the key, and of the certificate with its names.
+pub fn verifier_keys(verifier: &Verifier, keys: &mut Vec<String>) {
+    digest_keys(verifier.key().to_pem().as_bytes(), keys);
     if let Verifier::Certificate(certificate) = verifier {
         of_certificate(certificate, keys);
     }
 }
 
 fn of_certificate(certificate: &Certificate, keys: &mut Vec<String>) {
-    of_pem(&certificate.to_pem(), keys);
+    digest_keys(certificate.to_pem().as_bytes(), keys);
     let names = certificate.subject_names().iter();
     keys.extend(names.map(|name| name.value().to_owned()));
     let issuer = FulcioExtensions::from_certificate(certificate).ok();
     keys.extend(issuer.and_then(|extensions| extensions.issuer().map(issuer_key)));
 }
 
-pub(crate) fn of_pem(pem: &str, keys: &mut Vec<String>) {
-    let digest = Digest::of(HashAlgorithm::Sha256, pem.as_bytes());
+/// The two keys of a signer's canonical text, as Rekor v1 has them: its SHA-256 with the name of the algorithm, and without.
+pub fn digest_keys(text: &[u8], keys: &mut Vec<String>) {
+    let digest = Digest::of(HashAlgorithm::Sha256, text);
     keys.push(digest_key(&digest));
     keys.push(digest.to_hex());
 }

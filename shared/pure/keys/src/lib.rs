@@ -11,6 +11,7 @@
 
 pub mod alg;
 pub mod digest;
+pub mod ecdsa;
 pub mod ml_dsa;
 pub mod pem;
 pub mod public;

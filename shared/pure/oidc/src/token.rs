@@ -166,9 +166,9 @@ impl Token {
 
     fn holds(&self, key: &PublicKey, algorithm: Algorithm) -> bool {
         let signature = match algorithm {
-            Algorithm::EcdsaP256Sha256 => der(&self.signature, 32),
-            Algorithm::EcdsaP384Sha384 => der(&self.signature, 48),
-            Algorithm::EcdsaP521Sha512 => der(&self.signature, 66),
+            Algorithm::EcdsaP256Sha256 => fixed(&self.signature, 32),
+            Algorithm::EcdsaP384Sha384 => fixed(&self.signature, 48),
+            Algorithm::EcdsaP521Sha512 => fixed(&self.signature, 66),
             _ => Some(self.signature.clone()),
         };
         signature.is_some_and(|signature| {
@@ -251,35 +251,9 @@ impl Claims {
     }
 }
 
-/// RFC 7518 3.4: r and s, each as long as the curve; X.509 and `keys` want `Ecdsa-Sig-Value`.
-fn der(fixed: &[u8], length: usize) -> Option<Vec<u8>> {
-    let (r, s) = fixed.split_at_checked(length)?;
-    if s.len() != length {
-        return None;
-    }
-    let integer = |bytes: &[u8]| -> Option<Vec<u8>> {
-        let significant: Vec<u8> = bytes
-            .iter()
-            .copied()
-            .skip_while(|byte| *byte == 0)
-            .collect();
-        let mut contents = Vec::new();
-        if significant.first().is_none_or(|first| *first >= 0x80) {
-            contents.push(0);
-        }
-        contents.extend(significant);
-        let mut encoded = vec![2, u8::try_from(contents.len()).ok()?];
-        encoded.extend(contents);
-        Some(encoded)
-    };
-    let body = [integer(r)?, integer(s)?].concat();
-    let mut encoded = vec![0x30];
-    match u8::try_from(body.len()).ok()? {
-        short @ ..=127 => encoded.push(short),
-        long => encoded.extend([0x81, long]),
-    }
-    encoded.extend(body);
-    Some(encoded)
+/// RFC 7518 3.4: r and s, each as long as the curve.
+fn fixed(signature: &[u8], length: usize) -> Option<Vec<u8>> {
+    (signature.len() == length.saturating_mul(2)).then(|| keys::ecdsa::fixed_to_der(signature))?
 }
 
 /// JSON in which no member stands twice, at any depth.

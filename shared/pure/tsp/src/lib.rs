@@ -17,7 +17,7 @@ use thiserror::Error;
 
 pub use request::{MAX_JSON, MAX_REQUEST, Request, RequestError};
 pub use response::{Authority, Prepared, Rejection, prepare, rejection};
-pub use verify::{TspError, VerifiedTimestamp, verify};
+pub use verify::{TspError, VerifiedTimestamp, verify, verify_embedded};
 
 /// The policy under which Sigstore's authority signs.
 pub const DEFAULT_POLICY: Oid = Oid::new_unwrap("1.3.6.1.4.1.57264.2");
@@ -33,6 +33,9 @@ const SIGNING_CERTIFICATE: Oid = Oid::new_unwrap("1.2.840.113549.1.9.16.2.12");
 const SIGNING_CERTIFICATE_V2: Oid = Oid::new_unwrap("1.2.840.113549.1.9.16.2.47");
 /// rsaEncryption.
 const RSA_ENCRYPTION: Oid = Oid::new_unwrap("1.2.840.113549.1.1.1");
+const RSA_SHA384: Oid = Oid::new_unwrap("1.2.840.113549.1.1.12");
+const RSA_SHA512: Oid = Oid::new_unwrap("1.2.840.113549.1.1.13");
+const EC_PUBLIC_KEY: Oid = Oid::new_unwrap("1.2.840.10045.2.1");
 
 /// Identifier octets of DER.
 mod tag {

@@ -15,8 +15,8 @@ use thiserror::Error;
 
 use crate::request::read_imprint;
 use crate::{
-    CONTENT_TYPE, MESSAGE_DIGEST, Malformed, RSA_ENCRYPTION, SIGNED_DATA, SIGNING_CERTIFICATE,
-    SIGNING_CERTIFICATE_V2, TST_INFO, hash_of, tag,
+    CONTENT_TYPE, EC_PUBLIC_KEY, MESSAGE_DIGEST, Malformed, RSA_ENCRYPTION, RSA_SHA384, RSA_SHA512,
+    SIGNED_DATA, SIGNING_CERTIFICATE, SIGNING_CERTIFICATE_V2, TST_INFO, hash_of, tag,
 };
 
 /// The largest response that is read: a token with a chain of several RSA certificates has 8 kB.
@@ -46,6 +46,9 @@ pub enum TspError {
     /// The authority's chain does not hold at the time that it states.
     #[error("the timestamp authority's certificate chain")]
     Path(#[source] PathError),
+    /// The token carries no certificate of its signer.
+    #[error("the timestamp carries no certificate of its signer: ask for one (certReq)")]
+    NoCertificate,
     /// The authority has no certificate.
     #[error("the timestamp authority has no certificate in the trusted root")]
     NoAuthority,
@@ -84,7 +87,8 @@ pub fn verify(
         return Err(TspError::Imprint);
     }
     token.check_signer(leaf)?;
-    token.check_attributes(leaf)?;
+    token.check_content()?;
+    token.check_binding(leaf)?;
     token.check_signature(leaf.public_key())?;
     path::verify(
         leaf,
@@ -98,6 +102,31 @@ pub fn verify(
         time: info.time,
         accuracy: info.accuracy,
     })
+}
+
+/// Checks that a response's token is signed by a certificate that it carries. That says nothing about whose certificate it is, nor about any data:
+/// it is what a log may know about a token before it keeps it.
+pub fn verify_embedded(response: &[u8]) -> Result<(), TspError> {
+    let token = Token::parse(response)?;
+    Info::parse(token.info)?;
+    let mut outcome = TspError::NoCertificate;
+    for der in &token.certificates {
+        let Ok(certificate) = Certificate::from_der(der) else {
+            continue;
+        };
+        if token.check_signer(&certificate).is_err() {
+            continue;
+        }
+        // Which certificate it is meant to be (`signingCertificate`) matters to whoever trusts one.
+        let checked = token
+            .check_content()
+            .and_then(|()| token.check_signature(certificate.public_key()));
+        match checked {
+            Ok(()) => return Ok(()),
+            Err(error) => outcome = error,
+        }
+    }
+    Err(outcome)
 }
 
 /// The parts of a token that are looked at, each the bytes as they came.
@@ -273,7 +302,8 @@ impl<'a> Token<'a> {
         Ok(found)
     }
 
-    fn check_attributes(&self, leaf: &Certificate) -> Result<(), TspError> {
+    /// The signed attributes are those of this content.
+    fn check_content(&self) -> Result<(), TspError> {
         let kind = self
             .attribute(CONTENT_TYPE)?
             .ok_or(Malformed("signed attributes: no contentType"))?;
@@ -288,6 +318,11 @@ impl<'a> Token<'a> {
         {
             return Err(TspError::Signature("message digest"));
         }
+        Ok(())
+    }
+
+    /// The signed attributes name the signer's certificate.
+    fn check_binding(&self, leaf: &Certificate) -> Result<(), TspError> {
         // RFC 3161 2.4.1, RFC 5816: the token is bound to the signer's certificate, in one way or in both.
         let one = self.attribute(SIGNING_CERTIFICATE)?;
         let two = self.attribute(SIGNING_CERTIFICATE_V2)?;
@@ -307,13 +342,17 @@ impl<'a> Token<'a> {
     }
 
     fn check_signature(&self, key: &PublicKey) -> Result<(), TspError> {
-        let algorithm = algorithm(&self.signature_algorithm, self.hash, key)
-            .ok_or(TspError::Algorithm(self.signature_algorithm.oid))?;
         // RFC 5652 5.4: what is signed is the DER of a SET, not the [0] that stands in the message.
         let signed =
             tlv::wrap(tag::SET, self.attributes).map_err(|_| Malformed("signed attributes"))?;
-        key.verify(algorithm, &signed, self.signature)
-            .map_err(|_| TspError::Signature("signature"))
+        let verified = match signer_algorithm(self.signature_algorithm.oid, self.hash, key) {
+            Some(SignerAlgorithm::Rsa(hash)) => key.verify_rsa(hash, &signed, self.signature),
+            Some(SignerAlgorithm::Listed(algorithm)) => {
+                key.verify(algorithm, &signed, self.signature)
+            }
+            None => return Err(TspError::Algorithm(self.signature_algorithm.oid)),
+        };
+        verified.map_err(|_| TspError::Signature("signature"))
     }
 }
 
@@ -355,31 +394,41 @@ fn is_certificate_v2(value: &[u8], leaf: &Certificate) -> Result<bool, Malformed
     )
 }
 
-fn algorithm(
-    named: &AlgorithmIdentifierOwned,
-    hash: HashAlgorithm,
-    key: &PublicKey,
-) -> Option<Algorithm> {
-    let ecdsa = match named.oid {
-        pki::oid::ECDSA_SHA256 => Some(HashAlgorithm::Sha256),
-        pki::oid::ECDSA_SHA384 => Some(HashAlgorithm::Sha384),
-        pki::oid::ECDSA_SHA512 => Some(HashAlgorithm::Sha512),
-        _ => None,
+/// What a signer signs with. RSA is apart: the registry has it with SHA-256 alone.
+enum SignerAlgorithm {
+    Listed(Algorithm),
+    Rsa(HashAlgorithm),
+}
+
+/// Signers name the algorithm of the signature, or only that of their key: then the hash is that of the digest (RFC 3370 3.2, RFC 5754 3).
+fn signer_algorithm(named: Oid, hash: HashAlgorithm, key: &PublicKey) -> Option<SignerAlgorithm> {
+    use HashAlgorithm as H;
+    let (rsa, hash) = match named {
+        pki::oid::ECDSA_SHA256 => (false, H::Sha256),
+        pki::oid::ECDSA_SHA384 => (false, H::Sha384),
+        pki::oid::ECDSA_SHA512 => (false, H::Sha512),
+        EC_PUBLIC_KEY => (false, hash),
+        pki::oid::RSA_SHA256 => (true, H::Sha256),
+        RSA_SHA384 => (true, H::Sha384),
+        RSA_SHA512 => (true, H::Sha512),
+        RSA_ENCRYPTION => (true, hash),
+        pki::oid::ED25519 if key.key_type() == KeyType::Ed25519 => {
+            return Some(SignerAlgorithm::Listed(Algorithm::Ed25519));
+        }
+        _ => return None,
     };
-    match (key.key_type(), ecdsa, hash) {
-        (KeyType::EcdsaP256, Some(HashAlgorithm::Sha256), _) => Some(Algorithm::EcdsaP256Sha256),
-        (KeyType::EcdsaP384, Some(HashAlgorithm::Sha256), _) => Some(Algorithm::EcdsaP384Sha256),
-        (KeyType::EcdsaP384, Some(HashAlgorithm::Sha384), _) => Some(Algorithm::EcdsaP384Sha384),
-        (KeyType::EcdsaP521, Some(HashAlgorithm::Sha256), _) => Some(Algorithm::EcdsaP521Sha256),
-        (KeyType::EcdsaP521, Some(HashAlgorithm::Sha512), _) => Some(Algorithm::EcdsaP521Sha512),
-        (KeyType::Ed25519, None, _) if named.oid == pki::oid::ED25519 => Some(Algorithm::Ed25519),
-        (KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096, None, HashAlgorithm::Sha256)
-            if [pki::oid::RSA_SHA256, RSA_ENCRYPTION].contains(&named.oid) =>
-        {
-            Some(key.default_algorithm())
+    match (key.key_type(), rsa, hash) {
+        (KeyType::EcdsaP256, false, H::Sha256) => Some(Algorithm::EcdsaP256Sha256),
+        (KeyType::EcdsaP384, false, H::Sha256) => Some(Algorithm::EcdsaP384Sha256),
+        (KeyType::EcdsaP384, false, H::Sha384) => Some(Algorithm::EcdsaP384Sha384),
+        (KeyType::EcdsaP521, false, H::Sha256) => Some(Algorithm::EcdsaP521Sha256),
+        (KeyType::EcdsaP521, false, H::Sha512) => Some(Algorithm::EcdsaP521Sha512),
+        (KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096, true, hash) => {
+            return Some(SignerAlgorithm::Rsa(hash));
         }
         _ => None,
     }
+    .map(SignerAlgorithm::Listed)
 }
 
 /// The parts of a `TSTInfo` that are looked at.

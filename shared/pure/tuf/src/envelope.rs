@@ -97,9 +97,13 @@ impl Envelope {
         })
     }
 
-    /// Checks that the role's keys signed this, and reads it as `M`. An empty or undecodable signature counts as none:
-    /// production roots 12 to 14 have empty ones.
+    /// Checks that the role's keys signed this, and reads it as `M`.
     pub fn open<M: Metadata>(&self, by: &RoleKeys) -> Result<M, EnvelopeError> {
+        Ok(M::from_json(self.verified(by)?)?)
+    }
+
+    /// What the role's keys signed. An empty or undecodable signature counts as none: production roots 12 to 14 have empty ones.
+    pub fn verified(&self, by: &RoleKeys) -> Result<&Value, EnvelopeError> {
         let decoded: Vec<(&KeyId, Vec<u8>)> = self
             .signatures
             .iter()
@@ -117,7 +121,12 @@ impl Envelope {
                 threshold: by.threshold(),
             });
         }
-        Ok(M::from_json(&self.signed)?)
+        Ok(&self.signed)
+    }
+
+    /// What somebody signed, without any check of who: for a root, which says itself who signs it.
+    pub const fn unverified(&self) -> &Value {
+        &self.signed
     }
 
     /// Reads the content without any check of who signed it: only for a root that the caller trusts by other means.

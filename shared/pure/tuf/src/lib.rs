@@ -27,6 +27,6 @@ pub use canonical::CanonicalError;
 pub use envelope::{Envelope, EnvelopeError};
 pub use key::{Key, KeyError, KeyId, RoleKeys};
 pub use metadata::{
-    FileMeta, Metadata, MetadataError, Role, Root, Snapshot, TargetFile, TargetName, Targets,
-    Timestamp, Version,
+    FileMeta, Metadata, MetadataError, Role, Root, Signers, Snapshot, TargetFile, TargetName,
+    Targets, Timestamp, Version,
 };

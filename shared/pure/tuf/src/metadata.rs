@@ -317,20 +317,7 @@ impl Metadata for Root {
         if !wire.consistent_snapshot {
             return Err(malformed("consistent snapshots are off".to_owned()));
         }
-        let role = |role: Role| {
-            let signers = wire
-                .roles
-                .get(role.name())
-                .ok_or_else(|| malformed(format!("no role {role}")))?;
-            // A key of an unknown type is kept out here and so never counted.
-            let keys = signers
-                .keyids
-                .iter()
-                .filter_map(|id| Some((id.clone(), Key::from_json(wire.keys.get(id)?).ok()?)))
-                .collect();
-            RoleKeys::named(keys, signers.threshold)
-                .map_err(|error| malformed(format!("{role}: {error}")))
-        };
+        let role = |role: Role| wire.signers.of(role);
         Ok(Self {
             version: head.version()?,
             expires: head.expires,
@@ -483,11 +470,46 @@ impl Head {
 #[derive(Deserialize)]
 struct WireRoot {
     consistent_snapshot: bool,
+    #[serde(flatten)]
+    signers: Signers,
+}
+
+/// Who signs what, as the signed part of a root says: of any root, also of one that is no repository's of ours.
+#[derive(Debug, Deserialize)]
+pub struct Signers {
     keys: BTreeMap<KeyId, Value>,
     roles: BTreeMap<String, WireRole>,
 }
 
-#[derive(Deserialize)]
+impl Signers {
+    /// Reads the signed part of a root.
+    pub fn from_json(root: &Value) -> Result<Self, MetadataError> {
+        let (_, signers) = read(Role::Root, root)?;
+        Ok(signers)
+    }
+
+    /// Who signs this role.
+    pub fn of(&self, role: Role) -> Result<RoleKeys, MetadataError> {
+        let malformed = |message: String| MetadataError::Malformed {
+            role: Role::Root,
+            message,
+        };
+        let signers = self
+            .roles
+            .get(role.name())
+            .ok_or_else(|| malformed(format!("no role {role}")))?;
+        // A key of an unknown type is kept out here and so never counted.
+        let keys = signers
+            .keyids
+            .iter()
+            .filter_map(|id| Some((id.clone(), Key::from_json(self.keys.get(id)?).ok()?)))
+            .collect();
+        RoleKeys::named(keys, signers.threshold)
+            .map_err(|error| malformed(format!("{role}: {error}")))
+    }
+}
+
+#[derive(Debug, Deserialize)]
 struct WireRole {
     keyids: Vec<KeyId>,
     threshold: usize,

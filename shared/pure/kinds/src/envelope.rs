@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use entry::Message;
 use keys::{Digest, HashAlgorithm};
 use serde::{Deserialize, Serialize};
 use wire::encoding::Bytes;
 
-use super::signer::Signer;
-use super::{Accepted, Attestation, Hash, ProposeError, invalid};
-use crate::pae::Pae;
+use crate::signer::Signer;
+use crate::{Accepted, Admit, Hash, Kind, ProposeError, Rules, invalid};
 
 /// The most signatures, and the most verifiers, of one envelope.
 const MAX_SIGNATURES: usize = 10;
@@ -16,7 +16,7 @@ const MAX_SIGNATURES: usize = 10;
 /// dsse 0.0.1, proposed. What only the server computes must not be there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct DsseSpec {
+pub(crate) struct DsseSpec {
     proposed_content: Option<ProposedContent>,
     envelope_hash: Option<serde::de::IgnoredAny>,
     payload_hash: Option<serde::de::IgnoredAny>,
@@ -50,7 +50,7 @@ struct DsseSignature {
 /// intoto 0.0.1, proposed.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Intoto1Spec {
+pub(crate) struct Intoto1Spec {
     content: Intoto1Content,
     public_key: Bytes,
 }
@@ -76,7 +76,7 @@ struct Hashes {
 
 /// intoto 0.0.2, proposed.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Intoto2Spec {
+pub(crate) struct Intoto2Spec {
     content: Intoto2Content,
 }
 
@@ -157,8 +157,8 @@ impl Envelope {
     }
 }
 
-impl DsseSpec {
-    pub(super) fn admit(self) -> Result<Accepted, ProposeError> {
+impl Admit for DsseSpec {
+    fn admit(self, _rules: &Rules<'_>) -> Result<Accepted, ProposeError> {
         let Some(ProposedContent {
             envelope: text,
             verifiers,
@@ -178,7 +178,7 @@ impl DsseSpec {
             .iter()
             .map(|verifier| Signer::from_pem(&verifier.0))
             .collect::<Result<Vec<_>, _>>()?;
-        let pae = Pae::of(&envelope.payload_type, &envelope.payload.0);
+        let pae = Message::pae(&envelope.payload_type, &envelope.payload.0);
         // In the order of their text, each once.
         let mut signatures = BTreeMap::new();
         let mut keys = Vec::new();
@@ -205,15 +205,15 @@ impl DsseSpec {
                 })
                 .collect(),
         };
-        Accepted::new("dsse", "0.0.1", spec, keys)
+        Accepted::new(Kind::Dsse, "0.0.1", spec, keys)
     }
 }
 
-impl Intoto1Spec {
-    pub(super) fn admit(self) -> Result<Accepted, ProposeError> {
+impl Admit for Intoto1Spec {
+    fn admit(self, _rules: &Rules<'_>) -> Result<Accepted, ProposeError> {
         let envelope = Envelope::parse(&self.content.envelope)?;
         let signer = Signer::from_pem(&self.public_key.0)?;
-        let pae = Pae::of(&envelope.payload_type, &envelope.payload.0);
+        let pae = Message::pae(&envelope.payload_type, &envelope.payload.0);
         let mut held = false;
         for EnvelopeSignature { sig } in &envelope.signatures {
             held |= signer.signed(&pae, &decode(sig)?);
@@ -236,13 +236,13 @@ impl Intoto1Spec {
             content: Hashes { hash, payload_hash },
             public_key: Bytes(signer.to_pem().into_bytes()),
         };
-        let accepted = Accepted::new("intoto", "0.0.1", spec, keys)?;
-        Ok(accepted.with(digest, envelope.payload.0))
+        let accepted = Accepted::new(Kind::Intoto, "0.0.1", spec, keys)?;
+        Ok(accepted.with_attestation(digest, envelope.payload.0))
     }
 }
 
-impl Intoto2Spec {
-    pub(super) fn admit(self) -> Result<Accepted, ProposeError> {
+impl Admit for Intoto2Spec {
+    fn admit(self, _rules: &Rules<'_>) -> Result<Accepted, ProposeError> {
         let Intoto2Content { envelope, hash } = self.content;
         let well_formed = hash.algorithm == "sha256"
             && hash.value.len() == 64
@@ -260,7 +260,7 @@ impl Intoto2Spec {
             return Err(invalid("content.envelope.payload in body is required"));
         }
         let payload = decode_twice("payload", &envelope.payload)?;
-        let pae = Pae::of(&envelope.payload_type, &payload);
+        let pae = Message::pae(&envelope.payload_type, &payload);
         let signers = envelope
             .signatures
             .iter()
@@ -290,15 +290,8 @@ impl Intoto2Spec {
                 payload_hash,
             },
         };
-        let accepted = Accepted::new("intoto", "0.0.2", spec, keys)?;
-        Ok(accepted.with(digest, payload))
-    }
-}
-
-impl Accepted {
-    fn with(mut self, digest: Digest, payload: Vec<u8>) -> Self {
-        self.attestation = Some(Attestation { digest, payload });
-        self
+        let accepted = Accepted::new(Kind::Intoto, "0.0.2", spec, keys)?;
+        Ok(accepted.with_attestation(digest, payload))
     }
 }
 
@@ -327,7 +320,7 @@ fn decode_twice(what: &str, once: &Bytes) -> Result<Vec<u8>, ProposeError> {
 }
 
 /// The digests of subjects and materials of an in-toto statement. A payload of another shape has none, and goes in all the same.
-fn statement_keys(payload_type: &str, payload: &[u8], keys: &mut Vec<String>) {
+pub(crate) fn statement_keys(payload_type: &str, payload: &[u8], keys: &mut Vec<String>) {
     #[derive(Default, Deserialize)]
     struct Digests {
         #[serde(default)]

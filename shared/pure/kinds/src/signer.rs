@@ -1,25 +1,24 @@
 //! Who signed, as v1 clients send it: a key, a certificate or a chain, as PEM in base64.
 
+use entry::{Message, Verifier};
 use keys::{Algorithm, Digest, KeyType, PublicKey, pem};
 use pki::Certificate;
 
-use super::{ProposeError, invalid};
-use crate::body::Verifier;
-use crate::pae::Pae;
-use crate::search;
+use crate::format::Known;
+use crate::{ProposeError, invalid};
 
 /// The longest chain.
 const MAX_CHAIN: usize = 10;
 
 /// A key, or certificates with the leaf first.
 #[derive(Debug, Clone)]
-pub(super) enum Signer {
+pub(crate) enum Signer {
     Key(PublicKey),
     Chain(Vec<Certificate>),
 }
 
 impl Signer {
-    pub(super) fn from_pem(bytes: &[u8]) -> Result<Self, ProposeError> {
+    pub(crate) fn from_pem(bytes: &[u8]) -> Result<Self, ProposeError> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| invalid("invalid public key: failure decoding PEM"))?;
         let blocks = pem::decode_all(text.trim())
@@ -49,7 +48,7 @@ impl Signer {
         }
     }
 
-    fn key(&self) -> Option<&PublicKey> {
+    pub(crate) fn key(&self) -> Option<&PublicKey> {
         match self {
             Self::Key(key) => Some(key),
             Self::Chain(chain) => chain.first().map(Certificate::public_key),
@@ -57,7 +56,7 @@ impl Signer {
     }
 
     /// PEM in the one form that goes into the log.
-    pub(super) fn to_pem(&self) -> String {
+    pub(crate) fn to_pem(&self) -> String {
         match self {
             Self::Key(key) => key.to_pem(),
             Self::Chain(chain) => chain.iter().map(Certificate::to_pem).collect(),
@@ -65,7 +64,7 @@ impl Signer {
     }
 
     /// A signature over a digest. Ed25519 means Ed25519ph here.
-    pub(super) fn verify_digest(
+    pub(crate) fn verify_digest(
         &self,
         digest: &Digest,
         signature: &[u8],
@@ -88,7 +87,7 @@ impl Signer {
 
     /// Whether a signature is this signer's. Upstream hashes with SHA-256 whatever the key; a P-384 or P-521 key's own hash is taken as
     /// well, as clients of today sign with it.
-    pub(super) fn signed(&self, pae: &Pae, signature: &[u8]) -> bool {
+    pub(crate) fn signed(&self, message: &Message, signature: &[u8]) -> bool {
         let Some(key) = self.key() else { return false };
         let old = match key.key_type() {
             KeyType::EcdsaP384 => Some(Algorithm::EcdsaP384Sha256),
@@ -98,38 +97,36 @@ impl Signer {
         [Some(key.default_algorithm()), old]
             .into_iter()
             .flatten()
-            .any(|algorithm| pae.is_signed_by(key, algorithm, signature))
+            .any(|algorithm| message.is_signed_by(key, algorithm, signature))
     }
 
     /// What an entry by this signer is found by and its body does not tell: the digest of a whole chain.
-    pub(super) fn chain_keys(&self, keys: &mut Vec<String>) {
+    pub(crate) fn chain_keys(&self, keys: &mut Vec<String>) {
         if let Self::Chain(chain) = self
             && chain.len() > 1
         {
-            search::of_pem(&self.to_pem(), keys);
+            entry::digest_keys(self.to_pem().as_bytes(), keys);
         }
     }
 
+    /// As a key of format x509.
+    pub(crate) fn known(&self) -> Known {
+        let mut known = Known::new(self.to_pem().into_bytes(), None);
+        self.search_keys(&mut known.keys);
+        known
+    }
+
     /// All that an entry by this signer is found by.
-    pub(super) fn search_keys(&self, keys: &mut Vec<String>) {
+    pub(crate) fn search_keys(&self, keys: &mut Vec<String>) {
         self.chain_keys(keys);
         let verifier = match self {
             Self::Key(key) => Some(Verifier::Key(key.clone())),
             Self::Chain(chain) => chain.first().cloned().map(Verifier::Certificate),
         };
         if let Some(verifier) = verifier {
-            search::of_verifier(&verifier, keys);
+            entry::verifier_keys(&verifier, keys);
         }
     }
-}
-
-/// The search key of a key, a certificate or a chain in PEM, in any form.
-pub fn public_key_key(pem: &[u8]) -> Result<String, ProposeError> {
-    let mut keys = Vec::new();
-    search::of_pem(&Signer::from_pem(pem)?.to_pem(), &mut keys);
-    keys.into_iter()
-        .next()
-        .ok_or_else(|| invalid("no public key found"))
 }
 
 /// Each certificate is signed by the next one, which is a CA, and all are valid when the leaf begins to be. This says nothing about trust: the

@@ -1,14 +1,14 @@
 //! hashedrekord 0.0.1: a signature over a digest.
 
-use keys::{Algorithm, Digest, HashAlgorithm};
+use keys::{Digest, HashAlgorithm};
 use serde::{Deserialize, Serialize};
 use wire::encoding::Bytes;
 
-use super::signer::Signer;
-use super::{Accepted, Hash, ProposeError, invalid};
+use crate::signer::Signer;
+use crate::{Accepted, Admit, Hash, Kind, ProposeError, Rules, invalid};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Spec {
+pub(crate) struct Spec {
     data: Data,
     signature: Signature,
 }
@@ -30,8 +30,8 @@ struct Key {
     content: Bytes,
 }
 
-impl Spec {
-    pub(super) fn admit(mut self, allowed: &[Algorithm]) -> Result<Accepted, ProposeError> {
+impl Admit for Spec {
+    fn admit(mut self, rules: &Rules<'_>) -> Result<Accepted, ProposeError> {
         let Hash { algorithm, value } = &self.data.hash;
         let algorithm = HashAlgorithm::from_name(algorithm).ok_or_else(|| {
             invalid(format!(
@@ -46,11 +46,11 @@ impl Spec {
             return Err(invalid("signature.content in body is required"));
         }
         let signer = Signer::from_pem(&self.signature.public_key.content.0)?;
-        signer.verify_digest(&digest, &self.signature.content.0, allowed)?;
+        signer.verify_digest(&digest, &self.signature.content.0, rules.algorithms)?;
         self.signature.public_key.content = Bytes(signer.to_pem().into_bytes());
 
         let mut keys = Vec::new();
         signer.chain_keys(&mut keys);
-        Accepted::new("hashedrekord", "0.0.1", self, keys)
+        Accepted::new(Kind::HashedRekord, "0.0.1", self, keys)
     }
 }

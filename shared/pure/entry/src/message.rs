@@ -1,31 +1,32 @@
-//! What an envelope's signatures are over, hashed once for all of them.
+//! What signatures are over, hashed once for all of them.
 
 use std::cell::OnceCell;
 
 use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
 
-/// The pre-authentication encoding of an envelope. It may have megabytes, and up to a hundred pairs of signature and key are tried on it.
+/// A message whose signatures are checked. It may have megabytes, and up to a hundred pairs of signature and key are tried on it.
 #[derive(Debug)]
-pub(crate) struct Pae {
+pub struct Message {
     bytes: Vec<u8>,
     digests: [OnceCell<Digest>; HashAlgorithm::ALL.len()],
 }
 
-impl Pae {
-    pub(crate) fn of(payload_type: &str, payload: &[u8]) -> Self {
+impl Message {
+    /// A message of these bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
         Self {
-            bytes: dsse::pae(payload_type, payload),
+            bytes,
             digests: Default::default(),
         }
     }
 
+    /// The pre-authentication encoding of an envelope (DSSE 1.0).
+    pub fn pae(payload_type: &str, payload: &[u8]) -> Self {
+        Self::new(dsse::pae(payload_type, payload))
+    }
+
     /// Whether a signature is by this key with this algorithm. Pure Ed25519 has to read all of it each time.
-    pub(crate) fn is_signed_by(
-        &self,
-        key: &PublicKey,
-        algorithm: Algorithm,
-        signature: &[u8],
-    ) -> bool {
+    pub fn is_signed_by(&self, key: &PublicKey, algorithm: Algorithm, signature: &[u8]) -> bool {
         match algorithm.hash() {
             Some(hash) => {
                 let verified = self.digest(hash);

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use entry::REKOR_V2_ALGORITHMS;
-use entry::v1::{Accepted, KNOWN_ALGORITHMS, ProposeError, Proposed};
+use jiff::Timestamp;
 use keys::{Algorithm, sha256};
+use kinds::{Accepted, Kind, ProposeError, Proposed, Rules};
 use serde_json::{Value, json};
 use signer::Signer;
 
@@ -24,7 +25,8 @@ fn testdata() -> PathBuf {
 }
 
 fn admit(proposal: &Value) -> Result<Accepted, ProposeError> {
-    Proposed::parse(proposal.to_string().as_bytes())?.admit(&REKOR_V2_ALGORITHMS)
+    let rules = Rules::of_admission(&REKOR_V2_ALGORITHMS, Timestamp::UNIX_EPOCH);
+    Proposed::parse(proposal.to_string().as_bytes(), &Kind::ALL)?.admit(&rules)
 }
 
 /// The search key of the signature in a hashedrekord.
@@ -73,7 +75,9 @@ fn the_public_logs_hashedrekords_come_out_byte_for_byte() {
             if kind != "hashedrekord 0.0.1" {
                 continue;
             }
-            let accepted = Proposed::parse(&body).unwrap().admit(&KNOWN_ALGORITHMS);
+            let accepted = Proposed::parse(&body, &Kind::ALL)
+                .unwrap()
+                .admit(&Rules::of_lookup());
             let accepted = accepted.unwrap_or_else(|error| panic!("{}: {error}", line["url"]));
             assert_eq!(accepted.body(), body, "{}", line["url"]);
             let digest = format!("sha256:{}", line["sha256"].as_str().unwrap());
@@ -192,7 +196,10 @@ fn what_is_sent_in_another_form_goes_in_in_one_form() {
     second["spec"]["signature"]["format"] = json!("x509");
     let (first, second) = (admit(&first).unwrap(), admit(&second).unwrap());
     assert_eq!(first.body(), second.body());
-    assert_eq!((first.kind(), first.version()), ("hashedrekord", "0.0.1"));
+    assert_eq!(
+        (first.kind(), first.version()),
+        (Kind::HashedRekord, "0.0.1")
+    );
     assert!(first.attestation().is_none());
     let key = hex::encode(sha256(signer.public_key().to_pem().as_bytes()));
     let digest = hex::encode(sha256(b"file"));
@@ -301,7 +308,7 @@ fn hashedrekords_that_do_not_hold_are_refused() {
         (r#"{"kind":"hashedrekord","apiVersion":"1","spec":{}}"#, 605),
         (r#"{"kind":"nonsense","apiVersion":"0.0.1","spec":{}}"#, 606),
     ] {
-        match Proposed::parse(text.as_bytes()) {
+        match Proposed::parse(text.as_bytes(), &Kind::ALL) {
             Err(ProposeError::Schema { code, .. }) => assert_eq!(code, expected, "{text}"),
             other => panic!("{text}: {other:?}"),
         }
@@ -316,7 +323,7 @@ fn hashedrekords_that_do_not_hold_are_refused() {
     ] {
         assert!(
             matches!(
-                Proposed::parse(text.as_bytes()),
+                Proposed::parse(text.as_bytes(), &Kind::ALL),
                 Err(ProposeError::Malformed(_))
             ),
             "{text}"

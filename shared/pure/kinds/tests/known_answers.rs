@@ -1,0 +1,190 @@
+//! Proposals of every kind against upstream's own code: the same bytes and search keys, or refused by both.
+//!
+//! `testdata/rekor-v1/<kind>.jsonl`: `{"name", "proposal", "body", "keys", "attestation"}` as Rekor 1.5.2 makes them, or `upstream`, its error.
+//! `error` is what we answer; it stands beside a `body` where we are stricter.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a panic is the failure report; tests read files"
+)]
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use keys::Algorithm;
+use kinds::{Accepted, Kind, ProposeError, Proposed, Rules};
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    proposal: Value,
+    body: Option<String>,
+    #[serde(default)]
+    keys: Vec<String>,
+    attestation: Option<String>,
+    upstream: Option<String>,
+    error: Option<String>,
+}
+
+fn cases(kind: Kind) -> Vec<Case> {
+    let file = format!("../../../testdata/rekor-v1/{}.jsonl", kind.name());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn admit(proposal: &Value) -> Result<Accepted, ProposeError> {
+    let algorithms: Vec<Algorithm> = Algorithm::all().collect();
+    let now: Timestamp = "2026-11-02T00:00:00Z".parse().unwrap();
+    Proposed::parse(proposal.to_string().as_bytes(), &Kind::ALL)?
+        .admit(&Rules::of_admission(&algorithms, now))
+}
+
+fn check(kind: Kind, least: usize) {
+    let cases = cases(kind);
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let name = format!("{} {}", kind.name(), case.name);
+        match (admit(&case.proposal), &case.error) {
+            (Err(error), Some(expected)) => {
+                if !error.to_string().contains(expected.as_str()) {
+                    wrong.push(format!("{name}: answered {error:?}, expected {expected:?}"));
+                }
+            }
+            (Err(error), None) => wrong.push(format!("{name}: refused: {error}")),
+            (Ok(_), Some(expected)) => {
+                wrong.push(format!("{name}: accepted, expected {expected:?}"));
+            }
+            (Ok(accepted), None) => {
+                if let Some(upstream) = &case.upstream {
+                    wrong.push(format!("{name}: accepted, upstream says {upstream:?}"));
+                }
+                let body = String::from_utf8(accepted.body().to_vec()).unwrap();
+                if Some(&body) != case.body.as_ref() {
+                    wrong.push(format!("{name}: body\n  {body}\n  {:?}", case.body));
+                }
+                for key in &case.keys {
+                    if !accepted.keys().contains(&key.to_lowercase()) {
+                        wrong.push(format!("{name}: not found by {key}"));
+                    }
+                }
+                let kept = accepted
+                    .attestation()
+                    .map(|kept| format!("sha256:{}", kept.digest.to_hex()));
+                if kept != case.attestation {
+                    wrong.push(format!("{name}: attestation {kept:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let accepted = cases.iter().filter(|case| case.error.is_none()).count();
+    assert!(accepted >= least, "only {accepted}: data was lost");
+}
+
+#[test]
+fn rekord() {
+    check(Kind::Rekord, 31);
+}
+
+#[test]
+fn rfc3161() {
+    check(Kind::Rfc3161, 5);
+}
+
+#[test]
+fn cose() {
+    check(Kind::Cose, 8);
+}
+
+#[test]
+fn tuf() {
+    check(Kind::Tuf, 7);
+}
+
+/// The one base64 text at a pointer, with a bit changed.
+fn flipped(proposal: &Value, pointer: &str, position: usize) -> Option<Value> {
+    let mut changed = proposal.clone();
+    let text = changed.pointer_mut(pointer)?;
+    let mut bytes = STANDARD.decode(text.as_str()?).ok()?;
+    let len = bytes.len();
+    *bytes.get_mut(position % len.max(1))? ^= 1 << (position % 8);
+    *text = Value::String(STANDARD.encode(bytes));
+    Some(changed)
+}
+
+/// Every byte of what is signed and of the signature: a change is refused, or it is in something that does not go in (a comment line).
+#[test]
+fn what_was_tampered_with_is_refused() {
+    let (mut refused, mut same) = (0, 0);
+    for (kind, pointers) in [
+        (
+            Kind::Rekord,
+            ["/spec/data/content", "/spec/signature/content"].as_slice(),
+        ),
+        (Kind::Cose, ["/spec/message", "/spec/data/aad"].as_slice()),
+    ] {
+        for case in cases(kind).iter().filter(|case| case.error.is_none()) {
+            for pointer in pointers {
+                for position in (0..700).step_by(3) {
+                    let Some(changed) = flipped(&case.proposal, pointer, position) else {
+                        continue;
+                    };
+                    match admit(&changed) {
+                        Err(_) => refused += 1,
+                        Ok(accepted) => {
+                            let body = String::from_utf8(accepted.body().to_vec()).unwrap();
+                            let same_leaf = Some(&body) == case.body.as_ref();
+                            // A COSE message's unprotected header is in the digest of the message, and not signed.
+                            let unsigned = kind == Kind::Cose && case.name == "kid"
+                                // Nor is the id of the key in a minisign signature; here the key came without.
+                                || case.name == "minisign-raw";
+                            assert!(same_leaf || unsigned, "{} {position}", case.name);
+                            same += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 7000, "{refused}");
+    assert!(same < refused / 3, "{same}");
+}
+
+/// Cut anywhere, and with any bit changed anywhere: an answer, and no panic.
+#[test]
+fn no_proposal_makes_it_panic() {
+    for kind in [Kind::Rekord, Kind::Rfc3161, Kind::Cose, Kind::Tuf] {
+        for case in cases(kind) {
+            for pointer in [
+                "/spec/signature/publicKey/content",
+                "/spec/signature/content",
+                "/spec/tsr/content",
+                "/spec/message",
+                "/spec/publicKey",
+                "/spec/metadata/content",
+                "/spec/root/content",
+            ] {
+                let Some(Value::String(text)) = case.proposal.pointer(pointer) else {
+                    continue;
+                };
+                let bytes = STANDARD.decode(text).unwrap();
+                for cut in (0..bytes.len()).step_by(bytes.len() / 200 + 1) {
+                    let mut changed = case.proposal.clone();
+                    let short = bytes.get(..cut).unwrap();
+                    *changed.pointer_mut(pointer).unwrap() = STANDARD.encode(short).into();
+                    let _ = admit(&changed);
+                    let _ = admit(&flipped(&case.proposal, pointer, cut).unwrap());
+                }
+            }
+        }
+    }
+}
