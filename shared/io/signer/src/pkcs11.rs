@@ -445,6 +445,8 @@ fn curve(parameters: &[u8]) -> Option<KeyType> {
 
 #[cfg(test)]
 mod tests {
+    use der::Encode as _;
+
     use super::*;
 
     #[test]
