@@ -82,20 +82,18 @@ async fn signing_certificate(
     Ok(Json(reply).into_response())
 }
 
-/// The legacy request: the same with a key in PEM or DER.
+/// The legacy request: the same with a key in PEM or DER. Its clients write all members, and null into what they do not send.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestV1 {
     public_key: Option<KeyV1>,
-    #[serde(default)]
-    signed_email_address: Base64,
-    #[serde(default)]
-    certificate_signing_request: Base64,
+    signed_email_address: Option<Base64>,
+    certificate_signing_request: Option<Base64>,
 }
 
 #[derive(Deserialize)]
 struct KeyV1 {
-    content: Base64,
+    content: Option<Base64>,
 }
 
 async fn signing_certificate_v1(
@@ -104,9 +102,10 @@ async fn signing_certificate_v1(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let request: RequestV1 = parse(&body?)?;
-    let public_key_request = request.public_key.map(|key| {
+    let key = request.public_key.and_then(|key| key.content);
+    let public_key_request = key.map(|key| {
         // gitsign sends DER, cosign 2 sends PEM.
-        let content = match String::from_utf8(key.content.0) {
+        let content = match String::from_utf8(key.0) {
             Ok(text) if text.contains("-----BEGIN") => text,
             Ok(text) => keys::pem::encode("PUBLIC KEY", text.as_bytes()),
             Err(der) => keys::pem::encode("PUBLIC KEY", der.as_bytes()),
@@ -116,13 +115,13 @@ async fn signing_certificate_v1(
                 algorithm: None,
                 content,
             },
-            proof_of_possession: request.signed_email_address,
+            proof_of_possession: request.signed_email_address.unwrap_or_default(),
         }
     });
     let request = SigningCertificateRequest {
         credentials: None,
         public_key_request,
-        certificate_signing_request: request.certificate_signing_request,
+        certificate_signing_request: request.certificate_signing_request.unwrap_or_default(),
     };
     let issued = issue(&state, request, &headers).await?;
     let text: Vec<String> = chain(&state, &issued.leaf)

@@ -313,11 +313,12 @@ async fn a_request_of_pythons_kind_and_the_legacy_ones() {
 
     let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
     let proof = STANDARD.encode(key.sign_local(b"dev@example.com").unwrap());
-    for content in [
-        STANDARD.encode(key.public_key().to_pem()),
-        STANDARD.encode(key.public_key().spki_der()),
+    let with_key = |content: &str, csr: Value| json!({"publicKey": {"content": content, "algorithm": "ecdsa"}, "signedEmailAddress": proof, "certificateSigningRequest": csr});
+    for body in [
+        with_key(&STANDARD.encode(key.public_key().to_pem()), Value::Null),
+        with_key(&STANDARD.encode(key.public_key().spki_der()), json!("")),
+        json!({"publicKey": {"content": null, "algorithm": ""}, "signedEmailAddress": null, "certificateSigningRequest": STANDARD.encode(&csr)}),
     ] {
-        let body = json!({"publicKey": {"content": content, "algorithm": "ecdsa"}, "signedEmailAddress": proof});
         let (status, answer) = ca
             .post(
                 "/api/v1/signingCert",

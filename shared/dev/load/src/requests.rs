@@ -214,7 +214,8 @@ mod tests {
     fn a_log_of_the_first_version_takes_them() {
         for request in three(&Kind::LogV1) {
             let proposed = kinds::Proposed::parse(&request.body, &kinds::Kind::ALL).unwrap();
-            let rules = kinds::Rules::of_admission(&REKOR_V2_ALGORITHMS, jiff::Timestamp::UNIX_EPOCH);
+            let rules =
+                kinds::Rules::of_admission(&REKOR_V2_ALGORITHMS, jiff::Timestamp::UNIX_EPOCH);
             proposed.admit(&rules).unwrap();
         }
     }
