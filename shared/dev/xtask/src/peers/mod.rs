@@ -33,7 +33,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     let Some(mut stack) = stack else {
         return Ok(());
     };
-    blobs(report, &stack, "our services", &SIGNERS)?;
+    blobs(report, &stack, "our services", &SIGNERS, &VERIFIERS)?;
     javascript_statement(report, &stack, "dsse")?;
     stack.sign_with_rekor(1);
     rekor_v1::check(report, &stack)?;
@@ -46,12 +46,14 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
 }
 
 /// A program that can sign a file with our services.
+#[derive(Clone, Copy)]
 struct Signer {
     name: &'static str,
     sign: fn(&Stack, &Path, &Path) -> Result<Finished>,
 }
 
 /// A program that can verify a bundle with our trusted root.
+#[derive(Clone, Copy)]
 struct Verifier {
     name: &'static str,
     verify: fn(&Stack, &Path, &Path, &str) -> Result<Finished>,
@@ -80,30 +82,37 @@ const SIGNERS: [Signer; 5] = [
     },
 ];
 
+const VERIFIERS: [Verifier; 5] = [
+    Verifier {
+        name: "cosign-rs",
+        verify: ours_verify,
+    },
+    Verifier {
+        name: "cosign",
+        verify: cosign_verify,
+    },
+    Verifier {
+        name: "sigstore-python",
+        verify: python_verify,
+    },
+    Verifier {
+        name: "sigstore-js",
+        verify: javascript_verify,
+    },
+    Verifier {
+        name: "sigstore-go",
+        verify: go_verify,
+    },
+];
+
 /// Every signer's bundle goes through every verifier; each verifier must also refuse a wrong identity and a changed file.
-fn blobs(report: &mut Report, stack: &Stack, services: &str, signers: &[Signer]) -> Result<()> {
-    let verifiers = [
-        Verifier {
-            name: "cosign-rs",
-            verify: ours_verify,
-        },
-        Verifier {
-            name: "cosign",
-            verify: cosign_verify,
-        },
-        Verifier {
-            name: "sigstore-python",
-            verify: python_verify,
-        },
-        Verifier {
-            name: "sigstore-js",
-            verify: javascript_verify,
-        },
-        Verifier {
-            name: "sigstore-go",
-            verify: go_verify,
-        },
-    ];
+fn blobs(
+    report: &mut Report,
+    stack: &Stack,
+    services: &str,
+    signers: &[Signer],
+    verifiers: &[Verifier],
+) -> Result<()> {
     let artifact = stack.file("artifact.txt", "a file that many programs sign\n")?;
     let changed = stack.file("changed.txt", "a file that nobody signed\n")?;
     for signer in signers {
@@ -122,7 +131,7 @@ fn blobs(report: &mut Report, stack: &Stack, services: &str, signers: &[Signer])
         if !signed {
             continue;
         }
-        for verifier in &verifiers {
+        for verifier in verifiers {
             let title = format!(
                 "{} verifies a blob that {} signed with {services}, and refuses another",
                 verifier.name, signer.name
@@ -205,6 +214,7 @@ fn refused(finished: &Finished) -> Result<()> {
 pub(crate) fn present(name: &str) -> bool {
     match name {
         "cosign" => cosign_program().is_file(),
+        "cosign 2.5" => install::folder().join(rekor_v1::COSIGN_2).is_file(),
         "sigstore-python" => python_program().is_file(),
         "sigstore-js" => {
             install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")

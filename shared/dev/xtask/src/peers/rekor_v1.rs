@@ -1,26 +1,117 @@
 //! The Rekor v1 log: the clients that still sign with it, and upstream's own tool for it.
 
+mod kinds;
+
+use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::report::Report;
 use crate::run::{Finished, quiet};
 
 use super::stack::{IDENTITY, Stack};
-use super::{SIGNERS, blobs, cosign, debian_program, javascript_statement, present};
+use super::{
+    SIGNERS, Signer, VERIFIERS, Verifier, blobs, cosign, debian_program, install,
+    javascript_statement, present,
+};
 
 /// `stack` is set to sign with Rekor v1.
 pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
-    // cosign-rs itself signs with v2 alone. A bundle that the Go clients write of entry 0 leaves its index out, which sigstore-python
-    // does not read; so they are not the first.
-    let signers = SIGNERS.get(1..).unwrap_or_default();
-    blobs(report, stack, "our Rekor v1", signers)?;
+    // A bundle of entry 0 has no index in JSON, and some verifiers want one: so the first entry is not one for all of them.
     javascript_statement(report, stack, "dsse")?;
+    // cosign-rs itself signs with v2 alone.
+    let mut signers = SIGNERS.get(1..).unwrap_or_default().to_vec();
+    signers.push(Signer {
+        name: "cosign 2.5",
+        sign: cosign_2_sign,
+    });
+    let mut verifiers = VERIFIERS.to_vec();
+    verifiers.push(Verifier {
+        name: "cosign 2.5",
+        verify: cosign_2_verify,
+    });
+    blobs(report, stack, "our Rekor v1", &signers, &verifiers)?;
     javascript_statement(report, stack, "intoto")?;
     attestation(report, stack)?;
-    rekor_cli(report, stack)
+    rekor_cli(report, stack)?;
+    kinds::check(report, stack)
+}
+
+/// In the folder of the peers.
+pub(super) const COSIGN_2: &str = "trixie/usr/bin/cosign";
+
+/// It knows no signing configuration, and has the keys of its services in variables.
+fn cosign_2(stack: &Stack, command: &str) -> Result<Command> {
+    let mut cosign = Command::new(install::folder().join(COSIGN_2));
+    cosign
+        .arg(command)
+        .arg("--new-bundle-format")
+        .env("HOME", stack.path("home"))
+        .env("TUF_ROOT", stack.path("tuf-cache-2"));
+    let root: Value = serde_json::from_slice(&fs::read(stack.trusted_root())?)?;
+    for (variable, label, pointer) in [
+        (
+            "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE",
+            "PUBLIC KEY",
+            "/ctlogs/0/publicKey/rawBytes",
+        ),
+        // The first one is the v2 log's.
+        (
+            "SIGSTORE_REKOR_PUBLIC_KEY",
+            "PUBLIC KEY",
+            "/tlogs/1/publicKey/rawBytes",
+        ),
+        (
+            "SIGSTORE_ROOT_FILE",
+            "CERTIFICATE",
+            "/certificateAuthorities/0/certChain/certificates/1/rawBytes",
+        ),
+    ] {
+        let raw = root.pointer(pointer).and_then(Value::as_str);
+        let raw = raw.with_context(|| format!("the trusted root has no {pointer}"))?;
+        let mut pem = format!("-----BEGIN {label}-----\n");
+        for line in raw.as_bytes().chunks(64) {
+            pem.push_str(std::str::from_utf8(line)?);
+            pem.push('\n');
+        }
+        writeln!(pem, "-----END {label}-----")?;
+        let file = stack.file(&format!("{variable}.pem"), &pem)?;
+        cosign.env(variable, file);
+    }
+    Ok(cosign)
+}
+
+fn cosign_2_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finished> {
+    quiet(
+        cosign_2(stack, "sign-blob")?
+            .args(["--yes", "--identity-token", &stack.token()?])
+            .args(["--fulcio-url", &stack.address("fulcio")?])
+            .args(["--rekor-url", &stack.address("rekor")?])
+            .arg("--bundle")
+            .arg(bundle)
+            .arg(artifact),
+    )
+}
+
+fn cosign_2_verify(
+    stack: &Stack,
+    artifact: &Path,
+    bundle: &Path,
+    identity: &str,
+) -> Result<Finished> {
+    quiet(
+        cosign_2(stack, "verify-blob")?
+            .arg("--trusted-root")
+            .arg(stack.trusted_root())
+            .args(stack.expect(identity))
+            .arg("--bundle")
+            .arg(bundle)
+            .arg(artifact),
+    )
 }
 
 fn attestation(report: &mut Report, stack: &Stack) -> Result<()> {
@@ -106,12 +197,7 @@ fn rekor_cli(report: &mut Report, stack: &Stack) -> Result<()> {
         Ok(())
     });
     let rekor = stack.address("rekor")?;
-    let cli = |command: &str| {
-        let mut cli = Command::new(debian_program("rekor-cli"));
-        cli.args([command, "--rekor_server", &rekor, "--format", "json"])
-            .env("HOME", stack.path("home"));
-        cli
-    };
+    let cli = |command: &str| command_of(stack, &rekor, command);
     let entry = |command: &str| {
         let mut cli = cli(command);
         cli.args([
@@ -176,6 +262,14 @@ fn rekor_cli(report: &mut Report, stack: &Stack) -> Result<()> {
             .map(drop)
     });
     Ok(())
+}
+
+/// rekor-cli, which speaks JSON and keeps what it saw in the checks' own folder.
+fn command_of(stack: &Stack, rekor: &str, command: &str) -> Command {
+    let mut cli = Command::new(debian_program("rekor-cli"));
+    cli.args([command, "--rekor_server", rekor, "--format", "json"])
+        .env("HOME", stack.path("home"));
+    cli
 }
 
 fn openssl(arguments: &[&str], files: &[&Path]) -> Result<Finished> {
