@@ -10,6 +10,7 @@
 //!
 //! The tool itself runs on one thread: on a machine with two cores the server keeps at least one of them.
 
+pub mod bare;
 pub mod drive;
 pub mod figures;
 pub mod program;

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serve::ListenAddress;
 use store::Disk;
 use url::Url;
 
+use crate::bare;
 use crate::drive::{self, Plan};
 use crate::figures::Figures;
 use crate::raw;
@@ -33,6 +35,12 @@ enum Target {
     LogV1(How),
     /// The log engine alone, in this process
     Raw(Raw),
+    /// Serves what a log does before it keeps anything, until a signal: to be asked with `log`
+    Bare {
+        /// host:port
+        #[arg(long)]
+        listen: ListenAddress,
+    },
     /// A certificate authority: certificates for new keys
     Ca {
         #[command(flatten)]
@@ -118,6 +126,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let target = match arguments.target {
         Target::Raw(raw) => return measured_raw(&raw),
+        Target::Bare { listen } => return served_bare(&listen),
         target => target,
     };
     match measured(target) {
@@ -141,7 +150,7 @@ fn measured(target: Target) -> Result<Figures> {
     let (kind, how) = match target {
         Target::Log(how) => (Kind::Log, how),
         Target::LogV1(how) => (Kind::LogV1, how),
-        Target::Raw(_) => anyhow::bail!("not a service"),
+        Target::Raw(_) | Target::Bare { .. } => anyhow::bail!("not a service that is asked"),
         Target::Tsa(how) => (Kind::Tsa, how),
         Target::Ca { how, tokens } => {
             let text = std::fs::read_to_string(&tokens)
@@ -191,6 +200,22 @@ fn measured_raw(raw: &Raw) -> ExitCode {
         Ok::<(), anyhow::Error>(())
     };
     match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("load: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn served_bare(listen: &ListenAddress) -> ExitCode {
+    let serve = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(bare::serve(listen))
+    };
+    match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("load: {error:#}"));

@@ -105,3 +105,23 @@ async fn nobody_there_and_too_few_requests_are_no_figures() {
             .is_err()
     );
 }
+
+#[tokio::test]
+async fn the_stack_without_a_log_checks_signatures() {
+    let base = serve(load::bare::router()).await;
+    let mut requests = Kind::Log.make(20).unwrap();
+    let figures = drive::run(&Kind::Log, &base, requests.clone(), plan(2))
+        .await
+        .unwrap();
+    assert_eq!((figures.answered, figures.errors), (18, 0));
+    let last = requests.last_mut().unwrap();
+    let changed = String::from_utf8(last.body.to_vec()).unwrap();
+    // Another digest under the same signature.
+    last.body = changed
+        .replacen("\"digest\":\"", "\"digest\":\"AAAA", 1)
+        .into();
+    let figures = drive::run(&Kind::Log, &base, requests, plan(2))
+        .await
+        .unwrap();
+    assert_eq!((figures.answered, figures.errors), (17, 1));
+}

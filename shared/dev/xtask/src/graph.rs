@@ -71,7 +71,7 @@ const EDGES: &[(&str, &str)] = &[
     ("xtask", ""),
     (
         "load",
-        "keys tlog wire oidc entry tsp signer sequencer store cluster",
+        "keys tlog wire oidc entry tsp serve signer sequencer store cluster rekor-rs",
     ),
     (
         "testkit",

@@ -58,6 +58,18 @@ pub(crate) fn log() -> Result<bool> {
         seconds,
         rate_max: 10_000,
     };
+    let bare = {
+        let port = free_port()?;
+        let server = Server::start(
+            Command::new(programs().join("load"))
+                .args(["bare", "--listen"])
+                .arg(format!("localhost:{port}")),
+            port,
+            &site.log("bare"),
+        )?;
+        let name = "the same HTTP stack with signature checks, and no log";
+        measure(&contestant(name, &server), &work(5, LOG_LEVELS))?
+    };
     let (ours, v1) = {
         let server = site.start("rekor-rs", "rekor")?;
         let v2 = measure(&contestant("rekor-rs", &server), &work(5, LOG_LEVELS))?;
@@ -70,7 +82,7 @@ pub(crate) fn log() -> Result<bool> {
             measure(&contestant("rekor-rs, Rekor v1", &server), &work)?,
         )
     };
-    let mut theirs = Vec::new();
+    let mut theirs = vec![bare];
     if let Some(program) = upstream::REKOR.program_or_tell() {
         // A run has to see some of its rounds: the defaults publish a checkpoint every ten seconds.
         let tuned: &[&str] = &["--checkpoint-interval", "100ms", "--batch-max-age", "100ms"];
