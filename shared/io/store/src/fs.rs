@@ -1,6 +1,7 @@
 //! A real folder.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -13,12 +14,13 @@ use crate::{AppendFile, Disk, Lock, Path};
 const LOCK: &str = "lock";
 /// Begins the names of files that are being written; [`Disk::list`] does not show them.
 const TEMPORARY: &str = ".new-";
+/// How many of them this process has made, over all folders: two handles may be on one.
+static TEMPORARIES: AtomicU64 = AtomicU64::new(0);
 
 /// A folder of the file system. Files it makes can be read by everybody: a log is public.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
-    temporaries: AtomicU64,
 }
 
 impl Folder {
@@ -42,10 +44,7 @@ impl Folder {
                 sync_folder(parent)?;
             }
         }
-        Ok(Self {
-            root,
-            temporaries: AtomicU64::new(0),
-        })
+        Ok(Self { root })
     }
 
     /// Writes a temporary file and gives it the name.
@@ -57,11 +56,12 @@ impl Folder {
     ) -> io::Result<()> {
         self.make_parent(path)?;
         let target = self.at(path);
-        // A crash may leave the temporary file; the number is only unique within a process, so it is truncated.
-        let name = format!(
-            "{TEMPORARY}{}",
-            self.temporaries.fetch_add(1, Ordering::Relaxed)
-        );
+        // Other handles, also of other processes, may write other files into this folder (second copies of checkpoints): so the
+        // name has the file's in it. A crash may leave the temporary file; numbers come again after a restart, so it is truncated.
+        let number = TEMPORARIES.fetch_add(1, Ordering::Relaxed);
+        let mut name = OsString::from(TEMPORARY);
+        name.push(target.file_name().unwrap_or_default());
+        name.push(format!(".{number}"));
         let temporary = target.with_file_name(name);
         let mut file = OpenOptions::new()
             .write(true)
@@ -306,6 +306,29 @@ mod tests {
         assert!(second.lock().unwrap().is_none());
         drop(held);
         assert!(second.lock().unwrap().is_some());
+    }
+
+    /// As the second copies of two logs' checkpoints are.
+    #[test]
+    fn two_handles_write_two_files_of_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &'static str| {
+            let disk = Folder::open(folder.path()).unwrap();
+            move || {
+                let path = Path::new(name).unwrap();
+                for _ in 0..2000 {
+                    disk.replace(&path, name.as_bytes()).unwrap();
+                    let read = disk.read(&path, 10).unwrap();
+                    assert_eq!(read.as_deref(), Some(name.as_bytes()));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(write("one"));
+            scope.spawn(write("two"));
+        });
+        let left = fs::read_dir(folder.path()).unwrap();
+        assert_eq!(left.count(), 2);
     }
 
     #[test]
