@@ -45,10 +45,15 @@ pub fn copy<L: Leaf>(
     let new = segments(from)?;
     // A copy is never made older. One that was interrupted does not open, and is finished now.
     not_older(from, to, &old, &new)?;
-    let before = match head_of::<L>(to, verifier) {
+    let before = match recover::recover::<L>(to, verifier) {
         Err(OpenError::Damaged(_)) => None,
         before => before?,
     };
+    // A log that is not the one that was copied must not take the place of it: the copy may be all that is left of that.
+    if let Some(before) = &before {
+        continues::<L>(from, before.head, verifier)?;
+    }
+    let before = before.map(|before| before.head);
     // 1. The write-ahead log. If we crash in here, the copy has segments that its tiles do not reach yet: it is not opened, and the next
     //    run goes on.
     let (taken, mut copied) = take_segments(from, to, new)?;
@@ -104,7 +109,41 @@ pub fn copy<L: Leaf>(
     Ok(CopyReport { head, copied })
 }
 
-/// Head of the log on a disk; `None` when there is none. Tiles beyond its end are no fault here.
+/// The log, which may be growing, must have grown out of an earlier head.
+fn continues<L: Leaf>(
+    files: &dyn Disk,
+    earlier: TreeHead,
+    verifier: &VerifierKey,
+) -> Result<(), OpenError> {
+    let mut last = OpenError::Damaged("the log changes too quickly to be read".to_owned());
+    for _ in 0..ATTEMPTS {
+        let recovered = match recover::recover_beside_writer::<L>(files, verifier) {
+            Ok(Some(recovered)) => recovered,
+            Ok(None) => {
+                return Err(OpenError::RolledBack {
+                    copy: earlier.size,
+                    folder: TreeSize::EMPTY,
+                });
+            }
+            // A segment may have gone while it was read.
+            Err(error @ OpenError::Damaged(_)) => {
+                last = error;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if recovered.head.size < earlier.size {
+            return Err(OpenError::RolledBack {
+                copy: earlier.size,
+                folder: recovered.head.size,
+            });
+        }
+        return recover::check_grown(files, &recovered, earlier);
+    }
+    Err(last)
+}
+
+/// Head of the log on a disk; `None` when there is none.
 fn head_of<L: Leaf>(
     files: &dyn Disk,
     verifier: &VerifierKey,

@@ -59,6 +59,9 @@ pub enum FreezeError {
     /// A write had failed before: what is in the log shows only after a restart.
     #[error("the log has stopped: {0}")]
     Stopped(String),
+    /// Only whoever writes a log can end it.
+    #[error("this process does not write the log, or has closed it")]
+    Elsewhere,
     /// Its last checkpoint could not be signed.
     #[error("cannot sign the last checkpoint")]
     Sign(#[source] SignError),

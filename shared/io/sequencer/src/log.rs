@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use note::VerifierKey;
-use store::{Disk, Path};
+use store::{Disk, Lock, Path};
 use tlog::{
     BundleId, Hash, LeafIndex, ProofError, Tile, TileId, TileSet, TreeHead, TreeSize, proof,
 };
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::checkpoint_signer::{CheckpointSigner, NoteSigner};
+use crate::checkpoint_signer::{CheckpointSigner, NoteSigner, SignError};
 use crate::config::{Clock, Config};
 use crate::error::{AppendError, FreezeError, OpenError, ReadError};
 use crate::follow::Follower;
@@ -66,6 +66,9 @@ struct Inner<L> {
     /// `None` once closed.
     queue: RwLock<Option<mpsc::Sender<Waiter<L>>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The right to write, as long as a thread holds it; none of a log that another process writes.
+    lock: Option<Weak<dyn Lock>>,
+    sign_time: Duration,
     /// Of a log that another process writes.
     following: Mutex<Option<Following>>,
 }
@@ -140,11 +143,13 @@ impl<L: Leaf> Log<L> {
     ) -> Result<Self, OpenError> {
         let runtime = Handle::current();
         let copy = copy.map(|(files, path)| CopyPlace { files, path });
+        let sign_time = config.sign_time;
         let start = move || open::start::<L>(files, copy, config, signer, clock, runtime);
         let Started {
             shared,
             queue,
             threads,
+            lock,
         } = tokio::task::spawn_blocking(start)
             .await
             .map_err(|error| OpenError::Thread(error.into()))??;
@@ -152,6 +157,8 @@ impl<L: Leaf> Log<L> {
             shared,
             queue: RwLock::new(Some(queue)),
             threads: Mutex::new(threads),
+            lock: Some(lock),
+            sign_time,
             following: Mutex::new(None),
         };
         Ok(Self {
@@ -179,6 +186,8 @@ impl<L: Leaf> Log<L> {
             shared,
             queue: RwLock::new(None),
             threads: Mutex::default(),
+            lock: None,
+            sign_time: Duration::ZERO,
             following: Mutex::new(Some(following)),
         };
         Ok(Self {
@@ -193,7 +202,7 @@ impl<L: Leaf> Log<L> {
         if let Some(failure) = self.inner.shared.failure() {
             return Err(AppendError::Stopped(failure));
         }
-        if self.inner.shared.frozen {
+        if self.inner.shared.is_frozen() {
             return Err(AppendError::Frozen);
         }
         let (reply, answer) = oneshot::channel();
@@ -282,29 +291,42 @@ impl<L: Leaf> Log<L> {
 
     /// Whether the log takes no entries any more.
     pub fn is_frozen(&self) -> bool {
-        self.inner.shared.frozen
+        self.inner.shared.is_frozen()
     }
 
     /// Closes the log for good: its last checkpoint says that it is frozen, and whoever opens it again can only read.
     /// If we crash before the file is durable, the log is not frozen, or it is, with the same tree.
     pub async fn freeze(&self, signer: &NoteSigner, at: Timestamp) -> Result<(), FreezeError> {
+        // Held until the file is durable: whoever waits for this log to end would add to what we call its end.
+        let right = self.inner.lock.as_ref().and_then(Weak::upgrade);
         self.close().await;
         if let Some(failure) = self.inner.shared.failure() {
             return Err(FreezeError::Stopped(failure));
         }
-        if self.inner.shared.frozen {
+        if self.is_frozen() {
             return Ok(());
         }
+        let Some(right) = right else {
+            return Err(FreezeError::Elsewhere);
+        };
         let head = self.published().head;
-        let checkpoint = signer.sign_frozen(head, at).await;
+        let limit = self.inner.sign_time;
+        let checkpoint = tokio::time::timeout(limit, signer.sign_frozen(head, at)).await;
+        let checkpoint = checkpoint.map_err(|_| FreezeError::Sign(SignError::Late(limit)))?;
         let checkpoint = checkpoint.map_err(FreezeError::Sign)?;
         let files = self.inner.shared.files.clone();
-        let write = move || files.replace_durable(&layout::frozen(), &checkpoint);
+        let write = move || {
+            let written = files.replace_durable(&layout::frozen(), &checkpoint);
+            drop(right);
+            written
+        };
         let written = tokio::task::spawn_blocking(write).await;
         written
             .map_err(std::io::Error::from)
             .flatten()
-            .map_err(FreezeError::Disk)
+            .map_err(FreezeError::Disk)?;
+        self.inner.shared.freeze();
+        Ok(())
     }
 
     /// The bytes of a thing of the C2SP interface; `None` when the published tree does not have it.

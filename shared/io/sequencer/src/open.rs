@@ -1,8 +1,8 @@
 //! Opening a log: recover, refuse or repair, and start the threads.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct Started<L> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: mpsc::Sender<Waiter<L>>,
     pub(crate) threads: Vec<JoinHandle<()>>,
+    /// What the threads hold.
+    pub(crate) lock: Weak<dyn Lock>,
 }
 
 /// Opens the log in a folder. Blocks.
@@ -153,6 +155,7 @@ pub(crate) fn start<L: Leaf>(
         shared,
         queue,
         threads,
+        lock: Arc::downgrade(&lock),
     })
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use note::VerifierKey;
 use store::{Disk, Path};
-use tlog::{TreeHead, Update, Width};
+use tlog::{TreeHead, TreeSize, Update, Width};
 
 use crate::error::{OpenError, disk};
 use crate::layout::{self, ROW};
@@ -118,7 +118,7 @@ struct Found {
 
 impl Reader {
     fn open<L: Leaf>(files: Arc<dyn Disk>, verifier: VerifierKey) -> Result<Self, OpenError> {
-        let found = find::<L>(&*files, &verifier)?;
+        let found = find::<L>(&*files, &verifier, TreeHead::EMPTY)?;
         let snapshot = Snapshot {
             published: found.published.clone(),
             update: found.state.edge.append(&[]),
@@ -153,7 +153,8 @@ impl Reader {
                 break;
             };
             if framed.at != self.state.chain {
-                break;
+                // What stands here does not continue what was shown: the log was put back to an earlier state, or is another one.
+                return self.again::<L>().map(|()| true);
             }
             let update = recover::plan::<L>(&self.state, &batch).ok_or_else(|| {
                 OpenError::Damaged(format!(
@@ -286,13 +287,7 @@ impl Reader {
 
     /// Reads the folder from the start, when the writer was too far ahead.
     fn again<L: Leaf>(&mut self) -> Result<(), OpenError> {
-        let found = find::<L>(&*self.shared.files, &self.verifier)?;
-        if found.published.head.size < self.head.size {
-            return Err(OpenError::Damaged(format!(
-                "the log ends at {} entries, and had {}: it was rolled back",
-                found.published.head.size, self.head.size
-            )));
-        }
+        let found = find::<L>(&*self.shared.files, &self.verifier, self.head)?;
         self.unshown = None;
         self.shared.known.take(&found.state.known);
         let known = self.state.known.clone();
@@ -373,6 +368,7 @@ impl Reader {
         let Ok(Some(checkpoint)) = recover::read_frozen(files, self.head, &self.verifier) else {
             return;
         };
+        self.shared.freeze();
         let snapshot = self.shared.snapshot();
         if *snapshot.published.checkpoint == *checkpoint {
             return;
@@ -390,15 +386,28 @@ impl Reader {
     }
 }
 
-/// Recovers, and once more while a writer was in the way.
-fn find<L: Leaf>(files: &dyn Disk, verifier: &VerifierKey) -> Result<Found, OpenError> {
+/// Recovers, and once more while a writer was in the way. The tree must have grown out of the one that was shown before.
+fn find<L: Leaf>(
+    files: &dyn Disk,
+    verifier: &VerifierKey,
+    before: TreeHead,
+) -> Result<Found, OpenError> {
     let mut last = OpenError::Damaged("there is no log in this folder".to_owned());
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             thread::park_timeout(LOOK);
         }
-        match recover::recover::<L>(files, verifier) {
+        match recover::recover_beside_writer::<L>(files, verifier) {
             Ok(Some(recovered)) if !recovered.index_is_short => {
+                if recovered.head.size < before.size {
+                    return Err(OpenError::Damaged(format!(
+                        "the log ends at {} entries, and had {}: it was rolled back",
+                        recovered.head.size, before.size
+                    )));
+                }
+                if before.size != TreeSize::EMPTY {
+                    recover::check_grown(files, &recovered, before)?;
+                }
                 let segment = recovered.segments.last();
                 let Some(segment) = segment.cloned() else {
                     continue;

@@ -55,8 +55,32 @@ pub(crate) struct Segment {
     pub(crate) torn: bool,
 }
 
-/// Reads a folder; `None` when there is no log in it.
+/// Reads a folder that nobody writes; `None` when there is no log in it.
 pub(crate) fn recover<L: Leaf>(
+    files: &dyn Disk,
+    verifier: &VerifierKey,
+) -> Result<Option<Recovered>, OpenError> {
+    let recovered = recover_beside_writer::<L>(files, verifier)?;
+    let Some(found) = &recovered else {
+        return Ok(recovered);
+    };
+    // Tiles are written after their leaves are durable, so the first tile that the tree has not filled has no file.
+    let unfilled = layout::tile(0, found.head.size.get() / u64::from(FULL_WIDTH));
+    let unfilled_is_there = files
+        .read_range(&unfilled, 0, 1)
+        .map_err(disk(format!("read {unfilled}")))?
+        .is_some();
+    if unfilled_is_there {
+        return Err(OpenError::Damaged(format!(
+            "{unfilled} is there, and the write-ahead log ends at {} entries: it was rolled back",
+            found.head.size
+        )));
+    }
+    Ok(recovered)
+}
+
+/// [`recover`] of a folder in which another process may be writing: it may have filled a tile since its write-ahead log was read.
+pub(crate) fn recover_beside_writer<L: Leaf>(
     files: &dyn Disk,
     verifier: &VerifierKey,
 ) -> Result<Option<Recovered>, OpenError> {
@@ -148,18 +172,6 @@ pub(crate) fn recover<L: Leaf>(
         last_record,
     } = replay;
     keep_straddling::<L>(files, base, &mut filled)?;
-    // Tiles are written after their leaves are durable, so the first tile that the tree has not filled has no file.
-    let unfilled = layout::tile(0, head.size.get() / u64::from(FULL_WIDTH));
-    if files
-        .read_range(&unfilled, 0, 1)
-        .map_err(disk(format!("read {unfilled}")))?
-        .is_some()
-    {
-        return Err(OpenError::Damaged(format!(
-            "{unfilled} is there, and the write-ahead log ends at {} entries: it was rolled back",
-            head.size
-        )));
-    }
     let index_is_short = !load_index(files, base, &state.known)?;
     Ok(Some(Recovered {
         state,
@@ -583,10 +595,19 @@ pub(crate) fn check_copy(
     let Some(recovered) = recovered else {
         return Ok(());
     };
-    if root_at(files, recovered, copy.size)? == copy.root {
+    check_grown(files, recovered, copy)
+}
+
+/// An earlier head must be one of this tree.
+pub(crate) fn check_grown(
+    files: &dyn Disk,
+    recovered: &Recovered,
+    earlier: TreeHead,
+) -> Result<(), OpenError> {
+    if root_at(files, recovered, earlier.size)? == earlier.root {
         Ok(())
     } else {
-        Err(OpenError::Forked { copy })
+        Err(OpenError::Forked { copy: earlier })
     }
 }
 

@@ -48,6 +48,15 @@ pub(crate) struct Sequencer<L> {
     pub(crate) config: Config,
 }
 
+/// What the sequencer waits for.
+enum Next<L> {
+    Leaf(Waiter<L>),
+    /// Nobody can send any more.
+    Ended,
+    /// A write has failed, here or in the writer of tiles.
+    Failed,
+}
+
 /// The write-ahead segment that takes batches.
 pub(crate) struct Segment {
     pub(crate) path: Path,
@@ -70,16 +79,29 @@ struct DraftWaiter {
 }
 
 impl<L: Leaf> Sequencer<L> {
-    /// Runs until the queue is closed and empty.
+    /// Runs until the queue is closed and empty, or the log has failed: then nothing may be written any more, and the right to do so is
+    /// somebody else's.
     ///
     /// Group commit needs no timer: whatever has queued up while the last batch was synced is the next batch.
     pub(crate) fn run(mut self) {
         let mut backlog = VecDeque::new();
+        let mut failures = self.shared.failures();
         loop {
+            if self.shared.failure().is_some() {
+                return self.refuse(backlog);
+            }
             if backlog.is_empty() {
-                match self.queue.blocking_recv() {
-                    Some(waiter) => backlog.push_back(waiter),
-                    None => return,
+                let next = async {
+                    tokio::select! {
+                        biased;
+                        _ = failures.wait_for(Option::is_some) => Next::Failed,
+                        waiter = self.queue.recv() => waiter.map_or(Next::Ended, Next::Leaf),
+                    }
+                };
+                match self.runtime.block_on(next) {
+                    Next::Leaf(waiter) => backlog.push_back(waiter),
+                    Next::Ended => return,
+                    Next::Failed => continue,
                 }
             }
             while backlog.len() < self.config.batch_leaves {
@@ -92,15 +114,20 @@ impl<L: Leaf> Sequencer<L> {
         }
     }
 
+    /// Tells everybody that still waits, and takes no more.
+    fn refuse(mut self, mut backlog: VecDeque<Waiter<L>>) {
+        self.queue.close();
+        while let Ok(waiter) = self.queue.try_recv() {
+            backlog.push_back(waiter);
+        }
+        let failure = self.shared.failure().unwrap_or_default();
+        for waiter in backlog {
+            answer(waiter.reply, Err(AppendError::Stopped(failure.clone())));
+        }
+    }
+
     /// Takes leaves from the backlog, commits them, and answers. The order of the steps is the whole point.
     fn commit(&mut self, backlog: &mut VecDeque<Waiter<L>>) {
-        if let Some(failure) = self.shared.failure() {
-            for waiter in backlog.drain(..) {
-                answer(waiter.reply, Err(AppendError::Stopped(failure.clone())));
-            }
-            return;
-        }
-
         // 1. Give each new leaf its place. Known leaves are answered, or wait for the batch that has them.
         //    If we crash here, nothing was written and nobody was told anything.
         let Some(Draft {

@@ -1,6 +1,7 @@
 //! What the sequencer, the writer of tiles and the readers share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use store::Disk;
@@ -43,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<dyn Disk>,
     pub(crate) known: Arc<Known>,
     /// The log takes nothing any more.
-    pub(crate) frozen: bool,
+    frozen: AtomicBool,
     /// Written by the sequencer only, after a commit.
     snapshot: RwLock<Arc<Snapshot>>,
     /// The sequencer adds before it publishes the snapshot, the writer removes after the rename.
@@ -74,12 +75,20 @@ impl Shared {
         Self {
             files,
             known,
-            frozen,
+            frozen: AtomicBool::new(frozen),
             size: watch::Sender::new(size),
             snapshot: RwLock::new(Arc::new(snapshot)),
             unwritten: Mutex::default(),
             failure: watch::Sender::new(None),
         }
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.frozen.store(true, Ordering::Release);
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {

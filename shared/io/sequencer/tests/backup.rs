@@ -152,3 +152,27 @@ async fn an_empty_disk_is_an_empty_copy() {
     let report = back_up(&SimDisk::new(), &SimDisk::new()).unwrap();
     assert_eq!((report.head.size.get(), report.copied), (0, 0));
 }
+
+/// The log was put back to an old state and has grown past the backup on another way: the backup may be all that is left of the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_not_overwritten_by_a_second_history() {
+    for early in [10, 600] {
+        let disk = SimDisk::new();
+        let log = open_sim(&disk, small()).await.unwrap();
+        append(&log, 0..early).await;
+        let restored = SimDisk::new();
+        back_up(&disk, &restored).unwrap();
+        append(&log, early..1500).await;
+        let backup = SimDisk::new();
+        back_up(&disk, &backup).unwrap();
+        let (good, kept) = (log.published().checkpoint, backup.files());
+
+        let second = open_sim(&restored, small()).await.unwrap();
+        append(&second, 2000..5000).await;
+        second.close().await;
+        let error = back_up(&restored, &backup).unwrap_err();
+        assert!(matches!(error, OpenError::Forked { .. }), "{error}");
+        assert_eq!(backup.files(), kept);
+        guard::<Named>(&backup, &good, &verifier()).unwrap();
+    }
+}

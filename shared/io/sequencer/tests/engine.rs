@@ -18,11 +18,11 @@ use common::{
     read_all, signer, verifier,
 };
 use sequencer::{
-    AppendError, CheckpointSigner, Config, Leaf as _, Log, OpenError, Resource, SignError,
-    SignFuture, TreeHeadSigner, fsck, fsck_on,
+    AppendError, CheckpointSigner, Config, FreezeError, Leaf as _, Log, OpenError, Resource,
+    SignError, SignFuture, TreeHeadSigner, fsck, fsck_on,
 };
-use store::Path;
 use store::sim::SimDisk;
+use store::{Disk as _, Path};
 use tlog::{BundleId, Hash, LeafIndex, TileId, TreeHead, TreeSize, Width, proof};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -754,4 +754,65 @@ async fn a_frozen_log_is_read_and_takes_nothing() {
         open_sim(&disk, config()).await,
         Err(OpenError::Damaged(_))
     ));
+}
+
+/// Whoever waits for the log to end must find it frozen, or would add to what was called its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_can_write_between_the_last_entry_and_the_freezing() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, config()).await.unwrap();
+    log.append(named(1)).await.unwrap();
+    let waiting = {
+        let disk = disk.clone();
+        std::thread::spawn(move || {
+            loop {
+                if let Some(_lock) = disk.lock().unwrap() {
+                    return disk.files().contains_key(&Path::new("frozen").unwrap());
+                }
+                std::thread::yield_now();
+            }
+        })
+    };
+    let at = "2026-11-03T04:05:06Z".parse().unwrap();
+    log.freeze(&note_signer(), at).await.unwrap();
+    assert!(log.is_frozen());
+    assert!(waiting.join().unwrap(), "the lock was free before");
+    // A log that somebody else may write by now is not ended by us.
+    let other = SimDisk::new();
+    let closed = open_sim(&other, config()).await.unwrap();
+    closed.close().await;
+    assert!(matches!(
+        closed.freeze(&note_signer(), at).await,
+        Err(FreezeError::Elsewhere)
+    ));
+}
+
+/// Of an engine that cannot write any more nobody knows when it ends; another one can go on at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_has_failed_lets_go_of_the_folder() {
+    for idle in [false, true] {
+        let (disk, copies) = (SimDisk::new(), SimDisk::new());
+        let log = open_with_copy(&disk, &copies, config()).await.unwrap();
+        log.append(named(1)).await.unwrap();
+        // Either the write-ahead log fails, or the writer of the copy, while the sequencer has nothing to do.
+        let failing = if idle { &copies } else { &disk };
+        failing.stop_after(failing.operations());
+        let second = log.append(named(2)).await;
+        assert_eq!(second.is_ok(), idle);
+        assert!(log.stopped().await.is_some());
+        let free = async {
+            while disk.lock().unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), free)
+            .await
+            .expect("the folder is still locked");
+        assert!(matches!(
+            log.append(named(3)).await,
+            Err(AppendError::Stopped(_))
+        ));
+        // What was committed is still read.
+        assert!(log.inclusion(LeafIndex::new(0)).await.is_ok());
+    }
 }

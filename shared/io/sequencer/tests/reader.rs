@@ -286,3 +286,31 @@ async fn a_reader_outlives_a_disk_that_is_away() {
     }
     assert_eq!(read_all(&reader).await, read_all(&log).await);
 }
+
+/// Batches of one entry each and of one length, so that records stand in the same places in both histories.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_notices_a_second_history() {
+    let (disk, other) = (SimDisk::new(), SimDisk::new());
+    let log = open_sim(&disk, config()).await.unwrap();
+    let second = open_sim(&other, config()).await.unwrap();
+    for number in 10..40 {
+        log.append(named(number)).await.unwrap();
+        second.append(named(number + 50)).await.unwrap();
+    }
+    let reader = reader(&disk).await;
+    caught_up(&reader, 30).await;
+    log.close().await;
+    for number in 10..40 {
+        second.append(named(number)).await.unwrap();
+    }
+    second.close().await;
+    let forked = other.files();
+    for (path, bytes) in forked {
+        if path.as_str().starts_with("wal/") || path.as_str() == "index" {
+            disk.tamper(&path, |old| *old = bytes.clone());
+        }
+    }
+    let why = reader.stopped().await.unwrap();
+    assert!(reader.health().is_err(), "{why}");
+    assert_eq!(reader.published().head, log.published().head);
+}
