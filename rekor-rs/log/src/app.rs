@@ -1,13 +1,13 @@
 //! Bringing the log to life.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::{Router, middleware};
 use note::VerifierKey;
-use sequencer::{CheckpointSigner as _, Leaf, Log, NoteSigner, OpenError};
+use sequencer::{CheckpointSigner as _, Leaf, Log, NoteSigner, OpenError, WeakLog};
 use serve::{Clock, Closing, Health, Routes, Service, Switch};
 use signer::Signer;
 use thiserror::Error;
@@ -492,29 +492,60 @@ async fn start(
     let app = build(&config.log, deps).await?;
     let head = app.log.published().head;
     tracing::info!(origin = config.log.origin, size = %head.size, root = %head.root, "the log is open");
+    let open = Open {
+        log: app.log.downgrade(),
+        trees: app.v1.as_ref().map(|v1| Arc::downgrade(&v1.put)),
+    };
     let ended = app.ended();
-    close_at_the_end(&app, closing);
+    close_at_the_end(&app, &open, closing);
     if let Some(v1) = app.v1 {
         tokio::spawn(follow_settings(settings.to_owned(), v1));
     }
+    // Before anything else is done all of them are closed: a log that goes on would keep the right to write that we may wait for.
+    let ended = async move {
+        ended.await;
+        open.close().await;
+    };
     Ok((app.router, ended))
 }
 
-/// Has the logs closed, with everything written and the right to write them given up, when the service ends.
-fn close_at_the_end(app: &App, closing: &Closing) {
-    let begun = closing.begun();
-    let log = app.log.downgrade();
-    let trees = app.v1.as_ref().map(|v1| Arc::downgrade(&v1.put));
-    closing.add(async move {
-        begun.await;
-        // The routes may be gone by now, and all of this with them.
-        let trees = trees.and_then(|trees| trees.upgrade());
+/// Handles on logs that do not keep them open: the routes may be gone, and the logs with them.
+#[derive(Clone)]
+struct Open {
+    log: WeakLog<Entry>,
+    trees: Option<Weak<watch::Sender<Shards>>>,
+}
+
+impl Open {
+    /// Has everything written, and gives up the right to write.
+    async fn close(self) {
+        let mut closing = JoinSet::new();
+        let trees = self.trees.and_then(|trees| trees.upgrade());
         let shards = trees.map(|trees| Trees::of(&trees).now());
-        for shard in shards.iter().flat_map(Shards::all) {
-            shard.log.close().await;
+        for shard in shards.iter().flat_map(Shards::all).cloned() {
+            closing.spawn(async move { shard.log.close().await });
         }
-        if let Some(log) = log.upgrade() {
-            log.close().await;
+        if let Some(log) = self.log.upgrade() {
+            closing.spawn(async move { log.close().await });
+        }
+        while closing.join_next().await.is_some() {}
+    }
+}
+
+/// Has the logs closed when the service ends.
+fn close_at_the_end(app: &App, open: &Open, closing: &Closing) {
+    let begun = closing.begun();
+    // Then [`start`] closes them, and this instance may lead again and again.
+    let ended = matches!(app.ground, Ground::Tree(_)).then(|| app.ended());
+    let open = open.clone();
+    closing.add(async move {
+        let Some(ended) = ended else {
+            begun.await;
+            return open.close().await;
+        };
+        tokio::select! {
+            () = begun => open.close().await,
+            () = ended => {}
         }
     });
 }
@@ -558,7 +589,7 @@ impl Instance {
                 let reader =
                     build_reader(&self.config.log, &self.deps, self.writes.clone()).await?;
                 let (switch, routes) = Routes::switchable(reader);
-                tokio::spawn(async move { self.stand_by(&switch).await });
+                tokio::spawn(async move { self.stand_by(&switch, true).await });
                 Ok(routes)
             }
             Err(error) => Err(error.into()),
@@ -567,8 +598,7 @@ impl Instance {
 
     /// After having led: reads, and then as [`Self::stand_by`].
     async fn go_on(self, switch: &Switch) {
-        self.read(switch).await;
-        self.stand_by(switch).await;
+        self.stand_by(switch, false).await;
     }
 
     /// The settings of now: there may be a tree that was not there when this process started.
@@ -580,20 +610,29 @@ impl Instance {
         Ok((config, deps))
     }
 
-    async fn read(&self, switch: &Switch) {
+    /// Whether it could.
+    async fn read(&self, switch: &Switch) -> bool {
         match build_reader(&self.config.log, &self.deps, self.writes.clone()).await {
-            Ok(router) => switch.set(router),
+            Ok(router) => {
+                switch.set(router);
+                true
+            }
             Err(error) => {
                 let cause = format!("{:#}", anyhow::Error::from(error));
-                tracing::error!(cause, "cannot serve reads");
+                tracing::error!(cause, "cannot serve reads, trying again");
+                false
             }
         }
     }
 
-    /// Tries to become the writer whenever nobody is, and serves reads meanwhile; ends when it is one in a folder.
-    async fn stand_by(self, switch: &Switch) {
+    /// Tries to become the writer whenever nobody is, and serves reads meanwhile; ends when it is one in a folder. `reads` says whether the
+    /// routes of now are those of a reader.
+    async fn stand_by(self, switch: &Switch, mut reads: bool) {
         let mut told = String::new();
         loop {
+            if !reads {
+                reads = self.read(switch).await;
+            }
             match self.deps.storage.ground(&self.config.log.home) {
                 Ok(ground) => ground.vacant(TURN).await,
                 Err(_) => tokio::time::sleep(TURN).await,
@@ -615,7 +654,7 @@ impl Instance {
                     ended.await;
                     tracing::warn!("this instance does not lead the logs any more");
                     told.clear();
-                    self.read(switch).await;
+                    reads = false;
                 }
                 Err((true, _)) => {
                     told.clear();

@@ -79,6 +79,8 @@ impl Search {
         keys: fn(&[u8]) -> Vec<String>,
     ) -> anyhow::Result<Followed> {
         let mut tree = self.index.tree(origin).await.context("search.file")?;
+        // Whoever reads a log that another process writes may be behind the index that both of them fill.
+        wait_for(|| log.published().head.size.get() >= tree.indexed()).await;
         let size = log.published().head.size.get();
         let last = match tree.indexed().checked_sub(1) {
             None => None,
@@ -124,16 +126,20 @@ impl Search {
         self.index.find(keys, mode, from, limit).await
     }
 
-    /// Waits, though not for long, until a tree is indexed up to `size`.
+    /// Waits, though not for long, until a tree is indexed up to `size`. The answer says how far the index is.
     pub async fn catch_up(&self, tree: &Followed, size: u64) {
-        let caught_up = async {
-            while tree.indexed() < size {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        // The answer says how far the index is.
-        let _late = tokio::time::timeout(PATIENCE, caught_up).await;
+        wait_for(|| tree.indexed() >= size).await;
     }
+}
+
+/// Looks again and again, though not for long.
+async fn wait_for(reached: impl Fn() -> bool) {
+    let looking = async {
+        while !reached() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let _late = tokio::time::timeout(PATIENCE, looking).await;
 }
 
 async fn run<L: Leaf>(
@@ -146,6 +152,10 @@ async fn run<L: Leaf>(
         match step(&mut tree, &mut follower, keys).await {
             Ok(true) => followed.indexed.store(tree.indexed(), Ordering::Release),
             Ok(false) => return,
+            // An earlier or a later reader of the same log fills the same index.
+            Err(FollowError::Index(IndexError::Moved)) if tree.refresh().await.is_ok() => {
+                followed.indexed.store(tree.indexed(), Ordering::Release);
+            }
             Err(error) => {
                 metrics::counter!("rekor_index_failures").increment(1);
                 tracing::error!(origin = followed.origin, cause = %chain(&error), "cannot index entries, trying again");

@@ -99,7 +99,7 @@ pub enum IndexError {
     #[error("the search index cannot be read or written")]
     Database(#[from] sqlx::Error),
     /// Somebody else has added to the tree.
-    #[error("the search index has moved under its writer: another process is writing it")]
+    #[error("the search index has moved under its writer: another one is writing it")]
     Moved,
     /// A file of a version that this program does not know.
     #[error(
@@ -302,6 +302,17 @@ impl Tree {
         transaction.commit().await?;
         self.indexed = after;
         self.last = Some(last.to_vec());
+        Ok(())
+    }
+
+    /// Reads again how far the index is: after [`IndexError::Moved`], which is no harm where the other one follows the same log.
+    pub async fn refresh(&mut self) -> Result<(), IndexError> {
+        let (indexed, last) = sqlx::query_as("SELECT indexed, last FROM trees WHERE id = ?")
+            .bind(self.id)
+            .fetch_one(&self.pool)
+            .await?;
+        self.indexed = indexed;
+        self.last = last;
         Ok(())
     }
 

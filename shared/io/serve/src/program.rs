@@ -62,6 +62,8 @@ impl Closing {
 
 /// How long an orderly end may take.
 const CLOSING: Duration = Duration::from_secs(10);
+/// How long work that blocks may go on after it.
+const LEAVING: Duration = Duration::from_secs(1);
 
 enum Command {
     Run(PathBuf),
@@ -141,7 +143,7 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         // Before the service is made: what it recovers on the way is worth a line in the log.
         settings::start_logging(path);
         let service = build(path.to_owned()).await?;
@@ -169,7 +171,10 @@ where
             tracing::warn!(service = name, "not everything was closed in time");
         }
         Ok(())
-    })
+    });
+    // A call to a disk or a key that does not come back must not keep the process alive.
+    runtime.shutdown_timeout(LEAVING);
+    served
 }
 
 /// Asks the service at `address` whether it works; an error if it does not or does not answer in three seconds.

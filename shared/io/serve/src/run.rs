@@ -76,7 +76,9 @@ pub async fn run(
     let replacing = async {
         loop {
             let next = routes.next().await;
-            drop(dressed.send_replace(dress(next)));
+            let old = dressed.send_replace(dress(next));
+            // What hangs on it may end with it, and that may take its time: not in the loop that takes connections.
+            tokio::task::spawn_blocking(move || drop(old));
         }
     };
     let certificates = async {
