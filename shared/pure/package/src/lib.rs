@@ -11,8 +11,10 @@ mod tar;
 mod text;
 
 pub mod apk;
+pub mod jar;
 pub mod rpm;
 
 pub use apk::Apk;
 pub use error::PackageError;
+pub use jar::Jar;
 pub use rpm::Rpm;

@@ -1,9 +1,11 @@
 //! Cases of `testdata/packages`: a package, and what upstream's code says of it.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::bufread::GzDecoder;
 use serde_json::Value;
 
 pub(crate) struct Case {
@@ -13,6 +15,8 @@ pub(crate) struct Case {
     pub(crate) key: Option<String>,
     /// The body of upstream's entry.
     pub(crate) body: Option<Value>,
+    /// Upstream's search keys.
+    pub(crate) keys: Vec<String>,
     /// Why we refuse it.
     pub(crate) error: Option<String>,
     /// Why it is refused by the crate that verifies its signature, and not here.
@@ -23,12 +27,16 @@ pub(crate) struct Case {
 pub(crate) fn read(kind: &str) -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../testdata/packages")
-        .join(format!("{kind}.jsonl"));
+        .join(format!("{kind}.jsonl.gz"));
     #[expect(
         clippy::disallowed_methods,
         reason = "a test reads its cases; the crate has no files"
     )]
-    let text = std::fs::read_to_string(path).unwrap();
+    let packed = std::fs::read(path).unwrap();
+    let mut text = String::new();
+    GzDecoder::new(&packed[..])
+        .read_to_string(&mut text)
+        .unwrap();
     text.lines()
         .map(|line| {
             let row: Value = serde_json::from_str(line).unwrap();
@@ -38,6 +46,10 @@ pub(crate) fn read(kind: &str) -> Vec<Case> {
                 package: STANDARD.decode(string("package").unwrap()).unwrap(),
                 key: string("key"),
                 body: string("body").map(|body| serde_json::from_str(&body).unwrap()),
+                keys: row
+                    .get("keys")
+                    .map(|keys| serde_json::from_value(keys.clone()).unwrap())
+                    .unwrap_or_default(),
                 error: string("error"),
                 elsewhere: string("elsewhere"),
             }

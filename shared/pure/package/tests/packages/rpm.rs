@@ -1,7 +1,6 @@
-//! RPM packages against what upstream says of them (`testdata/packages/rpm.jsonl`), and packages that were damaged.
+//! RPM packages: `testdata/packages/rpm.jsonl.gz`.
 
-mod cases;
-
+use crate::cases;
 use keys::HashAlgorithm;
 use package::rpm::{Covers, Signature};
 use package::{PackageError, Rpm};
