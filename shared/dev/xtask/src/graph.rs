@@ -150,9 +150,10 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
         "pure crates take only formats and arithmetic from outside",
         || pure(&metadata),
     );
-    report.check("only keys and signer name the crypto library", || {
-        crypto(&metadata)
-    });
+    report.check(
+        "only keys, signer and package name the crypto library",
+        || crypto(&metadata),
+    );
     Ok(())
 }
 

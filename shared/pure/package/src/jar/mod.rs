@@ -146,6 +146,9 @@ impl Metadata {
                 }
             } else if is_block {
                 blocks.push((base.to_owned(), entry));
+            } else {
+                // Upstream reads it too, and refuses an archive in which it is broken.
+                entry.read(budget, |_| ())?;
             }
         }
         let manifest = manifest.ok_or(PackageError::Unsigned("jar: no META-INF/MANIFEST.MF"))?;
@@ -161,6 +164,9 @@ impl Metadata {
             return Err(unsupported(
                 "a signature block in front of the one that belongs to the signature file",
             ));
+        }
+        for (_, other) in blocks.iter().filter(|(name, _)| *name != base) {
+            other.read(budget, |_| ())?;
         }
         let mut read = |entry: &Entry<'_>| {
             let mut contents = Vec::new();
