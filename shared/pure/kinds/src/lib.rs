@@ -1,6 +1,7 @@
 //! Rekor v1: what a client proposes, whether it may go in, the bytes that go in, and by what it can be found.
 //!
-//! Specification: sigstore/rekor `openapi.yaml` and the schemas of `pkg/types`: every kind of Rekor 1.5.
+//! Specification: sigstore/rekor `openapi.yaml` and the schemas of `pkg/types`. Every kind of Rekor 1.5 but those that need OpenPGP: rpm and
+//! helm are not known, and rekord takes no PGP signatures.
 //!
 //! ```text
 //! { "kind": .., "apiVersion": .., "spec": { .. } } --parse--> Proposed --admit--> Accepted { body, keys, attestation }
@@ -11,10 +12,12 @@
 //! digest that nobody has checked. And a key or signature of an algorithm that is broken or that nobody can check here is refused, each with
 //! its name in the answer.
 
+mod alpine;
 mod cose;
 mod envelope;
 mod format;
 mod hashedrekord;
+mod jar;
 mod minisign;
 mod rekord;
 mod rfc3161;
@@ -67,13 +70,17 @@ pub enum Kind {
     Cose,
     /// TUF metadata with the root that it is signed under.
     Tuf,
+    /// A signed JAR file.
+    Jar,
+    /// An Alpine package.
+    Alpine,
 }
 
 /// What parses one kind in one version.
 type Read = fn(&[u8]) -> Result<Proposed, ProposeError>;
 
 /// Every kind in every version.
-const TABLE: [(Kind, &str, Read); 8] = [
+const TABLE: [(Kind, &str, Read); 10] = [
     (Kind::HashedRekord, "0.0.1", read::<hashedrekord::Spec>),
     (Kind::Dsse, "0.0.1", read::<envelope::DsseSpec>),
     (Kind::Intoto, "0.0.1", read::<envelope::Intoto1Spec>),
@@ -82,11 +89,13 @@ const TABLE: [(Kind, &str, Read); 8] = [
     (Kind::Rfc3161, "0.0.1", read::<rfc3161::Spec>),
     (Kind::Cose, "0.0.1", read::<cose::Spec>),
     (Kind::Tuf, "0.0.1", read::<tuf::Spec>),
+    (Kind::Jar, "0.0.1", read::<jar::Spec>),
+    (Kind::Alpine, "0.0.1", read::<alpine::Spec>),
 ];
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::HashedRekord,
         Self::Dsse,
         Self::Intoto,
@@ -94,6 +103,8 @@ impl Kind {
         Self::Rfc3161,
         Self::Cose,
         Self::Tuf,
+        Self::Jar,
+        Self::Alpine,
     ];
 
     /// As it stands in entries.
@@ -106,6 +117,8 @@ impl Kind {
             Self::Rfc3161 => "rfc3161",
             Self::Cose => "cose",
             Self::Tuf => "tuf",
+            Self::Jar => "jar",
+            Self::Alpine => "alpine",
         }
     }
 

@@ -1,24 +1,28 @@
 //! Proposals of every kind against upstream's own code: the same bytes and search keys, or refused by both.
 //!
 //! `testdata/rekor-v1/<kind>.jsonl`: `{"name", "proposal", "body", "keys", "attestation"}` as Rekor 1.5.2 makes them, or `upstream`, its error.
-//! `error` is what we answer; it stands beside a `body` where we are stricter.
+//! `error` is what we answer; it stands beside a `body` where we are stricter. `testdata/packages` has packages in the same way.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::indexing_slicing,
     reason = "a panic is the failure report; tests read files"
 )]
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use keys::Algorithm;
 use kinds::{Accepted, Kind, ProposeError, Proposed, Rules};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 struct Case {
@@ -41,6 +45,33 @@ fn cases(kind: Kind) -> Vec<Case> {
         .collect()
 }
 
+/// The packages of `testdata/packages`, proposed. In bodies there the key may be left out.
+fn packages(kind: Kind, propose: impl Fn(&Value) -> Value) -> Vec<Case> {
+    let file = format!("../../../testdata/packages/{}.jsonl.gz", kind.name());
+    let file = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let lines = BufReader::new(GzDecoder::new(file)).lines();
+    lines
+        .map(|line| {
+            let mut case: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let proposal = propose(&case);
+            case["proposal"] =
+                json!({"kind": kind.name(), "apiVersion": "0.0.1", "spec": proposal});
+            let key = "/spec/publicKey/content";
+            if let Some(body) = case["body"].as_str() {
+                let mut body: Value = serde_json::from_str(body).unwrap();
+                if body.pointer(key) == Some(&json!(""))
+                    && let Ok(admitted) = admit(&case["proposal"])
+                {
+                    let ours: Value = serde_json::from_slice(admitted.body()).unwrap();
+                    *body.pointer_mut(key).unwrap() = ours.pointer(key).unwrap().clone();
+                }
+                case["body"] = json!(body.to_string());
+            }
+            serde_json::from_value(case).unwrap()
+        })
+        .collect()
+}
+
 fn admit(proposal: &Value) -> Result<Accepted, ProposeError> {
     let algorithms: Vec<Algorithm> = Algorithm::all().collect();
     let now: Timestamp = "2026-11-02T00:00:00Z".parse().unwrap();
@@ -49,9 +80,12 @@ fn admit(proposal: &Value) -> Result<Accepted, ProposeError> {
 }
 
 fn check(kind: Kind, least: usize) {
-    let cases = cases(kind);
+    check_all(kind, &cases(kind), least);
+}
+
+fn check_all(kind: Kind, cases: &[Case], least: usize) {
     let mut wrong = Vec::new();
-    for case in &cases {
+    for case in cases {
         let name = format!("{} {}", kind.name(), case.name);
         match (admit(&case.proposal), &case.error) {
             (Err(error), Some(expected)) => {
@@ -108,6 +142,24 @@ fn cose() {
 #[test]
 fn tuf() {
     check(Kind::Tuf, 7);
+}
+
+#[test]
+fn jar() {
+    let cases = packages(
+        Kind::Jar,
+        |case| json!({"archive": {"content": case["package"]}}),
+    );
+    check_all(Kind::Jar, &cases, 20);
+}
+
+#[test]
+fn alpine() {
+    let cases = packages(Kind::Alpine, |case| {
+        let key = STANDARD.encode(case["key"].as_str().unwrap());
+        json!({"package": {"content": case["package"]}, "publicKey": {"content": key}})
+    });
+    check_all(Kind::Alpine, &cases, 20);
 }
 
 /// The one base64 text at a pointer, with a bit changed.

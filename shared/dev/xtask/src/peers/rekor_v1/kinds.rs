@@ -68,6 +68,21 @@ const UPLOADS: &[Upload] = &[
         ],
         format: "x509",
     },
+    Upload {
+        kind: "jar",
+        case: "jarsigner-ec-sha1",
+        files: &[("--artifact", "/spec/archive/content")],
+        format: "",
+    },
+    Upload {
+        kind: "alpine",
+        case: "rsa-sha1",
+        files: &[
+            ("--artifact", "/spec/package/content"),
+            ("--public-key", "/spec/publicKey/content"),
+        ],
+        format: "x509",
+    },
 ];
 
 pub(super) fn check(report: &mut Report, stack: &Stack) -> Result<()> {

@@ -1,0 +1,257 @@
+//! Zip archives in memory (PKWARE's APPNOTE 6.3), as far as JAR files need them.
+//!
+//! Our own reader instead of a crate: it has two methods (stored, deflated), no writing, no encryption, no zip64, and it can refuse what lets two readers
+//! see two different archives: entries that overlap, names that stand there twice, local headers that disagree with the directory, anything
+//! in front of the first or behind the last byte of the archive.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+
+use flate2::Crc;
+use flate2::bufread::DeflateDecoder;
+
+use crate::PackageError;
+
+/// The end of the central directory, without its comment.
+const END: usize = 22;
+/// The longest comment behind it.
+const MAX_COMMENT: usize = 0xffff;
+/// A local header, without name and extra field.
+const LOCAL: usize = 30;
+/// An entry of the central directory, without name, extra field and comment.
+const CENTRAL: usize = 46;
+/// Flag: the contents are encrypted.
+const ENCRYPTED: u16 = 1;
+/// Flag: checksum and sizes stand behind the contents.
+const DESCRIPTOR: u16 = 8;
+
+const MALFORMED: PackageError = PackageError::Malformed("zip archive");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Stored,
+    Deflated,
+}
+
+/// A file of an archive.
+pub(super) struct Entry<'a> {
+    /// The name, in which nothing is normalised.
+    pub(super) name: &'a [u8],
+    /// The length of the contents, as the directory states it. No more is ever read.
+    pub(super) size: u64,
+    method: Method,
+    checksum: u32,
+    /// The contents as they are stored.
+    packed: &'a [u8],
+    /// Where its local header begins, and where its contents end.
+    span: (usize, usize),
+}
+
+/// How much may still be inflated, over all entries.
+pub(super) struct Budget {
+    pub(super) left: u64,
+    pub(super) limit: u64,
+}
+
+impl Entry<'_> {
+    /// Hands the contents to `sink` piece by piece. An error when length or checksum are not what the directory states.
+    pub(super) fn read(
+        &self,
+        budget: &mut Budget,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<(), PackageError> {
+        budget.left = budget
+            .left
+            .checked_sub(self.size)
+            .ok_or(PackageError::TooLarge {
+                what: "jar: inflated contents",
+                limit: budget.limit,
+            })?;
+        let mut checksum = Crc::new();
+        let mut length: u64 = 0;
+        if self.method == Method::Stored {
+            checksum.update(self.packed);
+            length = u64::try_from(self.packed.len()).unwrap_or(u64::MAX);
+            sink(self.packed);
+        } else {
+            let mut decoder = DeflateDecoder::new(self.packed);
+            let mut piece = vec![0; 32 * 1024];
+            loop {
+                let read = decoder.read(&mut piece).map_err(|_| MALFORMED)?;
+                if read == 0 {
+                    break;
+                }
+                length = length.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+                if length > self.size {
+                    return Err(MALFORMED);
+                }
+                let piece = piece.get(..read).unwrap_or_default();
+                checksum.update(piece);
+                sink(piece);
+            }
+            if !decoder.into_inner().is_empty() {
+                return Err(MALFORMED);
+            }
+        }
+        if length == self.size && checksum.sum() == self.checksum {
+            Ok(())
+        } else {
+            Err(MALFORMED)
+        }
+    }
+}
+
+/// All entries, in the directory's order.
+pub(super) fn entries(archive: &[u8]) -> Result<Vec<Entry<'_>>, PackageError> {
+    let (end, record) = end_of_directory(archive)?;
+    let (count, size, offset) = (half(record, 10), word(record, 12), word(record, 16));
+    if half(record, 4) != 0 || half(record, 6) != 0 || half(record, 8) != count {
+        return Err(PackageError::Unsupported("zip: an archive in parts".into()));
+    }
+    if count == u16::MAX || size == u32::MAX || offset == u32::MAX {
+        return Err(PackageError::Unsupported("zip64".into()));
+    }
+    let start = length(offset);
+    // The directory ends where its end record begins: nothing can hide between, and nothing was put in front of the archive.
+    if start.checked_add(length(size)) != Some(end) {
+        return Err(MALFORMED);
+    }
+    let mut directory = archive.get(start..end).ok_or(MALFORMED)?;
+    let mut entries = Vec::new();
+    let mut names = BTreeSet::new();
+    for _ in 0..count {
+        let (entry, rest) = entry(archive, start, directory)?;
+        directory = rest;
+        if !names.insert(entry.name) {
+            return Err(PackageError::Unsupported(format!(
+                "zip: the name {} twice",
+                super::shown(entry.name)
+            )));
+        }
+        entries.push(entry);
+    }
+    if !directory.is_empty() {
+        return Err(MALFORMED);
+    }
+    let mut spans: Vec<(usize, usize)> = entries.iter().map(|entry| entry.span).collect();
+    spans.sort_unstable();
+    if spans
+        .iter()
+        .zip(spans.iter().skip(1))
+        .any(|(one, next)| one.1 > next.0)
+    {
+        return Err(PackageError::Unsupported(
+            "zip: entries that overlap".into(),
+        ));
+    }
+    Ok(entries)
+}
+
+/// The last record that looks like an end of a directory; it must be the archive's very end.
+fn end_of_directory(archive: &[u8]) -> Result<(usize, &[u8]), PackageError> {
+    let tail = archive.len().saturating_sub(END + MAX_COMMENT);
+    let window = archive.get(tail..).unwrap_or_default();
+    let at = window
+        .windows(END)
+        .rposition(|record| record.starts_with(b"PK\x05\x06"))
+        .ok_or(MALFORMED)?;
+    let record = window.get(at..).ok_or(MALFORMED)?;
+    if record.len() != END + usize::from(half(record, 20)) {
+        return Err(MALFORMED);
+    }
+    Ok((tail + at, record))
+}
+
+/// Reads the first entry of `directory`, and what it points to in front of the directory, which begins at `limit`.
+fn entry<'a>(
+    archive: &'a [u8],
+    limit: usize,
+    directory: &'a [u8],
+) -> Result<(Entry<'a>, &'a [u8]), PackageError> {
+    let (central, rest) = directory.split_at_checked(CENTRAL).ok_or(MALFORMED)?;
+    if !central.starts_with(b"PK\x01\x02") {
+        return Err(MALFORMED);
+    }
+    let (name, rest) = rest
+        .split_at_checked(half(central, 28).into())
+        .ok_or(MALFORMED)?;
+    let skipped = usize::from(half(central, 30)) + usize::from(half(central, 32));
+    let rest = rest.get(skipped..).ok_or(MALFORMED)?;
+    let flags = half(central, 8);
+    if flags & ENCRYPTED != 0 {
+        return Err(PackageError::Unsupported("zip: an encrypted entry".into()));
+    }
+    let method = match half(central, 10) {
+        0 => Method::Stored,
+        8 => Method::Deflated,
+        other => {
+            return Err(PackageError::Unsupported(format!(
+                "zip: compression method {other}"
+            )));
+        }
+    };
+    let (checksum, packed, size) = (word(central, 16), word(central, 20), word(central, 24));
+    let offset = word(central, 42);
+    if [packed, size, offset].contains(&u32::MAX) {
+        return Err(PackageError::Unsupported("zip64".into()));
+    }
+    if method == Method::Stored && packed != size {
+        return Err(MALFORMED);
+    }
+    let begin = length(offset);
+    let local = archive
+        .get(..limit)
+        .and_then(|files| files.get(begin..))
+        .ok_or(MALFORMED)?;
+    let (header, after) = local.split_at_checked(LOCAL).ok_or(MALFORMED)?;
+    let (local_name, after) = after
+        .split_at_checked(half(header, 26).into())
+        .ok_or(MALFORMED)?;
+    let contents = after
+        .get(usize::from(half(header, 28))..)
+        .ok_or(MALFORMED)?;
+    let (packed_contents, behind) = contents.split_at_checked(length(packed)).ok_or(MALFORMED)?;
+    let agrees = header.starts_with(b"PK\x03\x04")
+        && local_name == name
+        && half(header, 8) == half(central, 10)
+        && if half(header, 6) & DESCRIPTOR == 0 {
+            [word(header, 14), word(header, 18), word(header, 22)] == [checksum, packed, size]
+        } else {
+            // The descriptor's own signature is optional, and the sizes behind the checksum have four bytes or eight.
+            let descriptor = behind.strip_prefix(b"PK\x07\x08").unwrap_or(behind);
+            word(descriptor, 0) == checksum
+        };
+    if !agrees {
+        return Err(MALFORMED);
+    }
+    let end = limit.saturating_sub(behind.len());
+    let entry = Entry {
+        name,
+        size: size.into(),
+        method,
+        checksum,
+        packed: packed_contents,
+        span: (begin, end),
+    };
+    Ok((entry, rest))
+}
+
+/// A little-endian number of two bytes.
+fn half(bytes: &[u8], at: usize) -> u16 {
+    bytes
+        .get(at..at + 2)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u16::from_le_bytes)
+}
+
+/// A little-endian number of four bytes.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes
+        .get(at..at + 4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
+}
+
+fn length(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
