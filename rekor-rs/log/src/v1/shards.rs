@@ -30,7 +30,7 @@ pub const KEY_ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
 
 /// The file beside a tree's own that names the tree that followed it. Indexes count over all trees, so a tree that was followed must not grow: not
 /// even under a process whose settings are older than that.
-const SUCCESSOR: &str = "successor";
+pub(crate) const SUCCESSOR: &str = "successor";
 /// How long an entry waits for a new tree when its tree was closed: as long as it takes to commit what was in the queue.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -5,10 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::key::{KeyHint, is_key_name};
 
-/// Longest accepted note. A checkpoint with 64 ML-DSA-44 cosignatures (3.3 kB each) would not fit; nobody writes one.
-pub const MAX_NOTE_BYTES: usize = 64 * 1024;
-/// Most accepted signature lines. C2SP signed-note asks verifiers to take at least 16.
-pub const MAX_SIGNATURES: usize = 64;
+/// Longest accepted note: room for [`MAX_SIGNATURES`] cosignatures of ML-DSA-44 (3.3 kB each) but a few.
+pub const MAX_NOTE_BYTES: usize = 1 << 20;
+/// Most accepted signature lines: a policy has at most 256 witnesses, and all of them may cosign. C2SP signed-note asks verifiers to take at
+/// least 16.
+pub const MAX_SIGNATURES: usize = 300;
 
 /// U+2014 and a space begin each signature line.
 const LINE_START: &str = "\u{2014} ";
@@ -235,6 +236,20 @@ mod tests {
         assert_eq!(note.to_bytes(), GOOD.as_bytes());
         let inner = "a\n\nb\n\n\u{2014} log.example AAAAAQI=\n";
         assert_eq!(Note::parse(inner.as_bytes()).unwrap().text(), "a\n\nb\n");
+    }
+
+    /// All witnesses of the largest policy, each with the largest cosignature.
+    #[test]
+    fn holds_the_cosignatures_of_a_whole_policy() {
+        let cosignature = STANDARD.encode(vec![7; 4 + 8 + 2420]);
+        let name = "name".repeat(40);
+        let line = |n| format!("\u{2014} {name}.{n}.example.org/w {cosignature}\n");
+        let lines: Vec<_> = (0..256).map(line).collect();
+        let note = Note::parse(GOOD.as_bytes()).unwrap();
+        let further = Note::parse(format!("text\n\n{}", lines.concat()).as_bytes()).unwrap();
+        let cosigned = note.with_signatures(further.signatures());
+        assert_eq!(cosigned.signatures().len(), 257);
+        assert_eq!(Note::parse(&cosigned.to_bytes()), Ok(cosigned));
     }
 
     #[test]
