@@ -89,7 +89,7 @@ pub fn verify(
     token.check_signer(leaf)?;
     token.check_content()?;
     token.check_binding(leaf)?;
-    token.check_signature(leaf.public_key())?;
+    token.check_signature(leaf.public_key(), Naming::OfSignature)?;
     path::verify(
         leaf,
         between,
@@ -120,7 +120,7 @@ pub fn verify_embedded(response: &[u8]) -> Result<(), TspError> {
         // Which certificate it is meant to be (`signingCertificate`) matters to whoever trusts one.
         let checked = token
             .check_content()
-            .and_then(|()| token.check_signature(certificate.public_key()));
+            .and_then(|()| token.check_signature(certificate.public_key(), Naming::OfKey));
         match checked {
             Ok(()) => return Ok(()),
             Err(error) => outcome = error,
@@ -341,11 +341,12 @@ impl<'a> Token<'a> {
         Ok(())
     }
 
-    fn check_signature(&self, key: &PublicKey) -> Result<(), TspError> {
+    fn check_signature(&self, key: &PublicKey, naming: Naming) -> Result<(), TspError> {
         // RFC 5652 5.4: what is signed is the DER of a SET, not the [0] that stands in the message.
         let signed =
             tlv::wrap(tag::SET, self.attributes).map_err(|_| Malformed("signed attributes"))?;
-        let verified = match signer_algorithm(self.signature_algorithm.oid, self.hash, key) {
+        let verified = match signer_algorithm(self.signature_algorithm.oid, self.hash, key, naming)
+        {
             Some(SignerAlgorithm::Rsa(hash)) => key.verify_rsa(hash, &signed, self.signature),
             Some(SignerAlgorithm::Listed(algorithm)) => {
                 key.verify(algorithm, &signed, self.signature)
@@ -400,14 +401,28 @@ enum SignerAlgorithm {
     Rsa(HashAlgorithm),
 }
 
-/// Signers name the algorithm of the signature, or only that of their key: then the hash is that of the digest (RFC 3370 3.2, RFC 5754 3).
-fn signer_algorithm(named: Oid, hash: HashAlgorithm, key: &PublicKey) -> Option<SignerAlgorithm> {
+/// How a signer of ECDSA may name its algorithm.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// As RFC 5754 3.3 has it.
+    OfSignature,
+    /// Or by the algorithm of its key, as authorities did whose tokens are in logs.
+    OfKey,
+}
+
+/// Signers name the algorithm of the signature; with RSA also that of the key alone, and then the hash is that of the digest (RFC 5754 3.2).
+fn signer_algorithm(
+    named: Oid,
+    hash: HashAlgorithm,
+    key: &PublicKey,
+    naming: Naming,
+) -> Option<SignerAlgorithm> {
     use HashAlgorithm as H;
     let (rsa, hash) = match named {
         pki::oid::ECDSA_SHA256 => (false, H::Sha256),
         pki::oid::ECDSA_SHA384 => (false, H::Sha384),
         pki::oid::ECDSA_SHA512 => (false, H::Sha512),
-        EC_PUBLIC_KEY => (false, hash),
+        EC_PUBLIC_KEY if naming == Naming::OfKey => (false, hash),
         pki::oid::RSA_SHA256 => (true, H::Sha256),
         RSA_SHA384 => (true, H::Sha384),
         RSA_SHA512 => (true, H::Sha512),
