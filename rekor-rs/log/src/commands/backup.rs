@@ -61,6 +61,7 @@ pub fn run(settings: &Path, to: &Path, check: bool) -> anyhow::Result<()> {
 /// Brings all logs of a settings file back.
 pub fn restore(restore: &Restore) -> anyhow::Result<()> {
     let site = Site::open(&restore.settings.config)?;
+    site.outlast_leases();
     // Everything that speaks against it comes before the first write.
     let mut locks = Vec::new();
     for place in &site.places {

@@ -13,6 +13,7 @@ use crate::{leaf, v1};
 /// Freezes the v2 log of a settings file, or one tree of its v1 log, and prints the last checkpoint.
 pub fn run(settings: &Path, tree: Option<u64>) -> anyhow::Result<()> {
     let site = Site::open(settings)?;
+    site.outlast_leases();
     let place = site.place(tree)?;
     let checkpoint = site.runtime.block_on(async {
         match place.tree {

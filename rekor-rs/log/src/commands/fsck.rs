@@ -12,6 +12,7 @@ use crate::{leaf, v1};
 /// Checks the logs of a settings file and prints what it found.
 pub fn run(settings: &Path) -> anyhow::Result<()> {
     let site = Site::open(settings)?;
+    site.outlast_leases();
     for place in &site.places {
         let _lock = place.lock()?;
         let copy = place.checkpoint_copy()?;

@@ -24,7 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::app::{self, Role};
 use crate::args::{Arguments, Command, Serve};
 use crate::config::Config;
-use crate::storage::{Home, Storage};
+use crate::storage::{Ground, Home, Storage};
 use crate::witness;
 
 /// Runs the program.
@@ -108,6 +108,7 @@ pub(crate) struct Place {
     pub(crate) name: String,
     /// Where it is, for people.
     pub(crate) at: String,
+    pub(crate) ground: Ground,
     pub(crate) files: Arc<dyn Disk>,
     pub(crate) engine: sequencer::Config,
     pub(crate) signer: NoteSigner,
@@ -147,11 +148,13 @@ impl Site {
         };
         let signer = runtime.block_on(Signer::open(&config.log.key));
         let signer = signer.context("log.key")?;
+        let ground = storage.ground(&config.log.home)?;
         let mut places = vec![Place {
             origin: config.log.origin.clone(),
             name: "v2".to_owned(),
             at: at(&config.log.home),
-            files: storage.ground(&config.log.home)?.files(),
+            files: ground.files(),
+            ground,
             engine: config.log.engine(),
             signer: NoteSigner::new(&config.log.origin, signer)?,
             tree: None,
@@ -161,11 +164,13 @@ impl Site {
                 let signer = runtime.block_on(Signer::open(&shard.key));
                 let signer =
                     signer.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
+                let ground = storage.ground(&shard.home)?;
                 places.push(Place {
                     origin: format!("{} - {}", v1.host, shard.tree_id),
                     name: format!("v1-{}", shard.tree_id),
                     at: at(&shard.home),
-                    files: storage.ground(&shard.home)?.files(),
+                    files: ground.files(),
+                    ground,
                     engine: shard.engine(v1),
                     signer: NoteSigner::rekor_v1(&v1.host, shard.tree_id, signer)?,
                     tree: Some(shard.tree_id),
@@ -178,6 +183,22 @@ impl Site {
             storage,
             runtime,
         })
+    }
+
+    /// Waits as long as the lease of an instance lasts that was killed. One that lives renews its lease, and still has it then.
+    pub(crate) fn outlast_leases(&self) {
+        let Some(cluster) = &self.config.cluster else {
+            return;
+        };
+        let lasts = cluster.lease.lasts.saturating_add(cluster.lease.renewed);
+        let vacant = async {
+            for place in &self.places {
+                place.ground.vacant(cluster.lease.renewed).await;
+            }
+        };
+        let _ = self
+            .runtime
+            .block_on(async { tokio::time::timeout(lasts, vacant).await });
     }
 
     /// The v2 log, or this v1 tree.
