@@ -654,6 +654,9 @@ async fn entries_of_every_kind_go_in_and_are_found() {
             Kind::Alpine => {
                 json!({"format": "x509", "content": spec["publicKey"]["content"]})
             }
+            Kind::Rpm | Kind::Helm => {
+                json!({"format": "pgp", "content": spec["publicKey"]["content"]})
+            }
             Kind::Tuf if spec["root"]["content"].is_object() => {
                 json!({"format": "tuf", "content": b64(spec["root"]["content"].to_string())})
             }
@@ -666,7 +669,9 @@ async fn entries_of_every_kind_go_in_and_are_found() {
         let ids: Vec<String> = serde_json::from_value(answer.json()).unwrap();
         assert!(ids.contains(&id), "{name}: not found by its key");
     }
-    for kind in ["rekord", "rfc3161", "cose", "tuf", "jar", "alpine"] {
+    for kind in [
+        "rekord", "rfc3161", "cose", "tuf", "jar", "alpine", "rpm", "helm",
+    ] {
         assert!(kinds.contains(kind), "{kind}: data was lost");
     }
 }

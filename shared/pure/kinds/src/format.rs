@@ -3,7 +3,7 @@
 use crate::minisign::MinisignKey;
 use crate::signer::Signer;
 use crate::ssh::SshKey;
-use crate::{ProposeError, invalid, tuf};
+use crate::{ProposeError, invalid, pgp, tuf};
 
 /// How a key is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Format {
     Ssh,
     /// A key of minisign or signify.
     Minisign,
+    /// OpenPGP certificates, armored or not.
+    Pgp,
     /// TUF root metadata.
     Tuf,
 }
@@ -37,7 +39,7 @@ impl Known {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::X509, Self::Ssh, Self::Minisign, Self::Tuf];
+    pub const ALL: [Self; 5] = [Self::X509, Self::Ssh, Self::Minisign, Self::Pgp, Self::Tuf];
 
     /// As Rekor v1 names it.
     pub const fn name(self) -> &'static str {
@@ -45,6 +47,7 @@ impl Format {
             Self::X509 => "x509",
             Self::Ssh => "ssh",
             Self::Minisign => "minisign",
+            Self::Pgp => "pgp",
             Self::Tuf => "tuf",
         }
     }
@@ -60,6 +63,7 @@ impl Format {
             Self::X509 => Signer::from_pem(key)?.known(),
             Self::Ssh => SshKey::parse(key)?.known(),
             Self::Minisign => MinisignKey::parse(key)?.known(),
+            Self::Pgp => pgp::known(&pgp::keyring(key)?),
             Self::Tuf => tuf::root(key)?,
         };
         let first = known.keys.into_iter().next();

@@ -1,26 +1,29 @@
 //! Rekor v1: what a client proposes, whether it may go in, the bytes that go in, and by what it can be found.
 //!
-//! Specification: sigstore/rekor `openapi.yaml` and the schemas of `pkg/types`. Every kind of Rekor 1.5 but those that need OpenPGP: rpm and
-//! helm are not known, and rekord takes no PGP signatures.
+//! Specification: sigstore/rekor `openapi.yaml` and the schemas of `pkg/types`. Every kind of Rekor 1.5.
 //!
 //! ```text
 //! { "kind": .., "apiVersion": .., "spec": { .. } } --parse--> Proposed --admit--> Accepted { body, keys, attestation }
 //! ```
 //!
-//! The bodies are byte for byte those of upstream: a leaf that was proved there is proved here. In three things we are stricter on purpose.
-//! Members of an object that stand there twice are refused. An intoto 0.0.2 proposal without payload is refused: upstream takes it, with a payload
-//! digest that nobody has checked. And a key or signature of an algorithm that is broken or that nobody can check here is refused, each with
-//! its name in the answer.
+//! The bodies are byte for byte those of upstream: a leaf that was proved there is proved here. (Of an OpenPGP key with several user ids upstream
+//! makes one of several bodies, by chance; here they keep their order.) In some things we are stricter on purpose. Members of an object that
+//! stand there twice are refused. An intoto 0.0.2 proposal without payload is refused: upstream takes it, with a payload digest that nobody has
+//! checked. A provenance file of several charts is refused: upstream takes the digest of one of them, by chance. And a key or signature of
+//! an algorithm that is broken or that nobody can check here is refused, each with its name in the answer.
 
 mod alpine;
 mod cose;
 mod envelope;
 mod format;
 mod hashedrekord;
+mod helm;
 mod jar;
 mod minisign;
+mod pgp;
 mod rekord;
 mod rfc3161;
+mod rpm;
 mod signer;
 mod ssh;
 mod tuf;
@@ -74,13 +77,17 @@ pub enum Kind {
     Jar,
     /// An Alpine package.
     Alpine,
+    /// An RPM package.
+    Rpm,
+    /// The provenance file of a Helm chart.
+    Helm,
 }
 
 /// What parses one kind in one version.
 type Read = fn(&[u8]) -> Result<Proposed, ProposeError>;
 
 /// Every kind in every version.
-const TABLE: [(Kind, &str, Read); 10] = [
+const TABLE: [(Kind, &str, Read); 12] = [
     (Kind::HashedRekord, "0.0.1", read::<hashedrekord::Spec>),
     (Kind::Dsse, "0.0.1", read::<envelope::DsseSpec>),
     (Kind::Intoto, "0.0.1", read::<envelope::Intoto1Spec>),
@@ -91,11 +98,13 @@ const TABLE: [(Kind, &str, Read); 10] = [
     (Kind::Tuf, "0.0.1", read::<tuf::Spec>),
     (Kind::Jar, "0.0.1", read::<jar::Spec>),
     (Kind::Alpine, "0.0.1", read::<alpine::Spec>),
+    (Kind::Rpm, "0.0.1", read::<rpm::Spec>),
+    (Kind::Helm, "0.0.1", read::<helm::Spec>),
 ];
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::HashedRekord,
         Self::Dsse,
         Self::Intoto,
@@ -105,6 +114,8 @@ impl Kind {
         Self::Tuf,
         Self::Jar,
         Self::Alpine,
+        Self::Rpm,
+        Self::Helm,
     ];
 
     /// As it stands in entries.
@@ -119,6 +130,8 @@ impl Kind {
             Self::Tuf => "tuf",
             Self::Jar => "jar",
             Self::Alpine => "alpine",
+            Self::Rpm => "rpm",
+            Self::Helm => "helm",
         }
     }
 

@@ -8,7 +8,7 @@ use crate::format::{Format, Known};
 use crate::minisign::{MinisignKey, MinisignSignature};
 use crate::signer::Signer;
 use crate::ssh::{SshKey, SshSignature};
-use crate::{Accepted, Admit, Hash, Kind, ProposeError, Rules, invalid};
+use crate::{Accepted, Admit, Hash, Kind, ProposeError, Rules, invalid, pgp};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Spec {
@@ -86,6 +86,14 @@ impl Admit for Spec {
                 let signature = MinisignSignature::parse(&signature)?;
                 signature.verify(&key, &data)?;
                 (signature.canonical(), key.known())
+            }
+            Some(Format::Pgp) => {
+                let keyring = pgp::keyring(&key)?;
+                let signature = openpgp::Signature::parse(&signature)
+                    .map_err(|error| invalid(format!("invalid PGP signature: {error}")))?;
+                let verified = signature.verify(&keyring, &data);
+                verified.map_err(|error| pgp::unverified(&error))?;
+                (signature.canonical().to_vec(), pgp::known(&keyring))
             }
             Some(Format::Tuf) | None => {
                 return Err(invalid(format!(

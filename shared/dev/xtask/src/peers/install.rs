@@ -40,7 +40,6 @@ const UNSTABLE: Suite = Suite {
     programs: &[
         ("cosign", "cosign"),
         ("sigstore-go", "sigstore-go-verification"),
-        ("rekor", "rekor-cli"),
     ],
 };
 /// Debian 13: has cosign 2.5.
@@ -63,7 +62,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
         "Debian: docker-registry, openssl, curl, ssh-agent, softhsm2, opensc",
         debian,
     );
-    report.check("Debian unstable: cosign, sigstore-go, rekor-cli", || {
+    report.check("Debian unstable: cosign, sigstore-go", || {
         debian_suite(&UNSTABLE)
     });
     report.check("Debian 13: cosign 2.5", || debian_suite(&TRIXIE));
@@ -73,7 +72,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
     report.check(
-        "Go: fulcio, timestamp-server, rekor-tiles, versitygw, litewitness, fsck",
+        "Go: rekor-tiles, rekor-cli, fulcio, timestamp-server, versitygw, litewitness, fsck",
         super::upstream::install,
     );
     report.check("Debian: postgresql", super::cluster::install);

@@ -220,7 +220,7 @@ pub(crate) fn present(name: &str) -> bool {
             install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")
         }
         "sigstore-go" => debian_program("sigstore-go-verification").is_file(),
-        "rekor-cli" => debian_program("rekor-cli").is_file(),
+        "rekor-cli" => upstream::REKOR_CLI.program().is_some(),
         "docker-registry" => run::installed("docker-registry"),
         "a registry with referrers (go-containerregistry)" => referrers_program().is_file(),
         _ => true,

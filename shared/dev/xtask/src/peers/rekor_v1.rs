@@ -14,9 +14,9 @@ use crate::report::Report;
 use crate::run::{Finished, quiet};
 
 use super::stack::{IDENTITY, Stack};
+use super::upstream::REKOR_CLI;
 use super::{
-    SIGNERS, Signer, VERIFIERS, Verifier, blobs, cosign, debian_program, install,
-    javascript_statement, present,
+    SIGNERS, Signer, VERIFIERS, Verifier, blobs, cosign, install, javascript_statement, present,
 };
 
 /// `stack` is set to sign with Rekor v1.
@@ -266,7 +266,7 @@ fn rekor_cli(report: &mut Report, stack: &Stack) -> Result<()> {
 
 /// rekor-cli, which speaks JSON and keeps what it saw in the checks' own folder.
 fn command_of(stack: &Stack, rekor: &str, command: &str) -> Command {
-    let mut cli = Command::new(debian_program("rekor-cli"));
+    let mut cli = Command::new(REKOR_CLI.program().unwrap_or_default());
     cli.args([command, "--rekor_server", rekor, "--format", "json"])
         .env("HOME", stack.path("home"));
     cli

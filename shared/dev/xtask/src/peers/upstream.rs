@@ -26,6 +26,13 @@ pub(crate) const REKOR: Peer = Peer {
     version: "v2.3.0",
 };
 
+/// The client of Rekor v1 that knows every kind of entry. (Later versions want a newer Go.)
+pub(crate) const REKOR_CLI: Peer = Peer {
+    name: "rekor-cli",
+    package: "github.com/sigstore/rekor/cmd/rekor-cli",
+    version: "v1.5.4",
+};
+
 /// The certificate authority.
 pub(crate) const FULCIO: Peer = Peer {
     name: "fulcio",
@@ -106,7 +113,7 @@ impl Peer {
 
 /// Installs those that are missing.
 pub(crate) fn install() -> Result<()> {
-    for peer in [REKOR, FULCIO, TSA, VERSITYGW, LITEWITNESS, FSCK] {
+    for peer in [REKOR, REKOR_CLI, FULCIO, TSA, VERSITYGW, LITEWITNESS, FSCK] {
         if peer.program().is_none() {
             peer.install()?;
         }

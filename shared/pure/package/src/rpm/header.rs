@@ -12,9 +12,9 @@ const INDEX_ENTRY: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Null,
-    /// `CHAR` and `BIN`: bytes.
+    /// `BIN`: bytes.
     Bytes,
-    /// An integer of so many bytes.
+    /// An integer of so many bytes; `CHAR` is one, too.
     Integer(u8),
     /// `STRING`, `STRING_ARRAY`, `I18NSTRING`: texts that end in NUL.
     Text,
@@ -85,6 +85,14 @@ impl<'a> Header<'a> {
             budget = budget.checked_sub(length).ok_or(malformed.clone())?;
             header.tags.push(tag);
         }
+        let mut numbers: Vec<u32> = header.tags.iter().map(|tag| tag.number).collect();
+        numbers.sort_unstable();
+        if numbers
+            .windows(2)
+            .any(|two| matches!(two, [one, other] if one == other))
+        {
+            return Err(malformed);
+        }
         Ok((header, rest))
     }
 
@@ -110,7 +118,10 @@ impl<'a> Header<'a> {
         (length <= value.len()).then_some(length)
     }
 
-    /// The first tag of that number, as upstream finds it; another one behind it is passed over whatever its type.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.find(number).is_some()
+    }
+
     fn find(&self, number: u32) -> Option<(&Tag, &'a [u8])> {
         let tag = self.tags.iter().find(|tag| tag.number == number)?;
         Some((tag, self.store.get(tag.offset..)?))
@@ -130,32 +141,26 @@ impl<'a> Header<'a> {
             .filter(|_| tag.kind == Kind::Text)
     }
 
-    /// The first integer, signed as upstream reads it; 0 where there is none.
-    pub(super) fn integer_of(&self, number: u32) -> i64 {
-        let Some((tag, value)) = self.find(number) else {
-            return 0;
-        };
+    /// The first integer.
+    pub(super) fn integer_of(&self, number: u32) -> Option<u64> {
+        let (tag, value) = self.find(number)?;
         let Kind::Integer(width) = tag.kind else {
-            return 0;
+            return None;
         };
-        let bytes = value.get(..width.into()).unwrap_or_default();
-        let fill = if bytes.first().is_some_and(|first| first & 0x80 != 0) {
-            u64::MAX
-        } else {
-            0
-        };
-        bytes
-            .iter()
-            .fold(fill, |number, byte| (number << 8) | u64::from(*byte))
-            .cast_signed()
+        let bytes = value.get(..width.into())?;
+        Some(
+            bytes
+                .iter()
+                .fold(0, |number, byte| (number << 8) | u64::from(*byte)),
+        )
     }
 }
 
 const fn kind(number: u32) -> Option<Kind> {
     Some(match number {
         0 => Kind::Null,
-        1 | 7 => Kind::Bytes,
-        2 => Kind::Integer(1),
+        7 => Kind::Bytes,
+        1 | 2 => Kind::Integer(1),
         3 => Kind::Integer(2),
         4 => Kind::Integer(4),
         5 => Kind::Integer(8),

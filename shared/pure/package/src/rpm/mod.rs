@@ -7,9 +7,9 @@
 //!           payload                                  a compressed archive, not looked into
 //! ```
 //!
-//! This crate reads the package and checks every digest in it; OpenPGP is somebody else's business: [`Rpm::signature`] is what has to be verified.
-//! Upstream verifies one signature over header and payload and looks at no digest at all; here the digests that go into the log, and those of
-//! header and payload, must be right. Upstream's reading of a tag (its type, the first of several) is kept.
+//! This crate reads the package and checks every digest in it; OpenPGP is somebody else's business: each of [`Rpm::signatures`] has to be
+//! verified. What they cover is the reading of go-rpmutils 0.4, which Rekor 1.5.5 has. It takes one digest of each part for enough; here all of them
+//! must be right, MD5 alone protects no payload, and a tag that stands twice in a header is refused, as two readers would read two packages.
 
 mod header;
 
@@ -35,10 +35,6 @@ mod signature_tag {
     pub(super) const PGP: u32 = 1002;
     pub(super) const MD5: u32 = 1004;
     pub(super) const GPG: u32 = 1005;
-    pub(super) const PGP5: u32 = 1006;
-    /// What upstream takes for SHA-1 and SHA-256 of the header. No version of rpm ever wrote these numbers.
-    pub(super) const UPSTREAM_SHA1: u32 = 1012;
-    pub(super) const UPSTREAM_SHA256: u32 = 1016;
 }
 
 /// Tags of the main header.
@@ -57,7 +53,7 @@ mod tag {
 pub enum Covers {
     /// The main header alone (`RPMSIGTAG_RSA`, `RPMSIGTAG_DSA`); the payload through a digest in it.
     Header,
-    /// Everything behind the signature header (`RPMSIGTAG_PGP`, `RPMSIGTAG_PGP5`, `RPMSIGTAG_GPG`).
+    /// Everything behind the signature header (`RPMSIGTAG_PGP`, `RPMSIGTAG_GPG`).
     HeaderAndPayload,
 }
 
@@ -68,7 +64,7 @@ pub struct Signature<'a> {
     pub tag: u32,
     /// What it covers.
     pub covers: Covers,
-    /// OpenPGP packets, binary: one signature, or several behind one another.
+    /// An OpenPGP packet, binary.
     pub packets: &'a [u8],
     /// The bytes that it covers.
     pub signed: &'a [u8],
@@ -96,30 +92,32 @@ impl<'a> Rpm<'a> {
             .ok_or(PackageError::Malformed("rpm: signature header"))?;
         let (main, payload) = Header::read(body, "rpm: header")?;
         check_digests(&signature, &main, body, payload)?;
+        let signatures = signatures(&signature, main.bytes, body)?;
+        let of_payload = signatures
+            .iter()
+            .any(|signature| signature.covers == Covers::HeaderAndPayload);
+        if signatures.is_empty() {
+            return Err(PackageError::Unsigned("rpm: no signature"));
+        }
+        if !of_payload && main.text_of(tag::PAYLOAD_DIGEST).is_none() {
+            return Err(PackageError::Unsigned(
+                "rpm: the only signature is over the header, which has no digest of the payload",
+            ));
+        }
         Ok(Self {
-            signatures: signatures(&signature, main.bytes, body),
-            headers: headers(&signature, &main),
+            signatures,
+            headers: headers(&signature, &main)?,
         })
     }
 
-    /// The one signature that upstream verifies, over header and payload: of the tags PGP, PGP5 and GPG the first that is there.
-    /// A package that is signed over its header alone, as `rpmsign` of rpm 4.18 does it unless told `--rpmv3`, has none.
-    pub fn signature(&self) -> Result<&Signature<'a>, PackageError> {
-        self.signatures
-            .iter()
-            .find(|signature| signature.covers == Covers::HeaderAndPayload)
-            .ok_or(PackageError::Unsigned(
-                "rpm: no signature over header and payload",
-            ))
+    /// What has to be verified, all of it: at least one signature, and each byte of header and payload is covered by one or by a digest
+    /// that is.
+    pub fn signatures(&self) -> &[Signature<'a>] {
+        &self.signatures
     }
 
-    /// All signatures, those over header and payload first, in the order in which upstream looks for them.
-    pub fn signatures(&self) -> impl Iterator<Item = &Signature<'a>> {
-        self.signatures.iter()
-    }
-
-    /// The member `headers` of a log entry: `Name`, `Epoch` (`0` where the package has none), `Version`, `Release`, `Architecture`, each empty where
-    /// the package lacks it, and, where the package has them, the digests `RPMSIGTAG_MD5`, `RPMSIGTAG_SHA1` and `RPMSIGTAG_SHA256` in hex.
+    /// The member `headers` of a log entry: `Name`, `Epoch` (`0` where the package has none), `Version`, `Release`, `Architecture`, and
+    /// `RPMSIGTAG_MD5` in hex where the package has it.
     pub fn headers(&self) -> &BTreeMap<&'static str, String> {
         &self.headers
     }
@@ -158,41 +156,26 @@ fn check_digests(
     {
         return Err(wrong("header and payload (MD5)"));
     }
-    for (text, binary, hash, what) in [
-        (
-            signature_tag::SHA1,
-            signature_tag::UPSTREAM_SHA1,
-            Hash::Sha1,
-            "the header (SHA-1)",
-        ),
-        (
-            signature_tag::SHA256,
-            signature_tag::UPSTREAM_SHA256,
-            Hash::Sha256,
-            "the header (SHA-256)",
-        ),
+    for (tag, hash, what) in [
+        (signature_tag::SHA1, Hash::Sha1, "the header (SHA-1)"),
+        (signature_tag::SHA256, Hash::Sha256, "the header (SHA-256)"),
     ] {
-        let stated = [
-            signature
-                .text_of(text)
-                .map(|text| hex::decode(text).unwrap_or_default()),
-            signature.bytes_of(binary).map(<[u8]>::to_vec),
-        ];
-        for stated in stated.into_iter().flatten() {
-            if stated != hash.digest(header).as_ref() {
-                return Err(wrong(what));
-            }
+        if let Some(stated) = signature.text_of(tag)
+            && hex::decode(stated).unwrap_or_default() != hash.digest(header).as_ref()
+        {
+            return Err(wrong(what));
         }
     }
     if let Some(stated) = main.text_of(tag::PAYLOAD_DIGEST) {
         // The numbers of OpenPGP (RFC 9580 9.5).
         let hash = match main.integer_of(tag::PAYLOAD_DIGEST_ALGORITHM) {
-            8 => Hash::Sha256,
-            9 => Hash::Sha384,
-            10 => Hash::Sha512,
+            Some(8) => Hash::Sha256,
+            Some(9) => Hash::Sha384,
+            Some(10) => Hash::Sha512,
             other => {
                 return Err(PackageError::Unsupported(format!(
-                    "rpm: a digest of the payload with algorithm {other}"
+                    "rpm: a digest of the payload with algorithm {}",
+                    other.unwrap_or_default()
                 )));
             }
         };
@@ -203,47 +186,60 @@ fn check_digests(
     Ok(())
 }
 
-fn signatures<'a>(header: &Header<'a>, main: &'a [u8], body: &'a [u8]) -> Vec<Signature<'a>> {
-    use signature_tag::{DSA, GPG, PGP, PGP5, RSA};
-    [
-        (PGP, Covers::HeaderAndPayload),
-        (PGP5, Covers::HeaderAndPayload),
-        (GPG, Covers::HeaderAndPayload),
-        (RSA, Covers::Header),
-        (DSA, Covers::Header),
-    ]
-    .into_iter()
-    .filter_map(|(tag, covers)| {
-        Some(Signature {
+fn signatures<'a>(
+    header: &Header<'a>,
+    main: &'a [u8],
+    body: &'a [u8],
+) -> Result<Vec<Signature<'a>>, PackageError> {
+    use signature_tag::{DSA, GPG, PGP, RSA};
+    let mut signatures = Vec::new();
+    for (tag, covers, signed) in [
+        (RSA, Covers::Header, main),
+        (DSA, Covers::Header, main),
+        (PGP, Covers::HeaderAndPayload, body),
+        (GPG, Covers::HeaderAndPayload, body),
+    ] {
+        if !header.has(tag) {
+            continue;
+        }
+        let packets = header.bytes_of(tag);
+        let packets = packets.ok_or(PackageError::Malformed("rpm: signature"))?;
+        signatures.push(Signature {
             tag,
             covers,
-            packets: header.bytes_of(tag)?,
-            signed: match covers {
-                Covers::Header => main,
-                Covers::HeaderAndPayload => body,
-            },
-        })
-    })
-    .collect()
+            packets,
+            signed,
+        });
+    }
+    Ok(signatures)
 }
 
-fn headers(signature: &Header<'_>, main: &Header<'_>) -> BTreeMap<&'static str, String> {
-    let text = |tag| text::replacing(main.text_of(tag).unwrap_or_default());
+fn headers(
+    signature: &Header<'_>,
+    main: &Header<'_>,
+) -> Result<BTreeMap<&'static str, String>, PackageError> {
+    let text = |tag, malformed| {
+        let text = main.text_of(tag).map(text::replacing);
+        text.ok_or(PackageError::Malformed(malformed))
+    };
+    let epoch = if main.has(tag::EPOCH) {
+        let epoch = main.integer_of(tag::EPOCH);
+        epoch.ok_or(PackageError::Malformed("rpm: epoch"))?
+    } else {
+        0
+    };
     let mut headers = BTreeMap::from([
-        ("Name", text(tag::NAME)),
-        ("Epoch", main.integer_of(tag::EPOCH).to_string()),
-        ("Version", text(tag::VERSION)),
-        ("Release", text(tag::RELEASE)),
-        ("Architecture", text(tag::ARCHITECTURE)),
+        ("Name", text(tag::NAME, "rpm: name")?),
+        ("Epoch", epoch.to_string()),
+        ("Version", text(tag::VERSION, "rpm: version")?),
+        ("Release", text(tag::RELEASE, "rpm: release")?),
+        (
+            "Architecture",
+            text(tag::ARCHITECTURE, "rpm: architecture")?,
+        ),
     ]);
-    for (name, tag) in [
-        ("RPMSIGTAG_MD5", signature_tag::MD5),
-        ("RPMSIGTAG_SHA1", signature_tag::UPSTREAM_SHA1),
-        ("RPMSIGTAG_SHA256", signature_tag::UPSTREAM_SHA256),
-    ] {
-        if let Some(digest) = signature.bytes_of(tag) {
-            headers.insert(name, hex::encode(digest));
-        }
+    if let Some(digest) = signature.bytes_of(signature_tag::MD5) {
+        headers.insert("RPMSIGTAG_MD5", hex::encode(digest));
     }
-    headers
+    Ok(headers)
 }

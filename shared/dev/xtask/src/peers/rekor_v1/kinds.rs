@@ -1,6 +1,6 @@
 //! Entries of the kinds that rekor-cli makes of files: uploaded, verified, read and found by it.
 //!
-//! Debian's rekor-cli knows neither tuf nor rpm. The files are those of `testdata/rekor-v1`: the members of a proposal, as rekor-cli takes them apart again.
+//! The files are those of `testdata/rekor-v1`: the members of a proposal, as rekor-cli takes them apart again.
 
 use std::fs;
 use std::path::PathBuf;
@@ -54,6 +54,21 @@ const UPLOADS: &[Upload] = &[
         format: "minisign",
     },
     Upload {
+        kind: "rekord",
+        case: "pgp-rsa",
+        files: REKORD,
+        format: "pgp",
+    },
+    Upload {
+        kind: "helm",
+        case: "rsa",
+        files: &[
+            ("--artifact", "/spec/chart/provenance/content"),
+            ("--public-key", "/spec/publicKey/content"),
+        ],
+        format: "pgp",
+    },
+    Upload {
         kind: "rfc3161",
         case: "p256",
         files: &[("--artifact", "/spec/tsr/content")],
@@ -73,6 +88,24 @@ const UPLOADS: &[Upload] = &[
         case: "jarsigner-ec-sha1",
         files: &[("--artifact", "/spec/archive/content")],
         format: "",
+    },
+    Upload {
+        kind: "tuf",
+        case: "timestamp",
+        files: &[
+            ("--artifact", "/spec/metadata/content"),
+            ("--public-key", "/spec/root/content"),
+        ],
+        format: "tuf",
+    },
+    Upload {
+        kind: "rpm",
+        case: "header-and-payload",
+        files: &[
+            ("--artifact", "/spec/package/content"),
+            ("--public-key", "/spec/publicKey/content"),
+        ],
+        format: "pgp",
     },
     Upload {
         kind: "alpine",
@@ -105,10 +138,14 @@ fn through(stack: &Stack, rekor: &str, upload: &Upload) -> Result<()> {
     let mut flags = vec!["--type".to_owned(), (*kind).to_owned()];
     let mut key: Option<PathBuf> = None;
     for (flag, pointer) in *files {
-        let member = proposal.pointer(pointer).and_then(Value::as_str);
-        let member = member.with_context(|| format!("no {pointer} in the proposal"))?;
+        let contents = match proposal.pointer(pointer) {
+            Some(Value::String(encoded)) => STANDARD.decode(encoded)?,
+            // Metadata of TUF stands there as it is.
+            Some(json) => serde_json::to_vec(json)?,
+            None => anyhow::bail!("no {pointer} in the proposal"),
+        };
         let path = stack.path(&format!("{kind}{flag}"));
-        fs::write(&path, STANDARD.decode(member)?)?;
+        fs::write(&path, contents)?;
         flags.extend([(*flag).to_owned(), path.display().to_string()]);
         if *flag == "--public-key" {
             key = Some(path);
