@@ -233,6 +233,17 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
     let copy = site.text("copy");
     let said = works(&["backup", "--config", &settings[2].0, "--to", &copy]);
     assert_eq!(said.matches("sound:").count(), 2, "{said}");
+    // Frozen by any machine, for all of them.
+    let last = works(&["freeze", "--config", &settings[0].0]);
+    let report = works(&["fsck", "--config", &settings[1].0]);
+    assert_eq!(report.matches("sound:").count(), 2, "{report}");
+    let again = Service::start(&settings[2].0, settings[2].1, &[]);
+    again.until("/checkpoint", |_, body| body == last);
+    let (_, said) = again
+        .ask("POST", "/api/v2/log/entries", &common::v2(1))
+        .unwrap();
+    assert!(said.contains("has been frozen"), "{said}");
+    again.stop();
     let again = fails(&["restore", "--config", &settings[2].0, "--from", &copy]);
     assert!(again.contains("is not empty"), "{again}");
     eprintln!(

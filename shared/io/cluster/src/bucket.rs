@@ -45,6 +45,9 @@ const VARIABLES: [&str; 8] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     store: AmazonS3,
+    /// Of the endpoint, or the region.
+    place: String,
+    name: String,
     prefix: String,
     attempts: u32,
 }
@@ -79,6 +82,8 @@ impl Bucket {
             })
             .with_allow_http(plain)
             .with_http_connector(Connector::new(settings, local)?);
+        let place = endpoint.as_ref().map_or(&*settings.region, Url::as_str);
+        let place = place.to_owned();
         if let Some(endpoint) = endpoint {
             builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
         }
@@ -90,9 +95,16 @@ impl Bucket {
             .map_err(|error| failed("prepare", "requests", error))?;
         Ok(Self {
             store,
+            place,
+            name: settings.name.clone(),
             prefix,
             attempts: settings.attempts.max(1),
         })
+    }
+
+    /// Which one it is, and where.
+    pub(crate) fn describe(&self) -> String {
+        format!("{} {} {}\n", self.place, self.name, self.prefix)
     }
 
     /// Whether it is there and lets us in.

@@ -9,6 +9,7 @@ use crate::bucket::Bucket;
 use crate::database::Database;
 use crate::error::ClusterError;
 use crate::settings::Settings;
+use crate::tiles::PATIENCE;
 use crate::tree::Tree;
 
 /// Threads for questions and answers; what takes long is on the servers.
@@ -44,7 +45,8 @@ impl Drop for Own {
 }
 
 impl Cluster {
-    /// Connects to both, looks whether they are fit for a log, and makes the tables when there are none. Must be called within a tokio
+    /// Connects to the database, looks whether it is fit for a log, and makes the tables when there are none; and looks whether the bucket lets us in, if it
+    /// answers. Must be called within a tokio
     /// runtime; what is opened runs on one of its own.
     pub async fn open(settings: Settings) -> Result<Self, ClusterError> {
         let lease = settings.lease;
@@ -67,7 +69,18 @@ impl Cluster {
         let opened = runtime.spawn(async move {
             let bucket = Bucket::new(&places.bucket)?;
             let database = Database::open(&places.database, &lease).await?;
-            bucket.check().await?;
+            match tokio::time::timeout(PATIENCE, bucket.check()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if !error.passes() => return Err(error),
+                // Which is no reason not to read, or not to lead: see `tiles`.
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, cause = ?error, "the bucket is away");
+                }
+                Err(_) => tracing::warn!(
+                    "the bucket is away: no answer within {} s",
+                    PATIENCE.as_secs()
+                ),
+            }
             Ok::<_, ClusterError>((bucket, database))
         });
         let (bucket, database) = opened

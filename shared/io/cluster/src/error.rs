@@ -110,6 +110,13 @@ pub enum ClusterError {
     Broken(String),
 }
 
+impl ClusterError {
+    /// Whether a bucket may well answer the same request later: it did not answer, or with 5xx or 429.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Bucket { source, .. } if matches!(**source, object_store::Error::Generic { .. }))
+    }
+}
+
 impl From<ClusterError> for io::Error {
     fn from(error: ClusterError) -> Self {
         let kind = match &error {

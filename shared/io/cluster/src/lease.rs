@@ -16,14 +16,11 @@ use std::time::{Duration, Instant};
 
 use store::Lock;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::database::{Database, Turn};
 use crate::error::ClusterError;
 use crate::settings::LeaseSettings;
-
-/// Between two announcements.
-const BREATH: Duration = Duration::from_millis(10);
 
 /// Who leads a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +51,6 @@ pub(crate) enum Standing {
 pub(crate) struct Post {
     standing: watch::Sender<Standing>,
     tree: String,
-    /// Something was committed.
-    pub(crate) commits: Notify,
 }
 
 impl Post {
@@ -63,7 +58,6 @@ impl Post {
         Self {
             standing: watch::Sender::new(Standing::Reader),
             tree: tree.to_owned(),
-            commits: Notify::new(),
         }
     }
 
@@ -94,24 +88,6 @@ impl Post {
 
     pub(crate) fn standings(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
-    }
-
-    /// Announces commits while a turn lasts, several of them in one when they come fast.
-    pub(crate) async fn announce(self: Arc<Self>, database: Database, turn: Turn) {
-        let mut standings = self.standings();
-        let announcing = async {
-            loop {
-                self.commits.notified().await;
-                if let Err(error) = database.announce(&self.tree).await {
-                    tracing::debug!(tree = %self.tree, %error, "a commit was not announced");
-                }
-                tokio::time::sleep(BREATH).await;
-            }
-        };
-        tokio::select! {
-            () = announcing => {}
-            over = standings.wait_for(|standing| *standing != Standing::Leader(turn.clone())) => drop(over),
-        }
     }
 
     fn take(&self, turn: Turn) {

@@ -6,7 +6,6 @@
 //! tree.leader().await?                                             // who leads, and where: writes are sent there
 //! tree.vacant().await                                              // a standby waits here, and then opens the log
 //! tree.lost().await                                                // this instance led, and does not any more: close the log
-//! tree.changes().await.changed().await                             // a reader waits here for the next commit
 //! ```
 //!
 //! ```text
@@ -29,7 +28,7 @@
 //! - an object of the bucket is never overwritten and never removed. One that is there with other bytes is a second history, and stops
 //!   the log with the tile's name;
 //! - a tile that the bucket does not take stands in PostgreSQL meanwhile and is moved later, so the log does not depend on the
-//!   bucket being there, except to start;
+//!   bucket being there, except when a tree is led for the first time, and to read older tiles;
 //! - everything has an end: statements, requests, retries, answers, queues and pools.
 //!
 //! What someone could do who controls the database: take away the newest batches, as with a disk. With tiles in the bucket that the
@@ -40,11 +39,10 @@
 //! A crate beside `store`, and not a file in it: `store` has no dependencies, and the services that keep their logs in a folder link neither
 //! a database driver nor an S3 client.
 //!
-//! Deliberately not here: sending a write on to the leader, electing more cleverly than by time, garbage in the bucket (nothing
+//! Deliberately not here: telling readers of commits (a `NOTIFY` takes a lock of the whole server; they look), sending a write on to the leader, electing more cleverly than by time, garbage in the bucket (nothing
 //! becomes garbage).
 
 mod bucket;
-mod changes;
 mod cluster;
 mod database;
 mod error;
@@ -53,7 +51,6 @@ mod settings;
 mod tiles;
 mod tree;
 
-pub use changes::Changes;
 pub use cluster::Cluster;
 pub use error::ClusterError;
 pub use lease::Leader;

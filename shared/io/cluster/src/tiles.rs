@@ -34,12 +34,14 @@ use crate::lease::{Post, Standing};
 
 /// Requests of one tree that are under way together.
 const AT_ONCE: usize = 16;
+/// And statements: each holds the lease's row for a moment, which commits want too.
+const STATEMENTS: usize = 2;
 /// Bytes that may wait in memory. Then whoever brings more waits, too.
 const WAITING: usize = 64 << 20;
 /// Tiles that the mover takes at a time.
 const MOVED: i64 = 64;
-/// How long a tile is tried at the bucket before it goes into the database: whoever syncs waits for it, and in the end everybody.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a tile is tried at the bucket before it goes into the database, or is looked for there: whoever syncs or reads waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks of the mover.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Folder of everything that goes into the bucket.
@@ -53,8 +55,11 @@ pub(crate) struct Tiles {
     state: Mutex<State>,
     settled: Condvar,
     requests: Semaphore,
+    statements: Semaphore,
     /// The bucket did not take the last tile.
     away: AtomicBool,
+    /// The bucket did not answer the last look for one.
+    silent: AtomicBool,
     /// Tells the mover that something stands in the database.
     put_aside: Notify,
 }
@@ -79,7 +84,9 @@ impl Tiles {
             state: Mutex::default(),
             settled: Condvar::new(),
             requests: Semaphore::new(AT_ONCE),
+            statements: Semaphore::new(STATEMENTS),
             away: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             put_aside: Notify::new(),
         }
     }
@@ -140,35 +147,36 @@ impl Tiles {
         if let Some(bytes) = self.state().waiting.get(path) {
             return Ok(Some(bytes.to_vec()));
         }
-        let (bucket, database) = (&self.cluster.bucket, &self.cluster.database);
+        let path = path.as_str();
+        let aside = || self.cluster.database.read(&self.tree, path, max);
+        let tried = || self.cluster.bucket.read(&self.tree, path, max);
         // Nobody waits for a bucket that is known to be away, when it can be helped.
-        if self.away.load(Ordering::SeqCst)
-            && let Some(bytes) = database.read(&self.tree, path.as_str(), max).await?
+        if (self.away.load(Ordering::SeqCst) || self.silent.load(Ordering::SeqCst))
+            && let Some(bytes) = aside().await?
         {
             return Ok(Some(bytes));
         }
-        let first = bucket.read(&self.tree, path.as_str(), max).await;
-        if let Ok(Some(bytes)) = first {
+        match tokio::time::timeout(PATIENCE, tried()).await {
+            Ok(Ok(Some(bytes))) => {
+                self.silent.store(false, Ordering::SeqCst);
+                return Ok(Some(bytes));
+            }
+            Ok(Ok(None)) => self.silent.store(false, Ordering::SeqCst),
+            Ok(Err(error)) if !error.passes() => return Err(error),
+            Ok(Err(_)) | Err(_) => self.silent.store(true, Ordering::SeqCst),
+        }
+        if let Some(bytes) = aside().await? {
             return Ok(Some(bytes));
         }
-        if let Some(bytes) = database.read(&self.tree, path.as_str(), max).await? {
-            return Ok(Some(bytes));
-        }
-        // The mover may have been faster than we.
-        match first {
-            Ok(_) => bucket.read(&self.tree, path.as_str(), max).await,
-            Err(error) => Err(error),
-        }
+        // The mover may have been faster than we, or the bucket is there again.
+        tried().await
     }
 
+    /// A tile goes from the database into the bucket and never back, so in this order it is not missed.
     pub(crate) async fn has(&self, path: &Path) -> Result<bool, ClusterError> {
         let (bucket, database) = (&self.cluster.bucket, &self.cluster.database);
-        Ok(bucket.has(&self.tree, path.as_str()).await?
-            || database
-                .last_piece(&self.tree, path.as_str())
-                .await?
-                .is_some()
-            || bucket.has(&self.tree, path.as_str()).await?)
+        let aside = database.last_piece(&self.tree, path.as_str()).await?;
+        Ok(aside.is_some() || bucket.has(&self.tree, path.as_str()).await?)
     }
 
     /// Brings what stands in the database into the bucket, as long as the turn lasts; what an earlier leader left, too.
@@ -220,6 +228,14 @@ impl Tiles {
             .paths(&self.tree, FOLDER, MOVED)
             .await?;
         let count = paths.len();
+        let waiting = if count == 0 {
+            0
+        } else {
+            self.cluster.database.count(&self.tree, FOLDER).await?
+        };
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        metrics::gauge!("cluster_tiles_put_aside", "tree" => self.tree.clone())
+            .set(f64::from(waiting));
         stream::iter(paths)
             .map(|path| self.move_one(turn, path).boxed())
             .buffer_unordered(AT_ONCE)
@@ -234,7 +250,8 @@ impl Tiles {
             bucket.put_new(&self.tree, &path, &bytes.into()).await?;
             // It works again: what comes from here on need not wait.
             self.away.store(false, Ordering::SeqCst);
-            database.remove(turn, &path).await?;
+            let _one = self.statements.acquire().await.ok();
+            database.take_back(turn, &path).await?;
         }
         Ok(())
     }
@@ -257,8 +274,9 @@ impl Tiles {
             tracing::warn!(tree = %self.tree, %path, why, "the bucket does not take it: the tile goes into the database for now");
             self.away.store(true, Ordering::SeqCst);
         }
+        let _one = self.statements.acquire().await.ok();
         let database = &self.cluster.database;
-        database.splice(turn, path.as_str(), 0, bytes).await?;
+        database.put_aside(turn, path.as_str(), bytes).await?;
         self.put_aside.notify_one();
         Ok(())
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use store::{AppendFile, Disk, Lock, Path};
 
-use crate::changes::Changes;
 use crate::cluster::Inner;
 use crate::database::{Database, Turn};
 use crate::error::ClusterError;
@@ -19,8 +18,8 @@ const LONGEST_TILE: u64 = 64 << 20;
 /// A file that has grown by so much since its last sync is written at once: far above a batch, so that those stay whole, and below what is
 /// bad to have in memory (the index of a large log that is made again).
 const UNSYNCED: usize = 32 << 20;
-/// Begins the files whose growth is a commit.
-const LOG: &str = "wal/";
+/// Says which bucket was seen to put nothing over what is there.
+const BUCKET: &str = "bucket";
 /// Most names of a folder in the database: segments, and tiles that wait.
 const NAMES: i64 = 1 << 20;
 
@@ -102,19 +101,19 @@ impl Tree {
                 .expires_in
                 .min(self.shared.cluster.settings.lease.renewed);
             let wait = wait.max(Duration::from_millis(10));
-            let announced =
-                async {
-                    match &mut listener {
-                        Some(listener) => {
-                            while listener.recv().await.is_ok_and(|announcement| {
-                                announcement.payload() != self.shared.name
-                            }) {}
-                        }
-                        None => std::future::pending().await,
-                    }
-                    // Commits are announced, too: not more than twenty looks a second.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+            let announced = async {
+                let Some(listener) = &mut listener else {
+                    return std::future::pending().await;
                 };
+                let others = |payload: &str| payload != self.shared.name;
+                while listener
+                    .recv()
+                    .await
+                    .is_ok_and(|announcement| others(announcement.payload()))
+                {}
+                // Should its connection break again and again: not more than twenty looks a second.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
             let _ = tokio::time::timeout(wait, announced).await;
         }
     }
@@ -131,21 +130,28 @@ impl Tree {
         );
     }
 
-    /// Tells of commits from now on, whoever makes them.
-    pub async fn changes(&self) -> Result<Changes, ClusterError> {
-        Changes::new(self.database().clone(), self.shared.name.clone()).await
-    }
-
     /// How many tiles stand in the database, as the bucket did not take them.
     pub async fn tiles_put_aside(&self) -> Result<u64, ClusterError> {
         self.database().count(&self.shared.name, FOLDER).await
     }
 
-    /// Has the commit announced, if it was one.
-    fn grown(&self, path: &Path) {
-        if path.as_str().starts_with(LOG) {
-            self.shared.post.commits.notify_one();
-        }
+    /// Looks, once in the life of a tree, whether the bucket is one that keeps what it has. It is remembered in the database, so that a leader can be
+    /// replaced while the bucket is away.
+    ///
+    /// If we crash before that, the next leader looks again.
+    fn check_bucket(&self, turn: &Turn) -> io::Result<()> {
+        let (database, bucket) = (self.database(), &self.shared.cluster.bucket);
+        let name = bucket.describe();
+        self.block_on(async {
+            let longest = length(name.len()).saturating_add(1);
+            let seen = database.read(&self.shared.name, BUCKET, longest).await;
+            // Of another length it is another one.
+            if matches!(seen, Ok(Some(seen)) if seen == name.as_bytes()) {
+                return Ok(());
+            }
+            bucket.check_write_once().await?;
+            database.splice(turn, BUCKET, 0, name.as_bytes()).await
+        })
     }
 
     fn database(&self) -> &Database {
@@ -167,12 +173,13 @@ impl Tree {
         self.tails().get(path).cloned()
     }
 
-    /// What a reader of this process sees of an unsynced end: where it begins, and its bytes. Not after a failure: whether those bytes are
-    /// in the file is then for the database to say.
+    /// What a reader of this process sees of an unsynced end: where it begins, and its bytes. Not after a failure, nor when the turn is over:
+    /// what is in the file is then for the database to say.
     fn unsynced(&self, path: &Path) -> Option<(u64, Arc<Vec<u8>>)> {
         let tail = self.tail(path)?;
         let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-        (!tail.broken && !tail.bytes.is_empty()).then(|| (tail.durable, tail.bytes.clone()))
+        let ours = !tail.broken && self.shared.post.still(&tail.turn).is_ok();
+        (ours && !tail.bytes.is_empty()).then(|| (tail.durable, tail.bytes.clone()))
     }
 
     /// Commits the end of a file, in one transaction.
@@ -204,7 +211,6 @@ impl Tree {
             Ok(()) => {
                 tail.durable = tail.durable.saturating_add(length(bytes.len()));
                 tail.bytes = Arc::default();
-                self.grown(path);
                 Ok(())
             }
             Err(error) => {
@@ -303,9 +309,7 @@ impl Disk for Tree {
         }
         self.tails().remove(path);
         let database = self.database();
-        self.block_on(database.splice(&turn, path.as_str(), 0, bytes))?;
-        self.grown(path);
-        Ok(())
+        self.block_on(database.splice(&turn, path.as_str(), 0, bytes))
     }
 
     fn sync(&self, paths: &[Path]) -> io::Result<()> {
@@ -392,7 +396,6 @@ impl Disk for Tree {
         if self.shared.post.turn().is_ok() {
             return Ok(None);
         }
-        self.block_on(cluster.bucket.check_write_once())?;
         let names = (
             cluster.settings.holder.as_str(),
             cluster.settings.address.as_str(),
@@ -408,18 +411,13 @@ impl Disk for Tree {
             return Ok(None);
         };
         self.tails().clear();
+        self.check_bucket(&turn)?;
         let mover = self
             .shared
             .tiles
             .clone()
-            .run_mover(self.shared.post.clone(), turn.clone());
+            .run_mover(self.shared.post.clone(), turn);
         cluster.runtime.spawn(mover);
-        let announcing = self
-            .shared
-            .post
-            .clone()
-            .announce(self.database().clone(), turn);
-        cluster.runtime.spawn(announcing);
         Ok(Some(Box::new(lease)))
     }
 }

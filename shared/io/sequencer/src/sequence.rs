@@ -115,14 +115,17 @@ impl<L: Leaf> Sequencer<L> {
     }
 
     /// Tells everybody that still waits, and takes no more.
-    fn refuse(mut self, mut backlog: VecDeque<Waiter<L>>) {
-        self.queue.close();
-        while let Ok(waiter) = self.queue.try_recv() {
-            backlog.push_back(waiter);
-        }
+    fn refuse(mut self, backlog: VecDeque<Waiter<L>>) {
         let failure = self.shared.failure().unwrap_or_default();
+        let refused = || Err(AppendError::Stopped(failure.clone()));
         for waiter in backlog {
-            answer(waiter.reply, Err(AppendError::Stopped(failure.clone())));
+            answer(waiter.reply, refused());
+        }
+        self.queue.close();
+        // Not `try_recv`: a leaf whose sender has its place in the queue, and has not put it there yet, would lie there for ever, and its waiter
+        // wait. This ends when all of them have.
+        while let Some(waiter) = self.runtime.block_on(self.queue.recv()) {
+            answer(waiter.reply, refused());
         }
     }
 

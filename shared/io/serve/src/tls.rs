@@ -48,8 +48,8 @@ pub enum TlsError {
         #[source]
         source: std::io::Error,
     },
-    /// Everybody may read the key.
-    #[error("everybody may read {path}, the key of the TLS certificate: run chmod o-rwx {path}", path = .0.display())]
+    /// Everybody may read the key, or its group may write it.
+    #[error("everybody may read {path}, the key of the TLS certificate, or its group write it: run chmod g-w,o-rwx {path}", path = .0.display())]
     Exposed(PathBuf),
     /// No certificate or key in the file.
     #[error("{path} has no {what} in PEM")]
@@ -193,8 +193,8 @@ fn read_key(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, TlsError> {
         source,
     };
     let file = File::open(path).map_err(failed)?;
-    // A group may: that is how certificate managers share a key with a service.
-    if file.metadata().map_err(failed)?.permissions().mode() & 0o007 != 0 {
+    // A group may read: that is how certificate managers share a key with a service.
+    if file.metadata().map_err(failed)?.permissions().mode() & 0o037 != 0 {
         return Err(TlsError::Exposed(path.to_owned()));
     }
     let mut bytes = zeroize::Zeroizing::new(Vec::new());

@@ -1,4 +1,4 @@
-//! Key files: read only where nobody else can, written so that a crash leaves the old state or the whole new file.
+//! Key files: read only where nobody else can but a group, written so that a crash leaves the old state or the whole new file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -30,7 +30,8 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, SignerError> {
         .permissions()
         .mode()
         & 0o7777;
-    if mode & 0o077 != 0 {
+    // A group may read: that is how a secret is mounted for a service that is not root.
+    if mode & 0o037 != 0 {
         return Err(SignerError::Exposed {
             path: path.display().to_string(),
             mode,

@@ -59,8 +59,11 @@ pub enum SignerError {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// Group or others may read the file.
-    #[error("key file {path} has mode {mode:04o}: others may read it; run chmod 600 {path}")]
+    /// Others may read the file, or its group may write it.
+    #[error(
+        "key file {path} has mode {mode:04o}: others may read it, or its group write it; run chmod 600 {path} (0640 and 0440 are allowed, for a \
+         group that only this service is in)"
+    )]
     Exposed {
         /// Which file.
         path: String,

@@ -50,7 +50,7 @@ fn a_key_file_is_never_replaced_and_never_read_when_others_can() {
         Signer::load(&path).unwrap().public_key(),
         first.public_key()
     );
-    for mode in [0o640, 0o604, 0o666] {
+    for mode in [0o660, 0o604, 0o666] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         assert!(
             matches!(Signer::load(&path), Err(SignerError::Exposed { mode: found, .. }) if found == mode)
