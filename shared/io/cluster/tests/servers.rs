@@ -730,7 +730,7 @@ async fn a_bucket_that_is_away_costs_no_acknowledgement() {
     let other = other.tree(&name).unwrap();
     let reading = other.clone();
     blocking(move || {
-        for tile in ["tile/0/010", "tile/0/011", "tile/entries/012"] {
+        for tile in ["tile/0/010", "tile/0/011", "tile/0/012"] {
             assert!(
                 reading.read(&path(tile), 1 << 20).unwrap().is_some(),
                 "{tile}"
@@ -738,7 +738,7 @@ async fn a_bucket_that_is_away_costs_no_acknowledgement() {
         }
         // Of these, only the first one waits for the bucket.
         let again = Instant::now();
-        for tile in ["tile/0/010", "tile/0/011", "tile/entries/012"] {
+        for tile in ["tile/0/010", "tile/0/011", "tile/0/012"] {
             assert!(
                 reading.read(&path(tile), 1 << 20).unwrap().is_some(),
                 "{tile}"
