@@ -100,6 +100,21 @@ fn check(verifier: &VerifierKey, entry: &Value) {
     proof::verify_inclusion(&leaf, LeafIndex::new(index), &hashes, opened.head()).unwrap();
 }
 
+/// Each instance has an index of its own, which follows the log.
+fn finds(service: &Service, number: u32, id: &str) {
+    let hash = hex::encode(keys::sha256(&number.to_be_bytes()));
+    let question = serde_json::json!({ "hash": format!("sha256:{hash}") }).to_string();
+    let begun = Instant::now();
+    loop {
+        let answer = service.ask("POST", "/api/v1/index/retrieve", &question);
+        if answer.is_some_and(|(status, body)| status == 200 && body.contains(id)) {
+            return;
+        }
+        assert!(begun.elapsed() < common::PATIENCE, "{id} is not found");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
     let Some((site, host)) = site() else { return };
@@ -169,6 +184,7 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
         begun.elapsed()
     };
     grows(100);
+    let mut promised = Vec::new();
     let mut slowest = Duration::ZERO;
     for round in 0..4 {
         let leads = |service: &Option<Service>| {
@@ -194,6 +210,7 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
             });
         let v1 = running[leader].as_ref().unwrap().add_v1(round);
         assert_eq!(v1.1, u64::from(round), "sent on to the leader");
+        promised.push((round, v1.0));
     }
     done.store(true, Ordering::Relaxed);
     for client in clients {
@@ -210,6 +227,9 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
         check(&verifier, entry);
     }
     for service in bodies {
+        for (number, id) in &promised {
+            finds(&service, *number, id);
+        }
         service.until("/checkpoint", |_, body| {
             let opened = note::open(body.as_bytes(), std::slice::from_ref(&verifier));
             opened.is_ok_and(|opened| opened.head().size.holds(LeafIndex::new(*last)))

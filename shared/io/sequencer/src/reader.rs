@@ -2,7 +2,9 @@
 //!
 //! Nothing is written here. What is read may not be durable yet: the writer's bytes can be seen before its fdatasync. So a record is shown
 //! only after this process has synced its file too. (After a failed fdatasync of the writer the bytes may be gone from the disk and still be
-//! seen by both; the writer has stopped then, and on its next start writes what it sees once more.)
+//! seen by both; the writer has stopped then, and on its next start writes what it sees once more. If power is lost in between, a reader may have
+//! shown a head that nobody has any more: the kernel tells of a failed write once, and only to who had the file open. A disk that
+//! fails to write is a reason to look at the readers, too.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

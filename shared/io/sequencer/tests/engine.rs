@@ -798,7 +798,8 @@ async fn a_log_that_has_failed_lets_go_of_the_folder() {
         let failing = if idle { &copies } else { &disk };
         failing.stop_after(failing.operations());
         let second = log.append(named(2)).await;
-        assert_eq!(second.is_ok(), idle);
+        // The copy of the first one may have been still to be made.
+        assert!(idle || second.is_err());
         assert!(log.stopped().await.is_some());
         let free = async {
             while disk.lock().unwrap().is_none() {
