@@ -119,6 +119,8 @@ pub(crate) fn listen(verbose: bool) {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_max_level(tracing::Level::DEBUG)
+            // Else it panics when standard error is closed.
+            .log_internal_errors(false)
             .try_init();
     }
 }

@@ -60,6 +60,22 @@ fn a_new_log_is_whole_and_not_made_twice() {
     );
 }
 
+/// The disk that its log lines go to is full, as the log's own may be.
+#[test]
+fn a_service_outlives_whoever_reads_its_log_lines() {
+    let site = Site::init(&["--without-search"]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let service = Service::start_saying(&site.settings(), site.port, &[], full.into());
+    for number in 0..3 {
+        assert_eq!(service.add(number), Some(number.into()));
+    }
+    assert_eq!(
+        service.ask("POST", "/api/v2/log/entries", "{").unwrap().0,
+        400
+    );
+    service.stop();
+}
+
 #[test]
 fn a_second_instance_reads_and_takes_over_when_the_first_is_killed() {
     let site = Site::init(&[]);

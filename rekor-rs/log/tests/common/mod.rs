@@ -122,11 +122,16 @@ pub struct Service {
 
 impl Service {
     pub fn start(settings: &str, port: u16, more: &[&str]) -> Self {
+        Self::start_saying(settings, port, more, log_file(port))
+    }
+
+    /// With its log lines to some other place.
+    pub fn start_saying(settings: &str, port: u16, more: &[&str], to: Stdio) -> Self {
         let child = Command::new(PROGRAM)
             .args(["--config", settings])
             .args(more)
             .stdout(Stdio::null())
-            .stderr(log_file(port))
+            .stderr(to)
             .spawn()
             .unwrap();
         let service = Self { child, port };

@@ -35,7 +35,10 @@ pub fn init(format: Format, filter: &str) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_target(true);
+        .with_target(true)
+        // It would tell on standard error that it cannot write to standard error, and panic when that fails: a full disk with the lines on it
+        // must not end the service.
+        .log_internal_errors(false);
     // An Err means that somebody else already listens, and that is fine.
     let _already = match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),

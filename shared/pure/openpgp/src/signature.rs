@@ -238,6 +238,8 @@ impl Signature {
                 packets: read(&block.data)?,
             }),
             Ok(Some(_)) => Err(PgpError::Malformed("signature: armor of something else")),
+            // No packet begins with a character of ASCII.
+            Err(error) if bytes.first().is_some_and(u8::is_ascii) => Err(error),
             Ok(None) | Err(_) => Self::from_packets(bytes),
         }
     }
