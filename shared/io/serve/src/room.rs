@@ -8,11 +8,11 @@ use axum::body::HttpBody as _;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::Version;
+use http::{StatusCode, Version};
 use tokio::sync::Semaphore;
 
 use crate::limits::Limits;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// Bodies up to here need no room: [`Limits::connections`] bounds them. HTTP/2 has many requests on one connection, so
 /// there all do.
@@ -42,9 +42,19 @@ impl Room {
 
 /// Lets a request through when its body has room, and keeps the room until the answer.
 pub(crate) async fn reserve(room: Room, request: Request, next: Next) -> Response {
-    let announced = request.body().size_hint().upper().unwrap_or(u64::MAX);
-    // What is larger than the largest is refused before it is read.
-    let bytes = announced.min(room.largest);
+    let announced = request.body().size_hint().upper();
+    // Before it is read. A body that does not say how long it is ends where the limit is.
+    if let Some(announced) = announced
+        && announced > room.largest
+    {
+        let message = format!(
+            "the request has {announced} bytes, and a request has at most {}",
+            room.largest
+        );
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        return Problem::with_status(status, Code::ResourceExhausted, message).into_response();
+    }
+    let bytes = announced.unwrap_or(room.largest);
     if bytes <= SMALL && request.version() < Version::HTTP_2 {
         return next.run(request).await;
     }

@@ -162,10 +162,13 @@ async fn a_large_body_is_refused_by_its_length_and_while_it_is_read() {
     assert!(fits.starts_with("HTTP/1.1 200 "), "{fits}");
     for request in [
         format!("{head}Content-Length: 9\r\n\r\n123456789"),
+        format!("{head}Content-Length: 99999999999\r\n\r\n123"),
         format!("{head}Transfer-Encoding: chunked\r\n\r\n9\r\n123456789\r\n0\r\n\r\n"),
     ] {
         let answer = ask(&running, &request).await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        let json = answer.contains("content-type: application/json");
+        assert_eq!(json, request.contains("Content-Length"), "{answer}");
     }
 }
 
