@@ -2,7 +2,7 @@
 //!
 //! | bench | what is measured | against |
 //! | --- | --- | --- |
-//! | log | entries a second of rekor-rs, each durable and proven when it is answered | its HTTP stack without a log; rekor-tiles on a file system |
+//! | log | entries a second of rekor-rs, each durable and proven when it is answered, with a search index and without | its HTTP stack without a log; rekor-tiles on a file system |
 //! | ca | certificates a second of fulcio-rs, with a CT log and without | fulcio, with the same keys and the same CT log |
 //! | tsa | timestamps a second of tsa-rs | timestamp-server, with the same key |
 //! | verify | one bundle in one process; one bundle with one process for it | cosign, as whole processes |

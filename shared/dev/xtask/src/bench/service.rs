@@ -12,6 +12,7 @@ use super::{build, machine, programs};
 use crate::peers::site::Site;
 use crate::peers::stack::{Server, free_port};
 use crate::peers::upstream;
+use crate::run::quiet;
 
 /// One client, a busy service, and more than the machine has cores for.
 const LEVELS: &[u32] = &[1, 16, 64];
@@ -70,18 +71,28 @@ pub(crate) fn log() -> Result<bool> {
         let name = "the same HTTP stack with signature checks, and no log";
         measure(&contestant(name, &server), &work(5, LOG_LEVELS))?
     };
-    let (ours, v1) = {
+    // As upstream's, which has no search.
+    let ours = {
+        let server = plain_log(&site)?;
+        measure(&contestant("rekor-rs", &server), &work(5, LOG_LEVELS))?
+    };
+    let (indexed, v1) = {
         let server = site.start("rekor-rs", "rekor")?;
-        let v2 = measure(&contestant("rekor-rs", &server), &work(5, LOG_LEVELS))?;
+        let name = "rekor-rs with a search index";
+        let v2 = measure(&contestant(name, &server), &work(5, LOG_LEVELS))?;
         let work = Work {
             kind: vec!["log-v1".into()],
             ..work(5, LOG_LEVELS)
         };
         (
             v2,
-            measure(&contestant("rekor-rs, Rekor v1", &server), &work)?,
+            measure(
+                &contestant("rekor-rs with a search index, Rekor v1", &server),
+                &work,
+            )?,
         )
     };
+    indexed.against(&bare);
     let mut theirs = vec![bare];
     if let Some(program) = upstream::REKOR.program_or_tell() {
         // A run has to see some of its rounds: the defaults publish a checkpoint every ten seconds.
@@ -99,7 +110,31 @@ pub(crate) fn log() -> Result<bool> {
             theirs.push(measure(&contestant(&name, &server), &work)?);
         }
     }
-    Ok(conclude(&ours, &theirs) && v1.is_clean())
+    Ok(conclude(&ours, &theirs) && indexed.is_clean() && v1.is_clean())
+}
+
+/// A log of Rekor v2 alone.
+fn plain_log(site: &Site) -> Result<Server> {
+    let port = free_port()?;
+    let folder = site.folder().join("rekor-plain");
+    fs::create_dir_all(&folder)?;
+    let program = programs().join("rekor-rs");
+    quiet(
+        Command::new(&program)
+            .args(["init", "--without-v1", "--without-search"])
+            .arg(format!("--url=http://localhost:{port}"))
+            .arg(format!("--listen=localhost:{port}"))
+            .arg("--folder")
+            .arg(&folder),
+    )?
+    .expect(0)?;
+    Server::start(
+        Command::new(program)
+            .args(["serve", "--config"])
+            .arg(folder.join("rekor-rs.toml")),
+        port,
+        &site.log("rekor-plain"),
+    )
 }
 
 pub(crate) fn tsa() -> Result<bool> {
