@@ -26,6 +26,7 @@ const GRPC_MODULES: &[&str] = &[
     "github.com/sigstore/rekor-tiles/v2@v2.3.0",
     "github.com/transparency-dev/formats@v0.1.1",
 ];
+const TESSERA_PROGRAM: &str = include_str!("../../peers/tessera.go");
 const CARGO_DENY: &str = "0.20.2";
 /// A release of Debian whose programs are unpacked into a folder: packages, each with its program.
 struct Suite {
@@ -77,6 +78,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     );
     report.check("Debian: postgresql", super::cluster::install);
     report.check("Go: a gRPC client of rekor-tiles", grpc_client);
+    report.check("Go: Tessera's POSIX driver", tessera);
     report.check("crates: every platform's sources, cargo-deny", cargo_deny);
     Ok(())
 }
@@ -249,6 +251,14 @@ fn referrers_registry() -> Result<()> {
 
 fn grpc_client() -> Result<()> {
     go_program(super::record::CLIENT, GRPC_PROGRAM, GRPC_MODULES)
+}
+
+fn tessera() -> Result<()> {
+    let module = format!(
+        "github.com/transparency-dev/tessera@{}",
+        super::upstream::TESSERA_VERSION
+    );
+    go_program(super::upstream::TESSERA, TESSERA_PROGRAM, &[&module])
 }
 
 /// Builds a program of ours out of published modules.

@@ -68,6 +68,11 @@ pub(crate) const FSCK: Peer = Peer {
     version: "v1.0.4",
 };
 
+/// A program of ours around Tessera's POSIX driver, for the bench of the bare engine.
+pub(crate) const TESSERA: &str = "tessera-raw";
+/// Of the module in it; the one of [`FSCK`].
+pub(crate) const TESSERA_VERSION: &str = "v1.0.4";
+
 impl Peer {
     /// The program, if it is installed.
     pub(crate) fn program(&self) -> Option<PathBuf> {
