@@ -7,10 +7,11 @@ use std::thread::available_parallelism;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-/// Requests that may wait for a signature check. At some 150 microseconds each this is well under a second of one core.
+/// Requests that may wait for a signature check. At some 150 microseconds each this is well under a second of one core; a package (v1) takes up
+/// to tens of milliseconds, and how many of those one client sends is for `client_rate` to say.
 const WAITING: usize = 2048;
 
-/// Runs work of tens to hundreds of microseconds of CPU on the blocking pool, as much at a time as there are cores, and
+/// Runs work of hundreds of microseconds to tens of milliseconds of CPU on the blocking pool, as much at a time as there are cores, and
 /// never on the threads that serve connections. Clones share their places.
 #[derive(Clone, Debug)]
 pub struct Gate {
