@@ -12,16 +12,22 @@ use poly1305::Poly1305;
 use poly1305::universal_hash::KeyInit as _;
 use salsa20::XSalsa20;
 use salsa20::cipher::{KeyIvInit as _, StreamCipher as _};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::SignerError;
+use crate::{SignerError, random};
 
 /// Blocks that scrypt may work through, N·r·p. Cosign writes 65536·8·1, OpenSSL 16384·8·1; this is four times the former, and at 128 bytes
 /// a block the memory is at most 256 MiB.
 const MAX_SCRYPT: u64 = 1 << 21;
 /// Rounds of PBKDF2: OpenSSL writes 2048, and OWASP's advice of 2023 is 600,000. Ten millions are some seconds.
 const MAX_PBKDF2: u32 = 10_000_000;
+/// What cosign writes: N = 2^16, r = 8, p = 1. It refuses other parameters than its own.
+const COSIGN_COST: Cost = Cost {
+    n: 1 << 16,
+    r: 8,
+    p: 1,
+};
 /// Poly1305's tag, which NaCl puts before the ciphertext.
 const TAG: usize = 16;
 
@@ -77,21 +83,21 @@ fn check_scrypt(n: u64, r: u64, p: u64) -> Result<(), SignerError> {
 
 /// What is below the PEM labels `ENCRYPTED SIGSTORE PRIVATE KEY` and `ENCRYPTED COSIGN PRIVATE KEY`: JSON, as go-securesystemslib's
 /// package `encrypted` writes it.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Envelope {
     kdf: Derivation,
     cipher: Cipher,
     ciphertext: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Derivation {
     name: String,
     params: Cost,
     salt: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Cost {
     #[serde(rename = "N")]
     n: u64,
@@ -99,7 +105,7 @@ struct Cost {
     p: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Cipher {
     name: String,
     nonce: String,
@@ -118,18 +124,8 @@ pub(crate) fn open_cosign(json: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<
             .decode(text)
             .map_err(|_| malformed(&format!("{name} is not base64")))
     };
-    let Cost { n, r, p } = envelope.kdf.params;
-    check_scrypt(n, r.into(), p.into())?;
-    if !n.is_power_of_two() || n < 2 {
-        return Err(malformed("scrypt's N is no power of two"));
-    }
-    let log_n = u8::try_from(n.trailing_zeros()).unwrap_or(u8::MAX);
-    let parameters = scrypt::Params::new(log_n, r, p)
-        .map_err(|_| malformed("scrypt does not work with such parameters"))?;
-    let mut key = Zeroizing::new([0; 32]);
     let salt = bytes("the salt", &envelope.kdf.salt)?;
-    scrypt::scrypt(password, &salt, &parameters, &mut *key)
-        .map_err(|_| malformed("scrypt does not work with such parameters"))?;
+    let key = derive(&envelope.kdf.params, &salt, password)?;
     let nonce = bytes("the nonce", &envelope.cipher.nonce)?;
     let nonce: [u8; 24] = nonce
         .try_into()
@@ -139,6 +135,56 @@ pub(crate) fn open_cosign(json: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<
         .split_first_chunk::<TAG>()
         .ok_or_else(|| malformed("the ciphertext is shorter than its tag"))?;
     open_secretbox(&key, &nonce, tag, ciphertext).ok_or(SignerError::WrongPassword)
+}
+
+/// Puts a PKCS#8 into cosign's box: the JSON below the PEM label.
+pub(crate) fn seal_cosign(pkcs8: &[u8], password: &[u8]) -> Result<Vec<u8>, SignerError> {
+    let salt = random::bytes::<32>()?;
+    let nonce = random::bytes::<24>()?;
+    let key = derive(&COSIGN_COST, &salt, password)?;
+    let envelope = Envelope {
+        kdf: Derivation {
+            name: "scrypt".to_owned(),
+            params: COSIGN_COST,
+            salt: STANDARD.encode(salt),
+        },
+        cipher: Cipher {
+            name: "nacl/secretbox".to_owned(),
+            nonce: STANDARD.encode(nonce),
+        },
+        ciphertext: STANDARD.encode(seal_secretbox(&key, &nonce, pkcs8)),
+    };
+    serde_json::to_vec(&envelope).map_err(|_| SignerError::Failed)
+}
+
+/// The key of the box: scrypt over the password, within limits.
+fn derive(
+    &Cost { n, r, p }: &Cost,
+    salt: &[u8],
+    password: &[u8],
+) -> Result<Zeroizing<[u8; 32]>, SignerError> {
+    let malformed = |what: &str| SignerError::Encryption(format!("cosign's box: {what}"));
+    check_scrypt(n, r.into(), p.into())?;
+    if !n.is_power_of_two() || n < 2 {
+        return Err(malformed("scrypt's N is no power of two"));
+    }
+    let log_n = u8::try_from(n.trailing_zeros()).unwrap_or(u8::MAX);
+    let wrong = || malformed("scrypt does not work with such parameters");
+    let parameters = scrypt::Params::new(log_n, r, p).map_err(|_| wrong())?;
+    let mut key = Zeroizing::new([0; 32]);
+    scrypt::scrypt(password, salt, &parameters, &mut *key).map_err(|_| wrong())?;
+    Ok(key)
+}
+
+/// NaCl's `crypto_secretbox`: the tag, then the ciphertext.
+fn seal_secretbox(key: &[u8; 32], nonce: &[u8; 24], plain: &[u8]) -> Vec<u8> {
+    let mut stream = XSalsa20::new(key.into(), nonce.into());
+    let mut once = Zeroizing::new([0; 32]);
+    stream.apply_keystream(&mut *once);
+    let mut ciphertext = plain.to_vec();
+    stream.apply_keystream(&mut ciphertext);
+    let tag = Poly1305::new((&*once).into()).compute_unpadded(&ciphertext);
+    [tag.as_slice(), &ciphertext].concat()
 }
 
 /// NaCl's `crypto_secretbox_open`: the first 32 bytes of the XSalsa20 stream are the key of Poly1305 over the ciphertext.

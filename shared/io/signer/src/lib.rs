@@ -258,7 +258,7 @@ impl Signer {
         Ok(signature)
     }
 
-    /// Signs a message of which only the digest is at hand, as of a file that was read as a stream. ECDSA only.
+    /// Signs a message of which only the digest is at hand, as of a file that was read as a stream. Not with Ed25519.
     pub async fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
         check_digest(self.algorithm(), digest)?;
         let signature = match &self.0 {
@@ -283,6 +283,12 @@ impl Signer {
         Ok(self.in_this_process()?.to_pkcs8_pem())
     }
 
+    /// The private key in cosign's box, as `cosign generate-key-pair` writes it (PEM label `ENCRYPTED SIGSTORE PRIVATE KEY`). Deriving the box's
+    /// key takes some tenths of a second. A key outside this process stays there.
+    pub fn to_cosign_pem(&self, password: &[u8]) -> Result<String, SignerError> {
+        self.in_this_process()?.to_cosign_pem(password)
+    }
+
     fn in_this_process(&self) -> Result<&LocalKey, SignerError> {
         match &self.0 {
             Keeper::Local(key) => Ok(key),
@@ -298,11 +304,9 @@ async fn in_time(
     signed.map_err(|_| SignerError::Late(SIGN_TIME))?
 }
 
-/// ECDSA signs a digest as well as a message, if it is by the algorithm's hash. Pure Ed25519 hashes for itself, and the libraries offer it
-/// for no other key.
+/// ECDSA and RSA sign a digest as well as a message, if it is by the algorithm's hash. Pure Ed25519 hashes for itself.
 pub(crate) fn check_digest(algorithm: Algorithm, digest: &Digest) -> Result<(), SignerError> {
-    let curves = [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::EcdsaP521];
-    if !curves.contains(&algorithm.key_type()) {
+    if algorithm.key_type() == KeyType::Ed25519 {
         return Err(SignerError::NoDigests(algorithm));
     }
     let found = digest.algorithm();

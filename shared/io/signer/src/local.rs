@@ -14,7 +14,7 @@ use aws_lc_rs::signature::{
 use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, pem};
 use zeroize::Zeroizing;
 
-use crate::{SignerError, check_digest, private_pem};
+use crate::{SignerError, check_digest, encrypted, private_pem};
 
 /// A private key, its public half and the algorithm it signs with.
 pub struct LocalKey {
@@ -128,12 +128,9 @@ impl LocalKey {
         }
     }
 
-    /// Signs a message of which only the digest is at hand; its hash must be the algorithm's. ECDSA only.
+    /// Signs a message of which only the digest is at hand; its hash must be the algorithm's. Not with Ed25519.
     pub fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
         check_digest(self.algorithm(), digest)?;
-        let Pair::Ecdsa(pair) = &self.pair else {
-            return Err(SignerError::NoDigests(self.algorithm()));
-        };
         let library = match digest.algorithm() {
             HashAlgorithm::Sha256 => &digest::SHA256,
             HashAlgorithm::Sha384 => &digest::SHA384,
@@ -141,15 +138,32 @@ impl LocalKey {
         };
         let imported = digest::Digest::import_less_safe(digest.bytes(), library)
             .map_err(|_| SignerError::Failed)?;
-        let signature = pair
-            .sign_digest(&imported)
-            .map_err(|_| SignerError::Failed)?;
-        Ok(signature.as_ref().to_vec())
+        match &self.pair {
+            Pair::Ecdsa(pair) => {
+                let signature = pair
+                    .sign_digest(&imported)
+                    .map_err(|_| SignerError::Failed)?;
+                Ok(signature.as_ref().to_vec())
+            }
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign_digest(&RSA_PKCS1_SHA256, &imported, &mut signature)
+                    .map_err(|_| SignerError::Failed)?;
+                Ok(signature)
+            }
+            Pair::Ed25519(_) => Err(SignerError::NoDigests(self.algorithm())),
+        }
     }
 
     /// The private key as PKCS#8 PEM.
     pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
         Zeroizing::new(pem::encode("PRIVATE KEY", &self.pkcs8))
+    }
+
+    /// The private key in the box of cosign, under a password, which may be empty.
+    pub fn to_cosign_pem(&self, password: &[u8]) -> Result<String, SignerError> {
+        let json = encrypted::seal_cosign(&self.pkcs8, password)?;
+        Ok(pem::encode(private_pem::COSIGN, &json))
     }
 }
 

@@ -56,7 +56,15 @@ enum Input {
     Ed25519(Vec<u8>),
     /// A message for RSA PKCS#1 v1.5 with SHA-256.
     Rsa(Vec<u8>),
+    /// The SHA-256 of one, as the `DigestInfo` that is padded (RFC 8017 9.2).
+    RsaDigest(Vec<u8>),
 }
+
+/// `DigestInfo` of SHA-256 before the digest (RFC 8017 9.2, note 1).
+const SHA256_INFO: [u8; 19] = [
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
+    0x00, 0x04, 0x20,
+];
 
 impl TokenKey {
     /// Loads the module, finds token and key, and reads the public key. `secret_file` has the PIN where the URI has none.
@@ -126,9 +134,16 @@ impl TokenKey {
         .await
     }
 
-    /// For ECDSA only, which the caller has checked.
+    /// For ECDSA and RSA, with the hash of the key's algorithm, which the caller has checked.
     pub(crate) async fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
-        self.ask(Input::Ecdsa(digest.bytes().to_vec())).await
+        let bytes = digest.bytes();
+        self.ask(match self.public.key_type() {
+            KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => {
+                Input::RsaDigest([SHA256_INFO.as_slice(), bytes].concat())
+            }
+            _ => Input::Ecdsa(bytes.to_vec()),
+        })
+        .await
     }
 
     async fn ask(&self, input: Input) -> Result<Vec<u8>, SignerError> {
@@ -386,6 +401,7 @@ impl Access {
                 (Mechanism::Eddsa(pure), bytes)
             }
             Input::Rsa(bytes) => (Mechanism::Sha256RsaPkcs, bytes),
+            Input::RsaDigest(bytes) => (Mechanism::RsaPkcs, bytes),
         };
         let signature = open.session.sign(&mechanism, open.key, bytes);
         let signature = signature.map_err(self.failed("signing"))?;
@@ -394,7 +410,7 @@ impl Access {
             // PKCS#11 2.3.1: r and s, each as long as the curve's order.
             Input::Ecdsa(_) => keys::ecdsa::fixed_to_der(&signature)
                 .ok_or_else(|| self.wrong("signing: the answer is no ECDSA signature")),
-            Input::Ed25519(_) | Input::Rsa(_) => Ok(signature),
+            Input::Ed25519(_) | Input::Rsa(_) | Input::RsaDigest(_) => Ok(signature),
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::{SignerError, encrypted};
 const LABELS: &str = "PRIVATE KEY, ENCRYPTED PRIVATE KEY, EC PRIVATE KEY, RSA PRIVATE KEY, ENCRYPTED SIGSTORE PRIVATE KEY or ENCRYPTED \
                       COSIGN PRIVATE KEY";
 
+/// What cosign writes now; older ones said `COSIGN`.
+pub(crate) const COSIGN: &str = "ENCRYPTED SIGSTORE PRIVATE KEY";
+
 /// Reads the first private key of a text. A password for a key that has none is an error: somebody believes that it is encrypted.
 pub(crate) fn read(text: &str, password: Option<&[u8]>) -> Result<LocalKey, SignerError> {
     // RFC 1421's headers, as `openssl rsa -aes256` wrote them before 3.0: MD5 once over the password.
@@ -39,7 +42,7 @@ pub(crate) fn read(text: &str, password: Option<&[u8]>) -> Result<LocalKey, Sign
         "EC PRIVATE KEY" => LocalKey::from_sec1_der(&der),
         "RSA PRIVATE KEY" => LocalKey::from_pkcs1_der(&der),
         "ENCRYPTED PRIVATE KEY" => LocalKey::from_pkcs8_der(encrypted::open_pkcs8(&der, password)?),
-        "ENCRYPTED SIGSTORE PRIVATE KEY" | "ENCRYPTED COSIGN PRIVATE KEY" => {
+        COSIGN | "ENCRYPTED COSIGN PRIVATE KEY" => {
             LocalKey::from_pkcs8_der(encrypted::open_cosign(&der, password)?)
         }
         _ => Err(malformed(PemError::Label {

@@ -162,7 +162,7 @@ impl TransitKey {
         }
     }
 
-    /// For ECDSA, which the caller has checked, and for [`sign`](Self::sign).
+    /// For ECDSA and RSA, which the caller has checked, and for [`sign`](Self::sign).
     pub(crate) async fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
         self.ask(digest.bytes(), Some(digest.algorithm())).await
     }

@@ -170,3 +170,20 @@ async fn a_variable_may_have_the_key() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn a_box_of_ours_opens_with_its_password_alone() {
+    for password in [&b"correct horse"[..], b""] {
+        let key = Signer::generate(keys::Algorithm::EcdsaP256Sha256).unwrap();
+        let pem = key.to_cosign_pem(password).unwrap();
+        assert!(pem.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n"));
+        let again = Signer::from_pem(&pem, Some(password)).unwrap();
+        assert_eq!(again.public_key(), key.public_key());
+        assert!(matches!(
+            Signer::from_pem(&pem, Some(b"another")),
+            Err(SignerError::WrongPassword)
+        ));
+        let other = key.to_cosign_pem(password).unwrap();
+        assert_ne!(pem, other, "each box has a salt and a nonce of its own");
+    }
+}

@@ -138,11 +138,20 @@ async fn a_digest_is_signed_as_its_message_would_be() {
             ));
         }
     }
-    for algorithm in [Algorithm::Ed25519, Algorithm::RsaPkcs1Sha256_2048] {
-        let signer = Signer::generate(algorithm).unwrap();
-        let refused = signer
-            .sign_digest(&Digest::of(HashAlgorithm::Sha256, b"message"))
-            .await;
-        assert!(matches!(refused, Err(SignerError::NoDigests(_))));
-    }
+    let rsa = Signer::generate(Algorithm::RsaPkcs1Sha256_2048).unwrap();
+    let digest = Digest::of(HashAlgorithm::Sha256, b"message");
+    assert_eq!(
+        rsa.sign_digest(&digest).await.unwrap(),
+        rsa.sign(b"message").await.unwrap(),
+        "PKCS#1 v1.5 has no randomness"
+    );
+    let other = rsa
+        .sign_digest(&Digest::of(HashAlgorithm::Sha512, b"message"))
+        .await;
+    assert!(matches!(other, Err(SignerError::OtherDigest { .. })));
+    let refused = Signer::generate(Algorithm::Ed25519)
+        .unwrap()
+        .sign_digest(&digest)
+        .await;
+    assert!(matches!(refused, Err(SignerError::NoDigests(_))));
 }

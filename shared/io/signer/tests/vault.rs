@@ -171,7 +171,7 @@ async fn every_kind_of_key_signs_in_openbao() {
         }
         let hash = algorithm.hash().unwrap_or(HashAlgorithm::Sha256);
         let signed = signer.sign_digest(&Digest::of(hash, b"message")).await;
-        match kind.starts_with("ecdsa") {
+        match kind != "ed25519" {
             true => {
                 let verified = signer
                     .public_key()
