@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use keys::Algorithm;
 
 /// Sign and verify container images and files without keeping a key.
 #[derive(Debug, Parser)]
@@ -51,6 +52,12 @@ pub(crate) enum Command {
     AttestBlob(AttestBlob),
     /// Verify a signed statement about a file
     VerifyBlobAttestation(VerifyBlobAttestation),
+    /// Make a pair of keys: the private one encrypted under a password
+    GenerateKeyPair(GenerateKeyPair),
+    /// Take over a private key that another program made
+    ImportKeyPair(ImportKeyPair),
+    /// Print the public half of a key
+    PublicKey(PublicKey),
     /// Print the version
     Version {
         /// As JSON
@@ -111,6 +118,20 @@ pub(crate) struct Services {
     /// Which services sign with you; goes with --trusted-root. Without both, those of the public-good instance
     #[arg(long, value_name = "FILE", conflicts_with = "trust_config")]
     pub(crate) signing_config: Option<PathBuf>,
+}
+
+/// A key of one's own, instead of an identity.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Key")]
+pub(crate) struct SigningKey {
+    /// Private key to sign with instead of an identity: a file (PEM, as generate-key-pair writes it or not encrypted), env://NAME,
+    /// pkcs11:..., or hashivault://NAME. The password of an encrypted one is $COSIGN_PASSWORD, or asked for
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["identity_token", "oidc_issuer"])]
+    pub(crate) key: Option<String>,
+    /// With =false (and --key): put the signature into no log. Nobody can see then that the key was used; verify such a signature with
+    /// --insecure-ignore-tlog
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) tlog_upload: bool,
 }
 
 /// How to get an identity token.
@@ -189,13 +210,16 @@ pub(crate) struct Expected {
     /// Git ref of the GitHub workflow
     #[arg(long, value_name = "REF")]
     pub(crate) certificate_github_workflow_ref: Option<String>,
-    /// Public key (PEM) of the signer, instead of an identity
+    /// Public key of the signer, instead of an identity: a file (PEM), env://NAME, pkcs11:..., or hashivault://NAME
     #[arg(
         long,
-        value_name = "FILE",
+        value_name = "KEY",
         conflicts_with_all = ["certificate_identity", "certificate_identity_regexp", "certificate_oidc_issuer", "certificate_oidc_issuer_regexp"]
     )]
-    pub(crate) key: Option<PathBuf>,
+    pub(crate) key: Option<String>,
+    /// With --key: take a signature that is in no log. Nobody can see then that the key was used
+    #[arg(long, requires = "key")]
+    pub(crate) insecure_ignore_tlog: bool,
 }
 
 /// How registries are called.
@@ -264,6 +288,8 @@ pub(crate) struct Sign {
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) upload: bool,
     #[command(flatten)]
+    pub(crate) key: SigningKey,
+    #[command(flatten)]
     pub(crate) identity: Identity,
     #[command(flatten)]
     pub(crate) trust: Trust,
@@ -315,6 +341,8 @@ pub(crate) struct Attest {
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) key: SigningKey,
+    #[command(flatten)]
     pub(crate) identity: Identity,
     #[command(flatten)]
     pub(crate) trust: Trust,
@@ -356,6 +384,8 @@ pub(crate) struct SignBlob {
     /// Where to write the bundle; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: SigningKey,
     #[command(flatten)]
     pub(crate) identity: Identity,
     #[command(flatten)]
@@ -412,6 +442,8 @@ pub(crate) struct AttestBlob {
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: PathBuf,
     #[command(flatten)]
+    pub(crate) key: SigningKey,
+    #[command(flatten)]
     pub(crate) identity: Identity,
     #[command(flatten)]
     pub(crate) trust: Trust,
@@ -441,6 +473,39 @@ pub(crate) struct VerifyBlobAttestation {
     pub(crate) expected: Expected,
     #[command(flatten)]
     pub(crate) trust: Trust,
+}
+
+/// `generate-key-pair`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateKeyPair {
+    /// Where to write: PREFIX.key and PREFIX.pub
+    #[arg(long, value_name = "PREFIX", default_value = "cosign")]
+    pub(crate) output_key_prefix: PathBuf,
+    /// What the key signs with
+    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-sha2-256-nistp256", value_parser = key_algorithm)]
+    pub(crate) signing_algorithm: Algorithm,
+}
+
+/// `import-key-pair`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportKeyPair {
+    /// The private key, PEM: PKCS#8, SEC1 or PKCS#1; an encrypted one takes the password in $COSIGN_IMPORT_PASSWORD
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Where to write: PREFIX.key and PREFIX.pub
+    #[arg(short, long, value_name = "PREFIX", default_value = "import-cosign")]
+    pub(crate) output_key_prefix: PathBuf,
+}
+
+/// `public-key`.
+#[derive(Debug, Args)]
+pub(crate) struct PublicKey {
+    /// The private key: a file, env://NAME, pkcs11:..., or hashivault://NAME
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: String,
+    /// Where to write it instead of to standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) outfile: Option<PathBuf>,
 }
 
 /// `verify-bundle`: sigstore-conformance `docs/cli_protocol.md`.
@@ -487,6 +552,25 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".into()),
     }
+}
+
+/// Those that a session signs with: a log takes the digest, and pure Ed25519 signs none.
+fn key_algorithm(text: &str) -> Result<Algorithm, String> {
+    let known = [
+        Algorithm::EcdsaP256Sha256,
+        Algorithm::EcdsaP384Sha384,
+        Algorithm::EcdsaP521Sha512,
+        Algorithm::RsaPkcs1Sha256_2048,
+        Algorithm::RsaPkcs1Sha256_3072,
+        Algorithm::RsaPkcs1Sha256_4096,
+    ];
+    known
+        .into_iter()
+        .find(|algorithm| algorithm.registry_name() == text)
+        .ok_or_else(|| {
+            let names = known.map(Algorithm::registry_name);
+            format!("expected one of {}", names.join(", "))
+        })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,33 +1,29 @@
 //! Who must have signed, out of the flags. Identity and issuer are both needed: a mail address means nothing without the provider that checked it.
 
-use anyhow::{Context as _, Result};
-use keys::PublicKey;
+use anyhow::Result;
 use pki::Field;
 use verify::{Expect, IdentityPolicy, Matcher};
 
 use crate::args::Expected;
 use crate::failure::advice;
-use crate::trust_files::read_at_most;
-
-/// The largest key file.
-const KEY_MAX: u64 = 64 << 10;
+use crate::private_key;
 
 /// The expectation that the flags state.
-pub(crate) fn of(expected: &Expected) -> Result<Expect> {
+pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
     let extensions = extensions(expected);
-    if let Some(path) = &expected.key {
+    if let Some(reference) = &expected.key {
         if !extensions.is_empty() {
             return Err(advice(
                 "--key with --certificate-github-workflow-...: a key has no certificate",
                 "leave one of the two out",
             ));
         }
-        let reading = || format!("the public key {}", path.display());
-        let bytes = read_at_most(path, KEY_MAX)?;
-        let text = std::str::from_utf8(&bytes).with_context(reading)?;
-        return Ok(Expect::Key(
-            PublicKey::from_pem(text).with_context(reading)?,
-        ));
+        let key = private_key::public(reference).await?;
+        return Ok(if expected.insecure_ignore_tlog {
+            Expect::UnloggedKey(key)
+        } else {
+            Expect::Key(key)
+        });
     }
     let subject = matcher(
         expected.certificate_identity.as_deref(),
@@ -116,7 +112,9 @@ mod tests {
         let Command::VerifyBlob(verify) = arguments.command else {
             panic!("another command")
         };
-        of(&verify.expected)
+        tokio::runtime::Builder::new_current_thread()
+            .build()?
+            .block_on(of(&verify.expected))
     }
 
     #[test]

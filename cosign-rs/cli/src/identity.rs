@@ -97,12 +97,25 @@ fn given_token(given: &str) -> Result<IdentityToken> {
 
 /// What is signed under an identity stands in public logs for ever; whoever signs in by hand is asked once.
 fn consent(given: bool) -> Result<()> {
+    agree(
+        given,
+        "Your identity at the provider (a mail address, say) goes into the certificate and with it into a log that everybody can read\nand nothing is ever deleted from.",
+    )
+}
+
+/// Who signs with a key and names no services may not know that others will see it.
+pub(crate) fn consent_to_publish_key(given: bool) -> Result<()> {
+    agree(
+        given,
+        "The digest of what you sign, the signature and your public key go into a log that everybody can read and nothing is ever deleted\nfrom. --tlog-upload=false signs without it; --trust-config names a log of your own.",
+    )
+}
+
+fn agree(given: bool, to_what: &str) -> Result<()> {
     if given {
         return Ok(());
     }
-    say(
-        "Your identity at the provider (a mail address, say) goes into the certificate and with it into a log that everybody can read\nand nothing is ever deleted from.",
-    );
+    say(to_what);
     if !std::io::stdin().is_terminal() {
         return Err(advice(
             "nobody is there to agree to that",

@@ -1,4 +1,4 @@
-//! The command line `cosign-rs`: signs and verifies container images, files and statements about them, without keeping a key.
+//! The command line `cosign-rs`: signs and verifies container images, files and statements about them, without keeping a key or with one.
 //!
 //! ```text
 //! argv -> args -> plan (trust, expectation, references: all read before anything runs)
@@ -9,7 +9,7 @@
 //! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked.
 //!
 //! Verifying calls nobody but the registry that holds the image; with files it opens no connection. Deliberately not here yet: a TUF client
-//! (the trusted root comes from a file, or is the one that is built in), keys of one's own for signing, the formats of cosign before 3.
+//! (the trusted root comes from a file, or is the one that is built in), the formats of cosign before 3.
 
 mod args;
 mod artifact;
@@ -19,6 +19,7 @@ mod expectation;
 mod failure;
 mod identity;
 mod predicate;
+mod private_key;
 mod report;
 mod retired;
 mod trust_files;

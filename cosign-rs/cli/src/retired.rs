@@ -34,23 +34,18 @@ const RETIRED: &[(&str, &str)] = &[
     ("--timestamp-server-url", SERVICES),
     ("--use-signing-config", SERVICES),
     (
-        "--tlog-upload",
-        "a signature under a short-lived certificate is always logged",
-    ),
-    (
         "--rekor-entry-type",
         "every signature is logged as a hashedrekord of Rekor v2",
     ),
     (
         "--issue-certificate",
-        "a certificate is always issued: there is no signing with a key of one's own yet",
+        "a certificate is issued for a fresh key, and none for a key of one's own: leave --key out",
     ),
     ("--certificate-chain", ROOT),
     ("--cert-chain", ROOT),
     ("--ca-roots", ROOT),
     ("--ca-intermediates", ROOT),
     ("--timestamp-certificate-chain", ROOT),
-    ("--insecure-ignore-tlog", ALWAYS),
     ("--insecure-ignore-sct", ALWAYS),
     ("--insecure-skip-verify", ALWAYS),
     ("--private-infrastructure", ALWAYS),
@@ -83,26 +78,8 @@ const RETIRED: &[(&str, &str)] = &[
     ("--slot", "hardware keys are not supported yet"),
 ];
 
-/// Flags that only some commands lack.
-const ELSEWHERE: &[(&str, &str)] = &[(
-    "--key",
-    "there is no signing with a key of one's own yet: sign with an identity, or with cosign",
-)];
-
 /// Commands of cosign that are not here.
 const COMMANDS: &[(&str, &str)] = &[
-    (
-        "generate-key-pair",
-        "there is no signing with a key of one's own yet",
-    ),
-    (
-        "import-key-pair",
-        "there is no signing with a key of one's own yet",
-    ),
-    (
-        "public-key",
-        "there is no signing with a key of one's own yet",
-    ),
     (
         "initialize",
         "there is no TUF client yet: pass a trusted root with --trusted-root, or --trust-config",
@@ -186,17 +163,17 @@ pub(crate) fn explain(mut error: clap::Error) -> ExitCode {
 }
 
 fn hint(error: &clap::Error) -> Option<&'static str> {
-    let (kind, tables) = match error.kind() {
-        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, [RETIRED, ELSEWHERE]),
-        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, [COMMANDS, &[]]),
+    let (kind, table) = match error.kind() {
+        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, RETIRED),
+        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, COMMANDS),
         _ => return None,
     };
     let Some(ContextValue::String(given)) = error.get(kind) else {
         return None;
     };
     let name = given.split('=').next().unwrap_or_default();
-    let mut known = tables.into_iter().flatten();
-    known
+    table
+        .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, hint)| *hint)
 }
@@ -213,9 +190,6 @@ mod tests {
             let error = Arguments::try_parse_from(["cosign-rs", command]).unwrap_err();
             assert_eq!(hint(&error), Some(*expected), "{command}: {error}");
         }
-        let words = ["cosign-rs", "sign-blob", "--key", "k"];
-        let error = Arguments::try_parse_from(words).unwrap_err();
-        assert_eq!(hint(&error), Some(ELSEWHERE[0].1));
     }
 
     #[test]

@@ -107,6 +107,26 @@ pub(crate) fn for_signing(
     }
 }
 
+/// The same for a key of one's own, which signs without anybody's help too: none where it is not logged and nobody else is named.
+pub(crate) fn for_signing_with_key(
+    trust: &args::Trust,
+    services: &args::Services,
+    logged: bool,
+) -> Result<Option<(TrustedRoot, SigningConfig)>> {
+    let nobody = trust.trust_config.is_none() && services.signing_config.is_none();
+    if !logged && nobody {
+        return Ok(None);
+    }
+    for_signing(trust, services).map(Some)
+}
+
+/// Whether the public-good instance is called because nobody named another one.
+pub(crate) const fn is_public_by_default(trust: &args::Trust, services: &args::Services) -> bool {
+    trust.trust_config.is_none()
+        && trust.trusted_root.is_none()
+        && services.signing_config.is_none()
+}
+
 fn trust_config(path: &Path) -> Result<ClientTrustConfig> {
     let bytes = read(path)?;
     ClientTrustConfig::parse(&bytes)
@@ -153,7 +173,10 @@ mod tests {
         let config = SigningConfig::parse(PUBLIC_GOOD_SIGNING).unwrap();
         let now = format!("{PUBLIC_GOOD_TAKEN}T00:00:00Z").parse().unwrap();
         let services = sign::Services::select(&config, now, 0).unwrap();
-        assert_eq!(services.fulcio().as_str(), "https://fulcio.sigstore.dev/");
+        assert_eq!(
+            services.fulcio().map(url::Url::as_str),
+            Some("https://fulcio.sigstore.dev/")
+        );
         let root = TrustedRoot::parse(PUBLIC_GOOD).unwrap();
         let log = services.logs()[0].as_str().trim_end_matches('/');
         assert!(

@@ -10,9 +10,9 @@ use keys::{Digest, HashAlgorithm};
 use trust::TrustedRoot;
 use verify::{Artifact, Expect, Verified, VerifyError};
 
-use super::session;
+use super::{Holder, Prepared};
 use crate::args::{
-    AttestBlob, Output, SignBlob, SignBundle, VerifyBlob, VerifyBlobAttestation, VerifyBundle,
+    AttestBlob, Output, SignBlob, SignBundle, Trust, VerifyBlob, VerifyBlobAttestation, VerifyBundle,
 };
 use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
@@ -24,11 +24,17 @@ use crate::{expectation, predicate, trust_files};
 const STATEMENT_MAX: u64 = 10 << 20;
 
 pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let prepared = Prepared::new(
+        &arguments.key,
+        &arguments.identity,
+        &arguments.trust,
+        &arguments.services,
+    )
+    .await?;
     let source = Source::of_path(&arguments.file);
     let file = BundleFile::prepare(&arguments.bundle, [arguments.file.as_path()])?;
-    let digest = source.digest(sign::HASH)?;
-    let session = session(&arguments.identity, trusted).await?;
+    let digest = source.digest(prepared.hash()?)?;
+    let session = prepared.session(&arguments.identity).await?;
     let signed = session
         .sign_digest(digest, Timestamp::now())
         .await
@@ -42,12 +48,18 @@ pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
 }
 
 pub(super) async fn attest(arguments: AttestBlob) -> Result<()> {
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let prepared = Prepared::new(
+        &arguments.key,
+        &arguments.identity,
+        &arguments.trust,
+        &arguments.services,
+    )
+    .await?;
     let inputs = [&arguments.file, &arguments.predicate, &arguments.statement];
     let inputs = inputs.into_iter().flatten().map(PathBuf::as_path);
     let file = BundleFile::prepare(&arguments.bundle, inputs)?;
     let statement = statement(&arguments)?;
-    let session = session(&arguments.identity, trusted).await?;
+    let session = prepared.session(&arguments.identity).await?;
     let signed = session.sign_statement(statement, Timestamp::now()).await?;
     say(&format!(
         "attested\n{}",
@@ -82,9 +94,9 @@ fn statement(arguments: &AttestBlob) -> Result<Vec<u8>> {
     predicate::attestation(&name, &digest, predicate_type, &predicate, Timestamp::now())
 }
 
-pub(super) fn verify(arguments: &VerifyBlob) -> Result<()> {
-    let expect = expectation::of(&arguments.expected)?;
-    let root = trust_files::trusted_root(&arguments.trust)?;
+pub(super) async fn verify(arguments: &VerifyBlob) -> Result<()> {
+    let expect = expectation::of(&arguments.expected).await?;
+    let root = root_for(&expect, &arguments.trust)?;
     let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
     if let Content::Envelope(_) = bundle.content {
         return Err(advice(
@@ -99,9 +111,9 @@ pub(super) fn verify(arguments: &VerifyBlob) -> Result<()> {
     tell(&verified, arguments.output.unwrap_or(Output::Text))
 }
 
-pub(super) fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()> {
-    let expect = expectation::of(&arguments.expected)?;
-    let root = trust_files::trusted_root(&arguments.trust)?;
+pub(super) async fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()> {
+    let expect = expectation::of(&arguments.expected).await?;
+    let root = root_for(&expect, &arguments.trust)?;
     let wanted = arguments
         .predicate_type
         .as_deref()
@@ -132,12 +144,12 @@ pub(super) fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()
     tell(&verified, arguments.output.unwrap_or(Output::Text))
 }
 
-pub(super) fn verify_bundle(arguments: &VerifyBundle) -> Result<()> {
+pub(super) async fn verify_bundle(arguments: &VerifyBundle) -> Result<()> {
     if arguments.staging && arguments.trust.trusted_root.is_none() {
         return Err(no_staging());
     }
-    let expect = expectation::of(&arguments.expected)?;
-    let root = trust_files::trusted_root(&arguments.trust)?;
+    let expect = expectation::of(&arguments.expected).await?;
+    let root = root_for(&expect, &arguments.trust)?;
     let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
     let verified = check(&bundle, &source, &root, &expect)?;
     tell(&verified, Output::Text)
@@ -147,21 +159,37 @@ pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
     if arguments.staging && arguments.services.signing_config.is_none() {
         return Err(no_staging());
     }
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let prepared = Prepared {
+        holder: Holder::Identity,
+        trusted: Some(trust_files::for_signing(
+            &arguments.trust,
+            &arguments.services,
+        )?),
+        logged: true,
+    };
     let source = Source::of_path(&arguments.file);
     let file = BundleFile::prepare(&arguments.bundle, [arguments.file.as_path()])?;
     let statement = arguments
         .in_toto
         .then(|| trust_files::read_at_most(&arguments.file, STATEMENT_MAX))
         .transpose()?;
-    let digest = source.digest(sign::HASH)?;
-    let session = session(&arguments.identity, trusted).await?;
+    let digest = source.digest(prepared.hash()?)?;
+    let session = prepared.session(&arguments.identity).await?;
     let now = Timestamp::now();
     let signed = match statement {
         Some(statement) => session.sign_statement(statement, now).await?,
         None => session.sign_digest(digest, now).await?,
     };
     file.write(signed.json())
+}
+
+/// Whom to trust. A signature that nobody but the key's holder has seen needs nobody's word.
+fn root_for(expect: &Expect, trust: &Trust) -> Result<TrustedRoot> {
+    let unnamed = trust.trusted_root.is_none() && trust.trust_config.is_none();
+    match expect {
+        Expect::UnloggedKey(_) if unnamed => Ok(TrustedRoot::default()),
+        _ => trust_files::trusted_root(trust),
+    }
 }
 
 fn no_staging() -> anyhow::Error {
@@ -218,7 +246,7 @@ fn algorithms(bundle: &Bundle, expect: &Expect) -> Vec<HashAlgorithm> {
         Content::Message { digest, .. } => {
             let key = match (&bundle.signer, expect) {
                 (Signer::Certificate { leaf, .. }, _) => Some(leaf.public_key()),
-                (Signer::Key { .. }, Expect::Key(key)) => Some(key),
+                (Signer::Key { .. }, Expect::Key(key) | Expect::UnloggedKey(key)) => Some(key),
                 (Signer::Key { .. }, _) => None,
             };
             let own = key.and_then(|key| key.default_algorithm().hash());

@@ -19,7 +19,7 @@ use verify::{Expect, Verified};
 use zeroize::Zeroizing;
 
 use super::candidates::Candidates;
-use super::session;
+use super::Prepared;
 use crate::args::{self, Attest, Output, Sign, Verify, VerifyAttestation};
 use crate::bundle_file::BundleFile;
 use crate::failure::{advice, say};
@@ -90,7 +90,15 @@ fn settings(flags: &args::Registry) -> Result<oci::Settings> {
 }
 
 pub(super) async fn sign(arguments: Sign) -> Result<()> {
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let prepared = Prepared::new(
+        &arguments.key,
+        &arguments.identity,
+        &arguments.trust,
+        &arguments.services,
+    )
+    .await?;
+    // What the key cannot sign is known before the registry is asked.
+    prepared.hash()?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     let mut file = one_bundle(arguments.bundle.as_deref(), &plan, &[])?;
     if !arguments.upload && arguments.bundle.is_none() {
@@ -108,7 +116,7 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
             ));
         }
     }
-    let session = session(&arguments.identity, trusted).await?;
+    let session = prepared.session(&arguments.identity).await?;
     for (reference, image) in plan.references.iter().zip(&images) {
         let digest = image.descriptor.digest;
         let statement = predicate::signature(&digest, &arguments.annotations)?;
@@ -132,7 +140,15 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
 }
 
 pub(super) async fn attest(arguments: Attest) -> Result<()> {
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let prepared = Prepared::new(
+        &arguments.key,
+        &arguments.identity,
+        &arguments.trust,
+        &arguments.services,
+    )
+    .await?;
+    // What the key cannot sign is known before the registry is asked.
+    prepared.hash()?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     let mut file = one_bundle(arguments.bundle.as_deref(), &plan, &[&arguments.predicate])?;
     let predicate_type = predicate::type_of(&arguments.predicate_type)?;
@@ -154,7 +170,7 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
             Timestamp::now(),
         )?);
     }
-    let session = session(&arguments.identity, trusted).await?;
+    let session = prepared.session(&arguments.identity).await?;
     for ((reference, image), statement) in plan.references.iter().zip(&images).zip(statements) {
         let signed = session
             .sign_statement(statement, Timestamp::now())
@@ -254,7 +270,7 @@ struct ManifestDigest {
 }
 
 pub(super) async fn verify(arguments: Verify) -> Result<()> {
-    let expect = expectation::of(&arguments.expected)?;
+    let expect = expectation::of(&arguments.expected).await?;
     let root = trust_files::trusted_root(&arguments.trust)?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     for reference in &plan.references {
@@ -302,7 +318,7 @@ fn row<'a>(reference: &Reference, digest: &Digest, verified: &'a Verified) -> Ro
 }
 
 pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<()> {
-    let expect = expectation::of(&arguments.expected)?;
+    let expect = expectation::of(&arguments.expected).await?;
     let root = trust_files::trusted_root(&arguments.trust)?;
     let wanted = predicate::type_of(&arguments.predicate_type)?;
     let what = format!("attestation of type {wanted}");

@@ -3,17 +3,20 @@
 mod blob;
 mod candidates;
 mod image;
+mod key;
 mod program;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use client::Agent;
 use jiff::Timestamp;
+use keys::HashAlgorithm;
 use sign::{Services, Session};
+use signer::Signer;
 use trust::{SigningConfig, TrustedRoot};
 
-use crate::args::{Arguments, Command, Identity};
+use crate::args::{self, Arguments, Command, Identity, SigningKey};
 use crate::failure::advice;
-use crate::identity;
+use crate::{identity, private_key, trust_files};
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let patience = arguments.timeout;
@@ -24,11 +27,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Command::Attest(attest) => image::attest(attest).await,
             Command::VerifyAttestation(verify) => image::verify_attestation(verify).await,
             Command::SignBlob(sign) => blob::sign(sign).await,
-            Command::VerifyBlob(verify) => blob::verify(&verify),
+            Command::VerifyBlob(verify) => blob::verify(&verify).await,
             Command::AttestBlob(attest) => blob::attest(attest).await,
-            Command::VerifyBlobAttestation(verify) => blob::verify_attestation(&verify),
-            Command::VerifyBundle(verify) => blob::verify_bundle(&verify),
+            Command::VerifyBlobAttestation(verify) => blob::verify_attestation(&verify).await,
+            Command::VerifyBundle(verify) => blob::verify_bundle(&verify).await,
             Command::SignBundle(sign) => blob::sign_bundle(sign).await,
+            Command::GenerateKeyPair(generate) => key::generate(&generate),
+            Command::ImportKeyPair(import) => key::import(&import),
+            Command::PublicKey(public) => key::public(&public).await,
             Command::Version { json } => program::version(json),
             Command::Completion { shell } => program::completion(shell),
             Command::Man { folder } => program::man(&folder),
@@ -42,20 +48,102 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     })?
 }
 
-/// Signs in and gets a certificate. Whom to trust and whom to call is read before, and with it everything that can be wrong without anybody
-/// being asked.
-async fn session(
-    identity: &Identity,
-    (root, config): (TrustedRoot, SigningConfig),
-) -> Result<Session> {
-    let now = Timestamp::now();
-    let called = Services::select(&config, now, rotation()?)?;
-    let agent = Agent::new(client::Settings::default());
-    let token = identity::token(&agent, identity, &config, now).await?;
-    // Signing in takes a person's time.
-    Session::start(&agent, called, root, token, Timestamp::now())
-        .await
-        .map_err(Into::into)
+/// Everything that signing takes and that can be wrong without anybody being asked: the key, whom to trust, whom to call.
+struct Prepared {
+    holder: Holder,
+    /// None where nothing but the key takes part.
+    trusted: Option<(TrustedRoot, SigningConfig)>,
+    logged: bool,
+}
+
+/// By what right something is signed.
+enum Holder {
+    Identity,
+    Key(Signer),
+}
+
+impl Prepared {
+    async fn new(
+        key: &SigningKey,
+        identity: &Identity,
+        trust: &args::Trust,
+        services: &args::Services,
+    ) -> Result<Self> {
+        let Some(reference) = &key.key else {
+            if !key.tlog_upload {
+                return Err(advice(
+                    "--tlog-upload=false without --key: a short-lived certificate proves nothing without a log",
+                    "sign with a key of your own (--key), or let the signature be logged",
+                ));
+            }
+            return Ok(Self {
+                holder: Holder::Identity,
+                trusted: Some(trust_files::for_signing(trust, services)?),
+                logged: true,
+            });
+        };
+        let signer = private_key::open(reference).await?;
+        let trusted = trust_files::for_signing_with_key(trust, services, key.tlog_upload)?;
+        if key.tlog_upload && trust_files::is_public_by_default(trust, services) {
+            identity::consent_to_publish_key(identity.yes)?;
+        }
+        Ok(Self {
+            holder: Holder::Key(signer),
+            trusted,
+            logged: key.tlog_upload,
+        })
+    }
+
+    /// The hash of the digests that will be signed.
+    fn hash(&self) -> Result<HashAlgorithm> {
+        match &self.holder {
+            Holder::Identity => Ok(sign::HASH),
+            Holder::Key(signer) => signer.algorithm().hash().ok_or_else(|| {
+                advice(
+                    "an Ed25519 key signs whole messages, and a log takes their digests",
+                    "sign with an ECDSA or RSA key: generate-key-pair makes one",
+                )
+            }),
+        }
+    }
+
+    /// Signs in and gets a certificate, where no key of one's own signs.
+    async fn session(self, identity: &Identity) -> Result<Session> {
+        let now = Timestamp::now();
+        let agent = Agent::new(client::Settings::default());
+        match self.holder {
+            Holder::Key(signer) => {
+                let (root, called) = match self.trusted {
+                    Some((root, config)) => {
+                        let called = Services::for_key(&config, now, rotation()?)?;
+                        (root, called)
+                    }
+                    None => (TrustedRoot::default(), Services::default()),
+                };
+                let called = if self.logged {
+                    if called.logs().is_empty() {
+                        return Err(advice(
+                            "the signing config names no log",
+                            "if nobody needs to see that the key was used, say --tlog-upload=false",
+                        ));
+                    }
+                    called
+                } else {
+                    called.without_logs()
+                };
+                Ok(Session::with_key(&agent, called, root, signer)?)
+            }
+            Holder::Identity => {
+                let (root, config) = self.trusted.context("no signing config")?;
+                let called = Services::select(&config, now, rotation()?)?;
+                let token = identity::token(&agent, identity, &config, now).await?;
+                // Signing in takes a person's time.
+                Session::start(&agent, called, root, token, Timestamp::now())
+                    .await
+                    .map_err(Into::into)
+            }
+        }
+    }
 }
 
 /// Among equal services a random one, so that none gets all the work.

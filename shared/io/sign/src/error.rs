@@ -18,6 +18,9 @@ pub enum SignError {
     /// The fresh key failed.
     #[error("the signing key")]
     Key(#[source] SignerError),
+    /// Nobody to ask for a certificate.
+    #[error("no certificate authority is named, and an identity needs a certificate")]
+    NoAuthority,
     /// No certificate.
     #[error("no certificate from {url}")]
     Certificate {
@@ -94,7 +97,7 @@ impl SignError {
         match self {
             Self::Token(_) => "token",
             Self::Key(_) | Self::OtherHash { .. } => "key",
-            Self::Certificate { .. } | Self::OtherKey { .. } | Self::Leaf { .. } => "certificate",
+            Self::NoAuthority | Self::Certificate { .. } | Self::OtherKey { .. } | Self::Leaf { .. } => "certificate",
             Self::Statement(_) | Self::NoKnownDigest => "statement",
             Self::Timestamp { .. } => "timestamp",
             Self::Record { .. } => "log",

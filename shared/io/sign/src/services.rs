@@ -5,10 +5,11 @@ use thiserror::Error;
 use trust::{ConfigError, ServiceKind, SigningConfig};
 use url::Url;
 
-/// The services of a session: one certificate authority, at least one log and at least one timestamp authority.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The services of a session. With an identity: a certificate authority, at least one log and at least one timestamp authority. With a key of
+/// one's own: whatever logs and timestamp authorities are named, and there may be none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Services {
-    fulcio: Url,
+    fulcio: Option<Url>,
     logs: Vec<Url>,
     timestamp_authorities: Vec<Url>,
 }
@@ -53,10 +54,40 @@ impl Services {
             return Err(ServicesError::NoTimestampAuthority);
         }
         Ok(Self {
-            fulcio,
+            fulcio: Some(fulcio),
             logs,
             timestamp_authorities,
         })
+    }
+
+    /// Those for signatures with a key of one's own, which needs no certificate, and no time to hold at. A config that names no log and no
+    /// timestamp authority at all asks for signatures that nobody else has seen.
+    pub fn for_key(
+        config: &SigningConfig,
+        now: Timestamp,
+        rotation: usize,
+    ) -> Result<Self, ServicesError> {
+        let several = |kind, what| {
+            if config.names(kind) {
+                several(config, kind, what, now, rotation)
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        Ok(Self {
+            fulcio: None,
+            logs: several(ServiceKind::Rekor, "log's")?,
+            timestamp_authorities: several(ServiceKind::Tsa, "timestamp authority's")?,
+        })
+    }
+
+    /// The same without the logs.
+    #[must_use]
+    pub fn without_logs(self) -> Self {
+        Self {
+            logs: Vec::new(),
+            ..self
+        }
     }
 
     /// Those that the signing config names for `now`; `rotation` is the caller's randomness for choosing among equals.
@@ -66,13 +97,7 @@ impl Services {
         rotation: usize,
     ) -> Result<Self, ServicesError> {
         let fulcio = &config.service(ServiceKind::Fulcio, now)?.url;
-        let several = |kind, named| {
-            config
-                .services(kind, now, rotation)?
-                .into_iter()
-                .map(|service| parse(named, &service.url))
-                .collect::<Result<Vec<Url>, ServicesError>>()
-        };
+        let several = |kind, what| several(config, kind, what, now, rotation);
         let logs = several(ServiceKind::Rekor, "log's")?;
         // A config without any authority is told apart from one whose authorities are all out of date.
         if !config.names(ServiceKind::Tsa) {
@@ -86,9 +111,9 @@ impl Services {
         )
     }
 
-    /// Base URL of the certificate authority.
-    pub const fn fulcio(&self) -> &Url {
-        &self.fulcio
+    /// Base URL of the certificate authority; none where a key of one's own signs.
+    pub const fn fulcio(&self) -> Option<&Url> {
+        self.fulcio.as_ref()
     }
 
     /// Base URLs of the logs.
@@ -100,6 +125,20 @@ impl Services {
     pub fn timestamp_authorities(&self) -> &[Url] {
         &self.timestamp_authorities
     }
+}
+
+fn several(
+    config: &SigningConfig,
+    kind: ServiceKind,
+    what: &'static str,
+    now: Timestamp,
+    rotation: usize,
+) -> Result<Vec<Url>, ServicesError> {
+    config
+        .services(kind, now, rotation)?
+        .into_iter()
+        .map(|service| parse(what, &service.url))
+        .collect()
 }
 
 fn parse(kind: &'static str, url: &str) -> Result<Url, ServicesError> {

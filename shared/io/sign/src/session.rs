@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bundle::{Bundle, Content, Signer as BundleSigner, Version};
 use client::{Agent, Fulcio, IdentityToken, Rekor, RekorError, Tsa};
 use dsse::{Envelope, IN_TOTO, Statement};
 use entry::{LogEntry, Proposed, Signed, Verifier};
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
-use keys::{Algorithm, Digest, HashAlgorithm};
+use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
 use pki::Certificate;
 use signer::Signer;
 use tokio::sync::Mutex;
@@ -22,7 +24,7 @@ use crate::services::Services;
 
 /// The fresh keys' algorithm: what every client of Sigstore signs with.
 const ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
-/// The hash of the digests that a session signs; it goes with the algorithm.
+/// The hash of the digests that a session with an identity signs; it goes with the algorithm.
 pub const HASH: HashAlgorithm = HashAlgorithm::Sha256;
 /// A certificate that ends within this time is not used for the next signature: log and timestamp authority need some of it. The longest
 /// that one call may take, with a moment for clocks that differ.
@@ -36,16 +38,38 @@ pub struct Session {
     agent: Agent,
     services: Services,
     root: TrustedRoot,
-    token: IdentityToken,
-    /// Held while a certificate is asked for, so that signatures at the same time ask once; not while anything else is.
-    credential: Mutex<Arc<Credential>>,
+    holder: Holder,
 }
 
-/// A key and the certificate for it, which held.
+/// By what right the session signs.
+#[derive(Debug)]
+enum Holder {
+    /// An identity, for which a certificate authority vouches.
+    Identity {
+        authority: Url,
+        token: IdentityToken,
+        /// Held while a certificate is asked for, so that signatures at the same time ask once; not while anything else is.
+        credential: Mutex<Arc<Credential>>,
+    },
+    /// A key that verifiers know already.
+    Key(Arc<Credential>),
+}
+
+/// A key, and the certificate for it, which held, where there is one.
 #[derive(Debug)]
 struct Credential {
     signer: Signer,
-    leaf: Certificate,
+    leaf: Option<Certificate>,
+}
+
+impl Credential {
+    /// The hash of digests that the key signs.
+    fn hash(&self) -> Result<HashAlgorithm, SignError> {
+        let algorithm = self.signer.algorithm();
+        algorithm
+            .hash()
+            .ok_or(SignError::Key(signer::SignerError::NoDigests(algorithm)))
+    }
 }
 
 /// A bundle that verifies.
@@ -98,19 +122,53 @@ impl Session {
         token: IdentityToken,
         now: Timestamp,
     ) -> Result<Self, SignError> {
-        let credential = certify(agent, services.fulcio(), &root, &token, now).await?;
+        let authority = services.fulcio().ok_or(SignError::NoAuthority)?.clone();
+        let credential = certify(agent, &authority, &root, &token, now).await?;
         Ok(Self {
             agent: agent.clone(),
             services,
             root,
-            token,
-            credential: Mutex::new(Arc::new(credential)),
+            holder: Holder::Identity {
+                authority,
+                token,
+                credential: Mutex::new(Arc::new(credential)),
+            },
         })
     }
 
-    /// The certificate of the next signature, if it is made soon.
-    pub async fn certificate(&self) -> Certificate {
-        self.credential.lock().await.leaf.clone()
+    /// Signs with a key of one's own, which verifiers must have: ECDSA or RSA. What logs and timestamp authorities say must hold against
+    /// `root`; without services nothing of it is looked at.
+    pub fn with_key(
+        agent: &Agent,
+        services: Services,
+        root: TrustedRoot,
+        signer: Signer,
+    ) -> Result<Self, SignError> {
+        let credential = Credential { signer, leaf: None };
+        credential.hash()?;
+        Ok(Self {
+            agent: agent.clone(),
+            services,
+            root,
+            holder: Holder::Key(Arc::new(credential)),
+        })
+    }
+
+    /// The hash of the digests that this session signs.
+    pub fn hash(&self) -> HashAlgorithm {
+        match &self.holder {
+            Holder::Identity { .. } => HASH,
+            // There is one, or there would be no session.
+            Holder::Key(credential) => credential.hash().unwrap_or(HASH),
+        }
+    }
+
+    /// The certificate of the next signature, if it is made soon; none where a key of one's own signs.
+    pub async fn certificate(&self) -> Option<Certificate> {
+        match &self.holder {
+            Holder::Identity { credential, .. } => credential.lock().await.leaf.clone(),
+            Holder::Key(_) => None,
+        }
     }
 
     /// Whom the session calls.
@@ -118,15 +176,15 @@ impl Session {
         &self.services
     }
 
-    /// Signs an artifact of which the [`HASH`] digest is known.
+    /// Signs an artifact of which the digest by [`hash`](Self::hash) is known.
     pub async fn sign_digest(
         &self,
         digest: Digest,
         now: Timestamp,
     ) -> Result<SignedBundle, SignError> {
-        if digest.algorithm() != HASH {
+        if digest.algorithm() != self.hash() {
             return Err(SignError::OtherHash {
-                needed: HASH,
+                needed: self.hash(),
                 found: digest.algorithm(),
             });
         }
@@ -153,9 +211,11 @@ impl Session {
         let mut attempt = 1;
         loop {
             match self.sign_with(&credential, what).await {
-                // ECDSA signatures differ each time, so that the next one is new to the log.
+                // ECDSA signatures differ each time, so that the next one is new to the log; RSA's do not.
                 Err(SignError::Record { url, source })
-                    if attempt < ATTEMPTS && matches!(*source, RekorError::Duplicate { .. }) =>
+                    if attempt < ATTEMPTS
+                        && matches!(*source, RekorError::Duplicate { .. })
+                        && is_ecdsa(credential.signer.algorithm()) =>
                 {
                     tracing::debug!(%url, "{source}; making a new signature");
                     attempt += 1;
@@ -167,13 +227,21 @@ impl Session {
 
     /// The certificate in use, or the next one if that is about to end.
     async fn credential(&self, now: Timestamp) -> Result<Arc<Credential>, SignError> {
-        let mut current = self.credential.lock().await;
-        let good = now
-            .checked_add(MARGIN)
-            .is_ok_and(|end| current.leaf.not_after() >= end);
+        let (authority, token, current) = match &self.holder {
+            Holder::Identity {
+                authority,
+                token,
+                credential,
+            } => (authority, token, credential),
+            Holder::Key(credential) => return Ok(Arc::clone(credential)),
+        };
+        let mut current = current.lock().await;
+        let good = now.checked_add(MARGIN).is_ok_and(|end| {
+            let leaf = current.leaf.as_ref();
+            leaf.is_some_and(|leaf| leaf.not_after() >= end)
+        });
         if !good {
-            let url = self.services.fulcio();
-            let next = certify(&self.agent, url, &self.root, &self.token, now).await?;
+            let next = certify(&self.agent, authority, &self.root, token, now).await?;
             *current = Arc::new(next);
         }
         Ok(Arc::clone(&current))
@@ -184,18 +252,23 @@ impl Session {
         credential: &Credential,
         what: &What,
     ) -> Result<SignedBundle, SignError> {
-        let (content, digest) = content(&credential.signer, what).await?;
+        let (content, digest) = content(credential, what).await?;
         let signature = content.signature();
         // Neither needs the other's answer.
         let (timestamps, entries) = tokio::try_join!(
             self.timestamps(signature),
-            self.entries(&credential.leaf, &digest, signature)
+            self.entries(credential, &digest, signature)
         )?;
         let bundle = Bundle {
             version: Version::V03,
-            signer: BundleSigner::Certificate {
-                leaf: credential.leaf.clone(),
-                intermediates: Vec::new(),
+            signer: match &credential.leaf {
+                Some(leaf) => BundleSigner::Certificate {
+                    leaf: leaf.clone(),
+                    intermediates: Vec::new(),
+                },
+                None => BundleSigner::Key {
+                    hint: hint(credential.signer.public_key()),
+                },
             },
             entries,
             timestamps,
@@ -204,7 +277,7 @@ impl Session {
         let json = bundle
             .to_json()
             .map_err(|error| SignError::Bundle(bundle::BundleError::Wire(error.into())))?;
-        self.close(json, &credential.leaf, what)
+        self.close(json, credential, what)
     }
 
     async fn timestamps(&self, signature: &[u8]) -> Result<Vec<Vec<u8>>, SignError> {
@@ -224,15 +297,19 @@ impl Session {
 
     async fn entries(
         &self,
-        leaf: &Certificate,
+        credential: &Credential,
         digest: &Digest,
         signature: &[u8],
     ) -> Result<Vec<LogEntry>, SignError> {
         let signed = Signed {
             signature: signature.to_vec(),
-            verifier: Verifier::Certificate(leaf.clone()),
+            verifier: match &credential.leaf {
+                Some(leaf) => Verifier::Certificate(leaf.clone()),
+                None => Verifier::Key(credential.signer.public_key().clone()),
+            },
         };
-        let request = Proposed::hashedrekord(digest, &signed, ALGORITHM).to_wire();
+        let algorithm = credential.signer.algorithm();
+        let request = Proposed::hashedrekord(digest, &signed, algorithm).to_wire();
         try_join_all(self.services.logs().iter().map(|url| {
             let request = &request;
             timed("log", url, async move {
@@ -252,7 +329,7 @@ impl Session {
     fn close(
         &self,
         json: Vec<u8>,
-        leaf: &Certificate,
+        credential: &Credential,
         what: &What,
     ) -> Result<SignedBundle, SignError> {
         let bundle = Bundle::parse(&json).map_err(SignError::Bundle)?;
@@ -260,7 +337,12 @@ impl Session {
             What::Message(digest) => *digest,
             What::Envelope { about, .. } => *about,
         });
-        let expect = Expect::ExactCertificate(leaf.clone());
+        let key = credential.signer.public_key();
+        let expect = match &credential.leaf {
+            Some(leaf) => Expect::ExactCertificate(leaf.clone()),
+            None if self.services.logs().is_empty() => Expect::UnloggedKey(key.clone()),
+            None => Expect::Key(key.clone()),
+        };
         let verified =
             verify::bundle(&bundle, &artifact, &self.root, &expect).map_err(|source| {
                 SignError::Refused {
@@ -281,7 +363,9 @@ impl Session {
             Step::Record | Step::Binding => self.services.logs().to_vec(),
             Step::Time => self.services.timestamp_authorities().to_vec(),
             // The certificate held at its first moment; at the stated times it may not.
-            Step::Leaf => [self.services.fulcio()]
+            Step::Leaf => self
+                .services
+                .fulcio()
                 .into_iter()
                 .chain(self.services.timestamp_authorities())
                 .cloned()
@@ -332,11 +416,27 @@ async fn certify(
         url: url.clone(),
         source: Box::new(source),
     })?;
-    Ok(Credential { signer, leaf })
+    Ok(Credential {
+        signer,
+        leaf: Some(leaf),
+    })
+}
+
+const fn is_ecdsa(algorithm: Algorithm) -> bool {
+    matches!(
+        algorithm,
+        Algorithm::EcdsaP256Sha256 | Algorithm::EcdsaP384Sha384 | Algorithm::EcdsaP521Sha512
+    )
+}
+
+/// What cosign writes beside a signature with a key: the SHA-256 of its SubjectPublicKeyInfo, base64. It helps to find the key, and proves nothing.
+fn hint(key: &PublicKey) -> String {
+    STANDARD.encode(key.key_id())
 }
 
 /// Signs; the digest is what the signature is over, which is what the log keeps.
-async fn content(signer: &Signer, what: &What) -> Result<(Content, Digest), SignError> {
+async fn content(credential: &Credential, what: &What) -> Result<(Content, Digest), SignError> {
+    let signer = &credential.signer;
     match what {
         What::Message(digest) => {
             let signature = signer.sign_digest(digest).await.map_err(SignError::Key)?;
@@ -348,7 +448,7 @@ async fn content(signer: &Signer, what: &What) -> Result<(Content, Digest), Sign
         }
         What::Envelope { payload, .. } => {
             // rekor-v2-spec: an envelope is logged as the digest of its pre-authentication encoding, so that the log never sees the payload.
-            let digest = Digest::of(HASH, &dsse::pae(IN_TOTO, payload));
+            let digest = Digest::of(credential.hash()?, &dsse::pae(IN_TOTO, payload));
             let signature = signer.sign_digest(&digest).await.map_err(SignError::Key)?;
             let envelope = Envelope {
                 payload: payload.clone(),

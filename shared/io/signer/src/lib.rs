@@ -148,6 +148,11 @@ pub enum SignerError {
 #[derive(Clone, Debug)]
 pub struct Signer(Keeper);
 
+/// Writes the text of a private key to a new file of mode 0600; an existing file is an error. It is durable when this returns.
+pub fn write_private(path: &Path, text: &str) -> Result<(), SignerError> {
+    file::write_new(path, text)
+}
+
 #[derive(Clone, Debug)]
 enum Keeper {
     Local(Arc<LocalKey>),
@@ -191,6 +196,16 @@ impl Signer {
         };
         let opened = tokio::time::timeout(OPEN_TIME, opening).await;
         opened.map_err(|_| SignerError::Late(OPEN_TIME))?
+    }
+
+    /// Opens an encrypted key in a file or a variable under a password that is at hand, as one that somebody has typed.
+    pub fn open_under(key: &KeyRef, password: &str) -> Result<Self, SignerError> {
+        let text = match &key.place {
+            Place::File(path) => file::read(path)?,
+            Place::Variable(name) => env::read(name, &env::process)?,
+            Place::Token(_) | Place::Transit { .. } => return Err(SignerError::NotEncrypted),
+        };
+        Self::from_pem(&text, Some(password.as_bytes()))
     }
 
     /// Reads a key from the text of a PEM file, of any kind that is read here; one that is encrypted needs its password.

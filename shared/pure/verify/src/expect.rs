@@ -21,6 +21,8 @@ pub enum Expect {
     Identity(IdentityPolicy),
     /// The holder of this key.
     Key(PublicKey),
+    /// The holder of this key, and no log need know of the signature: a weaker expectation. Nobody can see that the key was used, and when.
+    UnloggedKey(PublicKey),
     /// The holder of this very certificate: a signer that checks its own work.
     ExactCertificate(Certificate),
 }
@@ -129,7 +131,7 @@ pub(crate) fn check(
     };
     let identity = identity(certificate)?;
     match expect {
-        Expect::Key(_) => {}
+        Expect::Key(_) | Expect::UnloggedKey(_) => {}
         Expect::ExactCertificate(expected) if expected == certificate => {}
         Expect::ExactCertificate(_) => return Err(VerifyError::OtherCertificate),
         Expect::Identity(policy) => policy.check(&identity)?,

@@ -79,7 +79,10 @@ pub fn bundle(
     root: &TrustedRoot,
     expect: &Expect,
 ) -> Result<Verified, VerifyError> {
-    let recorded = record::check(&bundle.entries, root)?;
+    let recorded = match expect {
+        Expect::UnloggedKey(_) => record::check_present(&bundle.entries, root)?,
+        _ => record::check(&bundle.entries, root)?,
+    };
     let times = time::observe(
         &bundle.timestamps,
         bundle.content.signature(),
@@ -94,12 +97,16 @@ pub fn bundle(
             },
             Expect::Identity(_) | Expect::ExactCertificate(_),
         ) => leaf::trust(leaf, intermediates, &times, &recorded, root)?,
-        (Signer::Key { .. }, Expect::Key(key)) => leaf::trust_key(key),
+        (Signer::Key { .. }, Expect::Key(key) | Expect::UnloggedKey(key)) => leaf::trust_key(key),
         // The key of a certificate may be the key that is expected; whose certificate it is does not matter then.
-        (Signer::Certificate { leaf, .. }, Expect::Key(key)) if leaf.public_key() == key => {
+        (Signer::Certificate { leaf, .. }, Expect::Key(key) | Expect::UnloggedKey(key))
+            if leaf.public_key() == key =>
+        {
             leaf::trust_key(key)
         }
-        (Signer::Certificate { .. }, Expect::Key(_)) => return Err(VerifyError::OtherKey),
+        (Signer::Certificate { .. }, Expect::Key(_) | Expect::UnloggedKey(_)) => {
+            return Err(VerifyError::OtherKey);
+        }
         (Signer::Key { hint }, Expect::Identity(_) | Expect::ExactCertificate(_)) => {
             return Err(VerifyError::NoCertificate { hint: hint.clone() });
         }

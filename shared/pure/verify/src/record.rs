@@ -9,7 +9,7 @@ use trust::{LogInstance, TrustedRoot};
 
 use crate::error::VerifyError;
 
-/// Entries that are in their logs; at least one. Only `check` makes it.
+/// Entries that are in their logs; at least one, unless the caller said that there need be none. Only this file makes it.
 #[derive(Debug)]
 pub struct Recorded(Vec<RecordedEntry>);
 
@@ -74,6 +74,25 @@ impl Recorded {
 }
 
 pub(crate) fn check(entries: &[LogEntry], root: &TrustedRoot) -> Result<Recorded, VerifyError> {
+    let recorded = check_present(entries, root)?;
+    if recorded.0.is_empty() {
+        return Err(VerifyError::NoEntry {
+            found: entries.len(),
+            logs: entries
+                .iter()
+                .map(|entry| hex::encode(&entry.log_id))
+                .collect(),
+            trusted: root.tlogs.iter().map(|log| log.base_url.clone()).collect(),
+        });
+    }
+    Ok(recorded)
+}
+
+/// Those entries that are there must hold; there may be none.
+pub(crate) fn check_present(
+    entries: &[LogEntry],
+    root: &TrustedRoot,
+) -> Result<Recorded, VerifyError> {
     let mut recorded = Vec::new();
     for (position, entry) in entries.iter().enumerate() {
         let twice = entries
@@ -92,16 +111,6 @@ pub(crate) fn check(entries: &[LogEntry], root: &TrustedRoot) -> Result<Recorded
         if !logs.is_empty() {
             recorded.push(check_entry(entry, &logs)?);
         }
-    }
-    if recorded.is_empty() {
-        return Err(VerifyError::NoEntry {
-            found: entries.len(),
-            logs: entries
-                .iter()
-                .map(|entry| hex::encode(&entry.log_id))
-                .collect(),
-            trusted: root.tlogs.iter().map(|log| log.base_url.clone()).collect(),
-        });
     }
     Ok(Recorded(recorded))
 }

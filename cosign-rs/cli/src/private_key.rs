@@ -1,0 +1,167 @@
+//! Keys of one's own: where they are, and how their passwords are come by.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use keys::PublicKey;
+use signer::{KeyRef, Signer, SignerError};
+use zeroize::Zeroizing;
+
+use crate::failure::advice;
+use crate::trust_files::read_at_most;
+
+/// The password of encrypted keys, as in cosign. Set to nothing it is the empty password.
+const PASSWORD: &str = "COSIGN_PASSWORD";
+/// A PKCS#11 module and PIN for URIs that name none, as in cosign.
+const MODULE: &str = "COSIGN_PKCS11_MODULE_PATH";
+const PIN: &str = "COSIGN_PKCS11_PIN";
+/// The largest file with a public key.
+const PUBLIC_MAX: u64 = 64 << 10;
+
+/// Opens a private key to sign with.
+pub(crate) async fn open(text: &str) -> Result<Signer> {
+    let reference = reference(text)?;
+    let opened = match Signer::open(&reference).await {
+        Err(SignerError::NoPassword) => {
+            let password = password(&format!("Password of the private key {reference}"))?;
+            Signer::open_under(&reference, &password)
+        }
+        opened => opened,
+    };
+    opened.with_context(|| format!("the private key {reference}"))
+}
+
+/// The public key that a verifier names: itself, or the public half of a key elsewhere.
+pub(crate) async fn public(text: &str) -> Result<PublicKey> {
+    let reading = || format!("the public key {text}");
+    if text.starts_with("pkcs11:") || text.starts_with("hashivault:") {
+        let signer = Signer::open(&reference(text)?)
+            .await
+            .with_context(reading)?;
+        return Ok(signer.public_key().clone());
+    }
+    let pem = match text.strip_prefix("env://") {
+        Some(name) => std::env::var(name)
+            .map_err(|_| advice(
+                format!("the variable {name} of --key {text} is not set, or is no text"),
+                "set it to the public key in PEM",
+            ))?
+            .into_bytes(),
+        None => read_at_most(Path::new(text), PUBLIC_MAX)?,
+    };
+    let pem = std::str::from_utf8(&pem).with_context(reading)?;
+    PublicKey::from_pem(pem).map_err(|error| {
+        if pem.contains("PRIVATE KEY-----") {
+            return advice(
+                format!("{text} is a private key, and nobody needs it to verify"),
+                format!("pass the public one: cosign-rs public-key --key {text}"),
+            );
+        }
+        anyhow::Error::from(error).context(reading())
+    })
+}
+
+/// Where a key is. A URI of a token may leave out module and PIN if the variables of cosign have them.
+fn reference(text: &str) -> Result<KeyRef> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let text = if text.starts_with("pkcs11:") {
+        completed(text, variable(MODULE), variable(PIN))
+    } else {
+        Zeroizing::new(text.to_owned())
+    };
+    KeyRef::parse(&text, None, Path::new("")).context("--key")
+}
+
+fn completed(uri: &str, module: Option<String>, pin: Option<String>) -> Zeroizing<String> {
+    let mut uri = Zeroizing::new(uri.to_owned());
+    let mut add = |name: &str, value: Option<String>, unless: &[&str]| {
+        let Some(value) = value.map(Zeroizing::new) else {
+            return;
+        };
+        if unless.iter().any(|name| uri.contains(&format!("{name}="))) {
+            return;
+        }
+        uri.push(if uri.contains('?') { '&' } else { '?' });
+        uri.push_str(name);
+        uri.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_') {
+                uri.push(char::from(byte));
+            } else {
+                uri.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    };
+    add("module-path", module, &["module-path", "module-name"]);
+    add("pin-value", pin, &["pin-value", "pin-source"]);
+    uri
+}
+
+/// The password of a key that is there.
+pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>> {
+    match given() {
+        Some(password) => Ok(password),
+        None => ask(prompt),
+    }
+}
+
+/// The password of a new key: typed twice.
+pub(crate) fn new_password() -> Result<Zeroizing<String>> {
+    if let Some(password) = given() {
+        return Ok(password);
+    }
+    let first = ask("Password for the new private key")?;
+    if first != ask("The same again")? {
+        return Err(advice("the two passwords differ", "nothing was written; try again"));
+    }
+    Ok(first)
+}
+
+fn given() -> Option<Zeroizing<String>> {
+    std::env::var(PASSWORD).ok().map(Zeroizing::new)
+}
+
+fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+    if !std::io::stdin().is_terminal() {
+        return Err(advice(
+            "the private key is encrypted, and nobody is there to type its password",
+            format!("set {PASSWORD} (to nothing for an empty password)"),
+        ));
+    }
+    let typed = rpassword::prompt_password(format!("{prompt}: "));
+    typed.map(Zeroizing::new).context("reading the password")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_completed_from_the_variables_of_cosign() {
+        let some = |text: &str| Some(text.to_owned());
+        for (uri, module, pin, expected) in [
+            ("pkcs11:token=t", None, None, "pkcs11:token=t"),
+            (
+                "pkcs11:token=t",
+                some("/m o.so"),
+                some("1&2"),
+                "pkcs11:token=t?module-path=/m%20o.so&pin-value=1%262",
+            ),
+            (
+                "pkcs11:token=t?module-path=/a.so",
+                some("/b.so"),
+                some("1"),
+                "pkcs11:token=t?module-path=/a.so&pin-value=1",
+            ),
+            (
+                "pkcs11:token=t?pin-source=file:/p",
+                some("/b.so"),
+                some("1"),
+                "pkcs11:token=t?pin-source=file:/p&module-path=/b.so",
+            ),
+        ] {
+            assert_eq!(*completed(uri, module, pin), expected);
+        }
+    }
+}
