@@ -79,6 +79,10 @@ const EDGES: &[(&str, &str)] = &[
         "testkit",
         "keys tlog dsse note pki ct entry trust tsp bundle signer",
     ),
+    (
+        "fuzz",
+        "keys wire tlog note witness pki ct tsp dsse oidc entry kinds bundle trust tuf openpgp package signer client oci fulcio-rs ctlog-rs",
+    ),
 ];
 
 /// What a pure crate may take from outside: formats and arithmetic. No runtime, no client, no source of randomness.

@@ -11,6 +11,7 @@
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
+//! | `cargo xtask fuzz [TARGET] [SECONDS]` | one parser before libFuzzer; without a target, their names |
 //! | `cargo xtask bench log\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
 #![expect(
     clippy::print_stdout,
@@ -25,6 +26,7 @@
 mod advisories;
 mod bench;
 mod conformance;
+mod fuzz;
 mod graph;
 mod peers;
 mod purity;
@@ -46,6 +48,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers cluster                   the log on PostgreSQL and an S3 bucket
   peers record                    a log before gRPC clients, fsck and witnesses of others
   conformance sigstore | tuf      the public suites
+  fuzz [TARGET] [SECONDS]         one parser before libFuzzer
   bench log | raw | ca | tsa | verify | image";
 
 fn main() -> ExitCode {
@@ -91,6 +94,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
             conformance::sigstore(&mut report)?;
         }
         ["conformance", "tuf"] => conformance::tuf(&mut report),
+        ["fuzz", options @ ..] => return fuzz::run(options),
         ["bench", what] => return bench::run(what),
         _ => bail!("{USAGE}"),
     }
