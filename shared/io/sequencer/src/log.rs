@@ -282,6 +282,14 @@ impl<L: Leaf> Log<L> {
         self.inner.shared.close();
     }
 
+    /// [`Log::close`], without letting go of the folder: nobody else can write there as long as the returned lock is held. `None` when another
+    /// process has it, or when this one gave it up before.
+    pub async fn close_and_hold(&self) -> Option<Arc<dyn Lock>> {
+        let right = self.inner.lock.as_ref().and_then(Weak::upgrade);
+        self.close().await;
+        right
+    }
+
     /// Whether a leaf would find no place in the queue now. (A closed log is not full.)
     pub fn is_full(&self) -> bool {
         let queue = self.inner.queue.read();
@@ -298,8 +306,7 @@ impl<L: Leaf> Log<L> {
     /// If we crash before the file is durable, the log is not frozen, or it is, with the same tree.
     pub async fn freeze(&self, signer: &NoteSigner, at: Timestamp) -> Result<(), FreezeError> {
         // Held until the file is durable: whoever waits for this log to end would add to what we call its end.
-        let right = self.inner.lock.as_ref().and_then(Weak::upgrade);
-        self.close().await;
+        let right = self.close_and_hold().await;
         if let Some(failure) = self.inner.shared.failure() {
             return Err(FreezeError::Stopped(failure));
         }
