@@ -370,7 +370,8 @@ async fn routes(
         .merge(grpc::routes(state, health.clone(), BODY))
         .merge(health.routes())
         .merge(http::readiness(writes.clone(), health.clone()))
-        .merge(http::description());
+        .merge(http::description())
+        .merge(http::front_page());
     if let Some(v1) = v1 {
         let attestations = match &v1.config.attestations {
             Some(home) => {
@@ -402,8 +403,12 @@ async fn routes(
     if let Some(search) = search {
         router = router.merge(search::http::routes(search));
     }
-    metrics::gauge!("rekor_v2_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for name in ["rekor_v2_build_info", "rekor_build_info"] {
+        metrics::gauge!(name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    }
     Ok(router
+        .fallback(http::unknown_path)
+        .method_not_allowed_fallback(http::unknown_method)
         .layer(middleware::from_fn(figures::count))
         .layer(http::browsers()))
 }
