@@ -11,7 +11,7 @@
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
-//! | `cargo xtask bench log\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
+//! | `cargo xtask bench log\|latency\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -46,7 +46,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers cluster                   the log on PostgreSQL and an S3 bucket
   peers record                    a log before gRPC clients, fsck and witnesses of others
   conformance sigstore | tuf      the public suites
-  bench log | raw | ca | tsa | verify | image";
+  bench log | latency | raw | ca | tsa | verify | image";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
