@@ -462,6 +462,10 @@ pub(crate) fn not_appended(error: &AppendError) -> Problem {
         }
         // The reasons went to the service's log when they arose; a stranger needs to know only that it is not now.
         AppendError::NotSigned(_) => Problem::unavailable("the log cannot sign now, try again", 5),
+        AppendError::Clock(_) => Problem::unavailable(
+            "the log's clock is wrong, and it takes no entries until it is right",
+            60,
+        ),
         AppendError::Frozen => {
             Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, FROZEN)
         }
@@ -492,6 +496,7 @@ mod tests {
             (Problem::from(Refusal::Turned(Turned::Busy)), "1"),
             (stopped, "30"),
             (not_appended(&AppendError::Closed), "30"),
+            (not_appended(&AppendError::Clock(retry_after)), "60"),
         ] {
             let response = problem.into_response();
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
