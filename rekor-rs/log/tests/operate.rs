@@ -245,6 +245,10 @@ fn readers_take_up_a_tree_that_was_begun() {
         refused.contains("ended with 2 entries, and has 1 now"),
         "{refused}"
     );
+    let refused = fails(&["fsck", "--config", &site.settings()]);
+    assert!(refused.contains("had 2 entries, and it has 1"), "{refused}");
+    fs::write(&mark, format!("{second} 1\n")).unwrap();
+    works(&["fsck", "--config", &site.settings()]);
 }
 
 /// A standby knows of the tree that was begun while it waited; one with older settings does not take over.
