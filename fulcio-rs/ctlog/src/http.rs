@@ -201,6 +201,10 @@ fn not_appended(error: &AppendError) -> Problem {
             Problem::unavailable("the log is overloaded, try again", seconds.max(1))
         }
         AppendError::NotSigned(_) => Problem::unavailable("the log cannot sign now, try again", 5),
+        AppendError::Clock(_) => Problem::unavailable(
+            "the log's clock is wrong, and it takes no entries until it is right",
+            60,
+        ),
         AppendError::Stopped(_) | AppendError::Closed | AppendError::Frozen => {
             Problem::unavailable("the log takes no entries now", 30)
         }

@@ -198,14 +198,30 @@ impl V1Log {
         }
         watch(&next.log, &self.health);
         let next = shards.followed_by(next).await?;
-        let active = next.active();
-        tracing::info!(
-            tree = active.tree_id,
-            offset = active.offset,
-            "a new v1 tree takes entries"
-        );
-        self.put.send_replace(next);
+        self.put(next, "a new v1 tree takes entries");
         Ok(())
+    }
+
+    /// Reads the next tree of the settings too, when whoever writes the logs has begun it; says whether it was.
+    async fn take_up(&self, shard: &ShardConfig, signer: Signer) -> anyhow::Result<bool> {
+        let shards = self.trees.now();
+        let next = shards.taking_up(&self.config, shard, signer, &self.clock, &self.storage);
+        let Some(mut next) = next.await? else {
+            return Ok(false);
+        };
+        if let Some(search) = &self.search {
+            next.follow(search, &self.config.host).await?;
+        }
+        watch(&next.log, &self.health);
+        self.put(shards.with(next), "a new v1 tree is read");
+        Ok(true)
+    }
+
+    fn put(&self, shards: Shards, what: &'static str) {
+        let active = shards.active();
+        let (tree, offset) = (active.tree_id, active.offset);
+        tracing::info!(tree, offset, "{what}");
+        self.put.send_replace(shards);
     }
 }
 
@@ -277,6 +293,7 @@ async fn search_api(
 /// Opens the logs to read them, whoever writes them. What the witnesses cosigned is read from it. Beside a writer on the same machine there is no search, as the
 /// index is that one's; in a cluster each instance has its own.
 async fn build_reader(
+    settings: &Path,
     config: &LogConfig,
     deps: &Deps,
     writes: Writes,
@@ -314,7 +331,11 @@ async fn build_reader(
         duplicates: config.duplicates,
         log_id: keys.verifier.id().to_vec(),
     };
-    routes(state, v1.as_ref(), search, &gate, &health).await
+    let router = routes(state, v1.as_ref(), search, &gate, &health).await?;
+    if let Some(v1) = v1 {
+        tokio::spawn(follow_settings(settings.to_owned(), v1, Access::Read));
+    }
+    Ok(router)
 }
 
 struct Keys {
@@ -349,7 +370,8 @@ async fn routes(
         .merge(grpc::routes(state, health.clone(), BODY))
         .merge(health.routes())
         .merge(http::readiness(writes.clone(), health.clone()))
-        .merge(http::description());
+        .merge(http::description())
+        .merge(http::front_page());
     if let Some(v1) = v1 {
         let attestations = match &v1.config.attestations {
             Some(home) => {
@@ -381,8 +403,12 @@ async fn routes(
     if let Some(search) = search {
         router = router.merge(search::http::routes(search));
     }
-    metrics::gauge!("rekor_v2_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for name in ["rekor_v2_build_info", "rekor_build_info"] {
+        metrics::gauge!(name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    }
     Ok(router
+        .fallback(http::unknown_path)
+        .method_not_allowed_fallback(http::unknown_method)
         .layer(middleware::from_fn(figures::count))
         .layer(http::browsers()))
 }
@@ -409,11 +435,17 @@ async fn open_v1(
     search: Option<Search>,
     health: &Health,
 ) -> Result<Option<V1Log>, BuildError> {
-    let Some((config, signers)) = deps.v1.clone() else {
+    let Some((mut config, signers)) = deps.v1.clone() else {
         return Ok(None);
     };
-    let shards = Shards::open(&config, signers, &deps.clock, &deps.storage, access).await;
+    let (clock, storage) = (&deps.clock, &deps.storage);
+    let shards = match access {
+        Access::Write => Shards::open(&config, signers, clock, storage).await,
+        Access::Read => Shards::open_to_read(&config, signers, clock, storage).await,
+    };
     let mut shards = shards.map_err(BuildError::V1)?;
+    // Those that a reader does not have yet, it takes up later.
+    config.shards.truncate(shards.all().count());
     if let Some(search) = &search {
         let followed = shards.follow(search, &config.host).await;
         followed.map_err(BuildError::Search)?;
@@ -448,7 +480,7 @@ pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> 
     let deps = Deps::of(&config, storage, Clock::system()).await?;
     let closing = Closing::default();
     let router = match role {
-        Role::Reader => build_reader(&config.log, &deps, Writes::Nowhere)
+        Role::Reader => build_reader(settings, &config.log, &deps, Writes::Nowhere)
             .await?
             .into(),
         Role::Writer => start(settings, &config, deps, &closing).await?.0.into(),
@@ -499,7 +531,7 @@ async fn start(
     let ended = app.ended();
     close_at_the_end(&app, &open, closing);
     if let Some(v1) = app.v1 {
-        tokio::spawn(follow_settings(settings.to_owned(), v1));
+        tokio::spawn(follow_settings(settings.to_owned(), v1, Access::Write));
     }
     // Before anything else is done all of them are closed: a log that goes on would keep the right to write that we may wait for.
     let ended = async move {
@@ -586,8 +618,7 @@ impl Instance {
                 tracing::warn!(
                     "another process writes these logs: serving reads only, until it has ended"
                 );
-                let reader =
-                    build_reader(&self.config.log, &self.deps, self.writes.clone()).await?;
+                let reader = self.reader().await?;
                 let (switch, routes) = Routes::switchable(reader);
                 tokio::spawn(async move { self.stand_by(&switch, true).await });
                 Ok(routes)
@@ -610,9 +641,14 @@ impl Instance {
         Ok((config, deps))
     }
 
+    async fn reader(&self) -> Result<Router, BuildError> {
+        let writes = self.writes.clone();
+        build_reader(&self.settings, &self.config.log, &self.deps, writes).await
+    }
+
     /// Whether it could.
     async fn read(&self, switch: &Switch) -> bool {
-        match build_reader(&self.config.log, &self.deps, self.writes.clone()).await {
+        match self.reader().await {
             Ok(router) => {
                 switch.set(router);
                 true
@@ -648,7 +684,7 @@ impl Instance {
                 Ok((router, ended)) => {
                     tracing::warn!("the other process has ended: this one writes the logs now");
                     switch.set(router);
-                    if matches!(self.deps.storage, Storage::Folders) {
+                    if !matches!(self.deps.storage, Storage::Cluster(_)) {
                         return;
                     }
                     ended.await;
@@ -675,8 +711,9 @@ impl Instance {
     }
 }
 
-/// Looks whether the settings have new trees behind those of now, and begins them. Ends with the log.
-async fn follow_settings(settings: PathBuf, v1: V1Log) {
+/// Looks whether the settings have new trees behind those of now, and begins them; or reads them, when whoever writes the logs has begun them. Ends
+/// with the log.
+async fn follow_settings(settings: PathBuf, v1: V1Log, access: Access) {
     // The routes hold the trees; this task must not.
     let V1Log {
         trees,
@@ -704,7 +741,7 @@ async fn follow_settings(settings: PathBuf, v1: V1Log) {
             clock: clock.clone(),
             health: health.clone(),
         };
-        match rotate_as_told(&settings, &v1).await {
+        match go_on_as_told(&settings, &v1, access).await {
             Ok(Some(now)) => {
                 config = now;
                 told.clear();
@@ -724,25 +761,34 @@ async fn follow_settings(settings: PathBuf, v1: V1Log) {
     }
 }
 
-/// The settings of the v1 log, when they have trees that were not there.
-async fn rotate_as_told(settings: &Path, v1: &V1Log) -> anyhow::Result<Option<V1Config>> {
+/// Goes on to the next tree of the settings. The settings up to that one, if there was one.
+async fn go_on_as_told(
+    settings: &Path,
+    v1: &V1Log,
+    access: Access,
+) -> anyhow::Result<Option<V1Config>> {
     let path = settings.to_owned();
     let read = tokio::task::spawn_blocking(move || Config::load(&path)).await?;
-    let Some(now) = read?.v1 else { return Ok(None) };
+    let Some(mut now) = read?.v1 else {
+        return Ok(None);
+    };
     let ids = |config: &V1Config| -> Vec<u64> {
         config.shards.iter().map(|shard| shard.tree_id).collect()
     };
     let (old, new) = (ids(&v1.config), ids(&now));
-    let Some(added) = new.strip_prefix(old.as_slice()) else {
+    if !new.starts_with(&old) {
         anyhow::bail!("the trees {old:?} became {new:?}: a new tree goes to the end");
-    };
-    if added.is_empty() {
+    }
+    let Some(shard) = now.shards.get(old.len()) else {
         return Ok(None);
+    };
+    let signer = Signer::open(&shard.key).await;
+    let signer = signer.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
+    match access {
+        Access::Write => v1.rotate(shard, signer).await?,
+        Access::Read if v1.take_up(shard, signer).await? => {}
+        Access::Read => return Ok(None),
     }
-    for shard in now.shards.iter().skip(old.len()) {
-        let signer = Signer::open(&shard.key).await;
-        let signer = signer.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
-        v1.rotate(shard, signer).await?;
-    }
+    now.shards.truncate(old.len().saturating_add(1));
     Ok(Some(now))
 }

@@ -597,6 +597,8 @@ async fn requests_are_counted_under_upstreams_names() {
         r#"rekor_v2_http_api_latency_bucket{code="200",method="get",le="0.005"}"#,
         "rekor_new_entries",
         "rekor_v2_build_info",
+        "rekor_build_info",
+        r#"rekor_api_latency_summary{path="/api/v1/log/entries",code="201",quantile="0.5"}"#,
     ] {
         assert!(figures.contains(line), "{line} is not in\n{figures}");
     }

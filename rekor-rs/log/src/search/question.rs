@@ -11,7 +11,11 @@ const MAX_NAME: usize = 512;
 
 /// A question: Rekor v1's `SearchIndex`, and what we know besides.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "an object that says what to look for"
+)]
 pub(crate) struct Question {
     /// A mail address in a certificate.
     email: Option<String>,

@@ -330,7 +330,10 @@ async fn by_uuid(State(v1): State<V1>, Path(uuid): Path<String>) -> Result<Respo
 
 /// `SearchLogQuery`.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(
+    rename_all = "camelCase",
+    expecting = "an object with entryUUIDs, logIndexes or entries"
+)]
 struct SearchLogQuery {
     #[serde(rename = "entryUUIDs")]
     entry_uuids: Option<Vec<String>>,

@@ -12,7 +12,7 @@
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
 //! | `cargo xtask fuzz [TARGET] [SECONDS]` | one parser before libFuzzer; without a target, their names |
-//! | `cargo xtask bench log\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
+//! | `cargo xtask bench log\|latency\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -49,7 +49,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers record                    a log before gRPC clients, fsck and witnesses of others
   conformance sigstore | tuf      the public suites
   fuzz [TARGET] [SECONDS]         one parser before libFuzzer
-  bench log | raw | ca | tsa | verify | image";
+  bench log | latency | raw | ca | tsa | verify | image";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

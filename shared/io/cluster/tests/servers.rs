@@ -755,6 +755,20 @@ async fn a_bucket_that_is_away_costs_no_acknowledgement() {
         began.elapsed()
     );
 
+    // What was read while the bucket was there is read without it, and at once.
+    wire.set(Wire::Whole);
+    let reading = other.clone();
+    let first = blocking(move || reading.read(&path("tile/0/000"), 1 << 20).unwrap()).await;
+    wire.set(Wire::Cut);
+    let reading = other.clone();
+    let again = Instant::now();
+    let second = blocking(move || reading.read(&path("tile/0/000"), 1 << 20).unwrap()).await;
+    assert!(again.elapsed() < Duration::from_secs(1));
+    assert!(first.is_some() && first == second);
+    let reading = other.clone();
+    let limited = blocking(move || reading.read(&path("tile/0/000"), 10)).await;
+    assert!(limited.is_err(), "a limit is one for what is kept, too");
+
     wire.set(Wire::Whole);
     assert_eq!(
         sound(&servers.tree(&name).await).await,

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use note::VerifierKey;
 use store::{Disk, Lock, Path};
@@ -282,6 +283,14 @@ impl<L: Leaf> Log<L> {
         self.inner.shared.close();
     }
 
+    /// [`Log::close`], without letting go of the folder: nobody else can write there as long as the returned lock is held. `None` when another
+    /// process has it, or when this one gave it up before.
+    pub async fn close_and_hold(&self) -> Option<Arc<dyn Lock>> {
+        let right = self.inner.lock.as_ref().and_then(Weak::upgrade);
+        self.close().await;
+        right
+    }
+
     /// Whether a leaf would find no place in the queue now. (A closed log is not full.)
     pub fn is_full(&self) -> bool {
         let queue = self.inner.queue.read();
@@ -298,8 +307,7 @@ impl<L: Leaf> Log<L> {
     /// If we crash before the file is durable, the log is not frozen, or it is, with the same tree.
     pub async fn freeze(&self, signer: &NoteSigner, at: Timestamp) -> Result<(), FreezeError> {
         // Held until the file is durable: whoever waits for this log to end would add to what we call its end.
-        let right = self.inner.lock.as_ref().and_then(Weak::upgrade);
-        self.close().await;
+        let right = self.close_and_hold().await;
         if let Some(failure) = self.inner.shared.failure() {
             return Err(FreezeError::Stopped(failure));
         }
@@ -508,9 +516,12 @@ impl<L: Leaf> Log<L> {
         snapshot: &Snapshot,
         wanted: &[TileId],
     ) -> Result<TileSet<Arc<Tile>>, ReadError> {
+        // All at the same time: a bucket's answer takes as long as a disk's does not.
+        let load =
+            async |id: &TileId| Ok::<_, ReadError>((*id, self.load_tile(snapshot, *id).await?));
         let mut tiles = TileSet::new();
-        for id in wanted {
-            tiles.insert(id.level, id.index, self.load_tile(snapshot, *id).await?);
+        for (id, tile) in try_join_all(wanted.iter().map(load)).await? {
+            tiles.insert(id.level, id.index, tile);
         }
         Ok(tiles)
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use store::{AppendFile, Path};
 use tlog::{Hash, LeafIndex};
@@ -19,6 +20,10 @@ use crate::record::{self, Batch, BatchLeaf, Record, Start};
 use crate::shared::{Published, Shared, Snapshot};
 use crate::state::State;
 use crate::write_behind::Work;
+
+/// A clock may be set back by so much: the time of the last entry is given meanwhile. It is half of the life of a certificate that Fulcio issues, so
+/// what was signed a moment ago still verifies at that time.
+const SET_BACK: Duration = Duration::from_mins(5);
 
 /// A leaf in the queue, and who asked.
 pub(crate) struct Waiter<L> {
@@ -46,6 +51,8 @@ pub(crate) struct Sequencer<L> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) work: SyncSender<Work>,
     pub(crate) config: Config,
+    /// The clock was far behind when the last leaf came.
+    pub(crate) late: bool,
 }
 
 /// What the sequencer waits for.
@@ -241,10 +248,11 @@ impl<L: Leaf> Sequencer<L> {
     }
 
     /// Seals leaves until the batch is full. `None` when none of them is new.
-    fn draft(&self, backlog: &mut VecDeque<Waiter<L>>) -> Option<Draft> {
+    fn draft(&mut self, backlog: &mut VecDeque<Waiter<L>>) -> Option<Draft> {
         let before = self.state.edge.size();
         let now = u64::try_from((self.clock)().as_millisecond()).unwrap_or(0);
         let timestamp_ms = now.max(self.state.timestamp_ms);
+        let behind = self.behind(timestamp_ms.saturating_sub(now));
         let mut leaves = Vec::new();
         let mut hashes = Vec::new();
         let mut waiters = Vec::new();
@@ -282,6 +290,10 @@ impl<L: Leaf> Sequencer<L> {
                     duplicate: true,
                     reply,
                 });
+                continue;
+            }
+            if let Some(behind) = behind {
+                answer(reply, Err(AppendError::Clock(behind)));
                 continue;
             }
             let position = leaves.len();
@@ -322,6 +334,23 @@ impl<L: Leaf> Sequencer<L> {
             hashes,
             waiters,
         })
+    }
+
+    /// How far the clock is behind, when that is too far. Said once.
+    fn behind(&mut self, milliseconds: u64) -> Option<Duration> {
+        let behind = Duration::from_millis(milliseconds);
+        let late = L::TIMED && behind > SET_BACK;
+        if late && !std::mem::replace(&mut self.late, true) {
+            tracing::error!(
+                seconds = behind.as_secs(),
+                "the clock is behind the log's last entry, and no entry is taken until it is right; if it was ahead when that entry came, \
+                 a new tree has to take this one's place"
+            );
+        }
+        if !late && std::mem::replace(&mut self.late, false) {
+            tracing::info!("the clock is right again: entries are taken");
+        }
+        late.then_some(behind)
     }
 
     /// Starts the next segment. If we crash before it is durable, the next start finds the old one as the last, or a

@@ -614,7 +614,7 @@ async fn damage_is_found() {
 async fn time_does_not_run_backwards() {
     let disk = SimDisk::new();
     let mut last = 0;
-    for (run, start) in [1000_i64, 500, 2000].into_iter().enumerate() {
+    for (run, start) in [1000_i64, 800, 2000].into_iter().enumerate() {
         let now = std::sync::atomic::AtomicI64::new(start);
         let back: sequencer::Clock = Arc::new(move || {
             let now = now.fetch_sub(10, std::sync::atomic::Ordering::SeqCst);
@@ -632,6 +632,40 @@ async fn time_does_not_run_backwards() {
         log.close().await;
     }
     assert_eq!(last, 2_000_000);
+}
+
+/// A clock that was years ahead for a moment must not date everything that follows: such a log takes nothing, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_far_behind_dates_nothing() {
+    let disk = SimDisk::new();
+    let now = Arc::new(std::sync::atomic::AtomicI64::new(1_000_000));
+    let shown = now.clone();
+    let clock: sequencer::Clock = Arc::new(move || {
+        jiff::Timestamp::from_second(shown.load(std::sync::atomic::Ordering::SeqCst)).unwrap()
+    });
+    let set = |seconds| now.store(seconds, std::sync::atomic::Ordering::SeqCst);
+    let open = Log::<Named>::open_on(Arc::new(disk.clone()), None, config(), signer(), clock);
+    let log = open.await.unwrap();
+    let first = log.append(named(0)).await.unwrap();
+    set(1_000_000_000);
+    let last = log.append(named(1)).await.unwrap();
+    assert_eq!(last.timestamp_ms, 1_000_000_000_000);
+    // As much as a clock may be set back.
+    set(1_000_000_000 - 300);
+    let appended = log.append(named(2)).await.unwrap();
+    assert_eq!(appended.timestamp_ms, last.timestamp_ms);
+    set(2000);
+    let behind = std::time::Duration::from_secs(1_000_000_000 - 2000);
+    assert_eq!(
+        log.append(named(3)).await.unwrap_err(),
+        AppendError::Clock(behind)
+    );
+    let again = log.append(named(0)).await.unwrap();
+    assert!(again.duplicate && again.timestamp_ms == first.timestamp_ms);
+    assert_eq!(log.published().head.size, TreeSize::new(3));
+    set(1_000_000_001);
+    check(&log.append(named(3)).await.unwrap());
+    log.close().await;
 }
 
 /// A leaf that panics is a bug of its owner; nobody waits for ever, and the log says that it has stopped.

@@ -26,6 +26,10 @@ const UPSTREAM: &[(&str, &[f64])] = &[
         "rekor_v2_http_api_request_size",
         &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 1e6, 4e6],
     ),
+    (
+        "rekor_v2_grpc_api_request_size",
+        &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 1e6, 4e6],
+    ),
     // Nanoseconds, from a millisecond to a minute.
     ("rekor_latency_by_api", NANOSECONDS),
     ("rekor_api_latency", NANOSECONDS),

@@ -217,7 +217,7 @@ pub enum ProposeError {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a proposed entry")]
 struct Head {
     kind: Option<String>,
     api_version: Option<String>,
