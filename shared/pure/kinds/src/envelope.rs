@@ -266,13 +266,8 @@ impl Admit for Intoto2Spec {
             .iter()
             .map(|signature| Signer::from_pem(&signature.public_key.0))
             .collect::<Result<Vec<_>, _>>()?;
+        check_pairs(&pae, &envelope.signatures, &signers)?;
         let mut keys = Vec::new();
-        for signature in &envelope.signatures {
-            let bytes = decode_twice("sig", &signature.sig)?;
-            if !signers.iter().any(|signer| signer.signed(&pae, &bytes)) {
-                return Err(invalid("all signatures must have a key that verifies it"));
-            }
-        }
         for signer in &signers {
             signer.chain_keys(&mut keys);
         }
@@ -293,6 +288,31 @@ impl Admit for Intoto2Spec {
         let accepted = Accepted::new(Kind::Intoto, "0.0.2", spec, keys)?;
         Ok(accepted.with_attestation(digest, payload))
     }
+}
+
+/// Each signature is by the key beside it: the entry says so, and is found by each of these keys and by the names in its certificate.
+fn check_pairs(
+    pae: &Message,
+    signatures: &[Intoto2Signature],
+    signers: &[Signer],
+) -> Result<(), ProposeError> {
+    for (number, (signature, signer)) in (1..).zip(signatures.iter().zip(signers)) {
+        if !signer.signed(pae, &decode_twice("sig", &signature.sig)?) {
+            return Err(invalid(format!(
+                "could not verify envelope: signature {number} is not by its publicKey"
+            )));
+        }
+        // As upstream, for which a key counts for one signature.
+        let before = signatures.iter().zip(signers).take(number - 1);
+        for (other, by) in before {
+            if by.key() == signer.key() && other.sig != signature.sig {
+                return Err(invalid(format!(
+                    "all signatures must have a key that verifies it: signature {number} is a second one by the same key"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_count(what: &str, count: usize) -> Result<(), ProposeError> {
