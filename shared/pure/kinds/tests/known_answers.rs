@@ -128,6 +128,11 @@ fn check_all(kind: Kind, cases: &[Case], least: usize) {
 }
 
 #[test]
+fn dsse() {
+    check(Kind::Dsse, 8);
+}
+
+#[test]
 fn intoto() {
     check(Kind::Intoto, 4);
 }
