@@ -35,10 +35,15 @@ use zip::{Budget, Entry};
 
 /// The largest file with an extension directly in `META-INF`, inflated: the default of upstream's setting `max_jar_metadata_size`.
 pub const MAX_METADATA: u64 = 1024 * 1024;
-/// The most bytes that are inflated of one archive. Upstream has no limit.
-pub const MAX_INFLATED: u64 = 256 * 1024 * 1024;
+/// The most bytes of one archive that are inflated and hashed: a byte counts once for that it is inflated, and once for each hash function. Some
+/// two seconds of a core. Upstream has no limit.
+pub const MAX_WORK: u64 = 512 * 1024 * 1024;
+/// What is done for each archive, however small.
+const BASE_WORK: u64 = 32 * 1024 * 1024;
+/// What is done for each byte of an archive: who wants much work has to send much. Text becomes some ten times smaller when it is deflated.
+const WORK_PER_BYTE: u64 = 100;
 /// The most digests of one file: there are four hash functions, and each has two usual spellings.
-const MAX_DIGESTS: u64 = 8;
+const MAX_DIGESTS: usize = 8;
 /// How PEM begins (RFC 7468), wherever it does.
 const PEM: &[u8] = b"-----BEGIN";
 
@@ -53,10 +58,7 @@ impl Jar {
     /// Verifies an archive: the signature over the signature file, its digests over the manifest, the manifest's digests over the files.
     pub fn verify(archive: &[u8]) -> Result<Self, PackageError> {
         let entries = zip::entries(archive)?;
-        let mut budget = Budget {
-            left: MAX_INFLATED,
-            limit: MAX_INFLATED,
-        };
+        let mut budget = Budget::new(work_limit(archive.len()));
         let metadata = Metadata::read(&entries, &mut budget)?;
         // Upstream would log what is in the PEM, and not what it has verified.
         if metadata
@@ -93,6 +95,13 @@ impl Jar {
     pub fn certificate_pem(&self) -> String {
         pem::encode("CERTIFICATE", &self.certificate)
     }
+}
+
+/// How much is inflated and hashed of an archive of this length.
+fn work_limit(length: usize) -> u64 {
+    let length = u64::try_from(length).unwrap_or(u64::MAX);
+    let limit = length.saturating_mul(WORK_PER_BYTE);
+    limit.saturating_add(BASE_WORK).min(MAX_WORK)
 }
 
 /// A name for messages.
@@ -283,47 +292,58 @@ fn verify_files(
         if digests.is_empty() {
             return Err(NO_DIGEST);
         }
+        budget.spend(entry.size.saturating_mul(digests.functions()))?;
         entry.read(budget, |piece| digests.update(piece))?;
         digests.finish(&shown(name.as_bytes()))?;
     }
     Ok(())
 }
 
-/// The digests in one section, all of which must be right.
-struct Digests<'a>(Vec<(Context, &'a str)>);
+/// The digests in one section, all of which must be right. Each function hashes once, however many spellings of it there are.
+struct Digests<'a>(Vec<(Hash, Context, Vec<&'a str>)>);
 
 impl<'a> Digests<'a> {
     /// Those attributes that are a hash function's name and `suffix`.
     fn of(section: &'a Section, suffix: &str) -> Result<Self, PackageError> {
-        let mut digests = Vec::new();
-        for (attribute, value) in section {
-            if let Some(name) = attribute.strip_suffix(suffix) {
-                digests.push((hash(name)?.context(), value.as_str()));
+        let mut digests: Vec<(Hash, Context, Vec<&str>)> = Vec::new();
+        let named = section
+            .iter()
+            .filter_map(|(attribute, value)| Some((attribute.strip_suffix(suffix)?, value)));
+        for (count, (name, value)) in named.enumerate() {
+            if count == MAX_DIGESTS {
+                return Err(PackageError::TooLarge {
+                    what: "manifest: digests of one file",
+                    limit: 8,
+                });
+            }
+            let hash = hash(name)?;
+            match digests.iter_mut().find(|(known, ..)| *known == hash) {
+                Some((_, _, stated)) => stated.push(value),
+                None => digests.push((hash, hash.context(), vec![value])),
             }
         }
-        if u64::try_from(digests.len()).is_ok_and(|count| count <= MAX_DIGESTS) {
-            Ok(Self(digests))
-        } else {
-            Err(PackageError::TooLarge {
-                what: "manifest: digests of one file",
-                limit: MAX_DIGESTS,
-            })
-        }
+        Ok(Self(digests))
     }
 
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// How many hash functions there are.
+    fn functions(&self) -> u64 {
+        u64::try_from(self.0.len()).unwrap_or(u64::MAX)
+    }
+
     fn update(&mut self, piece: &[u8]) {
-        for (context, _) in &mut self.0 {
+        for (_, context, _) in &mut self.0 {
             context.update(piece);
         }
     }
 
     fn finish(self, what: &str) -> Result<(), PackageError> {
-        for (context, stated) in self.0 {
-            if STANDARD.encode(context.finish()) != stated {
+        for (_, context, stated) in self.0 {
+            let digest = STANDARD.encode(context.finish());
+            if stated.iter().any(|stated| *stated != digest) {
                 return Err(PackageError::Digest(what.to_owned()));
             }
         }

@@ -47,10 +47,27 @@ pub(super) struct Entry<'a> {
     span: (usize, usize),
 }
 
-/// How much may still be inflated, over all entries.
+/// How many bytes may still be inflated and hashed, over all entries.
 pub(super) struct Budget {
-    pub(super) left: u64,
-    pub(super) limit: u64,
+    left: u64,
+    limit: u64,
+}
+
+impl Budget {
+    pub(super) const fn new(limit: u64) -> Self {
+        Self { left: limit, limit }
+    }
+
+    pub(super) fn spend(&mut self, bytes: u64) -> Result<(), PackageError> {
+        self.left = self
+            .left
+            .checked_sub(bytes)
+            .ok_or(PackageError::TooLarge {
+                what: "jar: bytes to inflate and to hash",
+                limit: self.limit,
+            })?;
+        Ok(())
+    }
 }
 
 impl Entry<'_> {
@@ -60,13 +77,7 @@ impl Entry<'_> {
         budget: &mut Budget,
         mut sink: impl FnMut(&[u8]),
     ) -> Result<(), PackageError> {
-        budget.left = budget
-            .left
-            .checked_sub(self.size)
-            .ok_or(PackageError::TooLarge {
-                what: "jar: inflated contents",
-                limit: budget.limit,
-            })?;
+        budget.spend(self.size)?;
         let mut checksum = Crc::new();
         let mut length: u64 = 0;
         if self.method == Method::Stored {
