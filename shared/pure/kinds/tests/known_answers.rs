@@ -166,6 +166,32 @@ fn jar() {
     check_all(Kind::Jar, &cases, 20);
 }
 
+/// Upstream's body has the first certificate that the sender put there; found is the entry by those that signed.
+#[test]
+fn a_jar_is_found_by_who_signed_it() {
+    let cases = packages(
+        Kind::Jar,
+        |case| json!({"archive": {"content": case["package"]}}),
+    );
+    for (name, signed) in [("plain", true), ("other-certificate-in-front", false)] {
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        let accepted = admit(&case.proposal).unwrap();
+        let body: Value = serde_json::from_slice(accepted.body()).unwrap();
+        let first = &body["spec"]["signature"]["publicKey"]["content"];
+        let first = STANDARD.decode(first.as_str().unwrap()).unwrap();
+        let mut keys = Vec::new();
+        entry::digest_keys(&first, &mut keys);
+        assert!(!keys.is_empty());
+        for key in &keys {
+            assert_eq!(accepted.keys().contains(key), signed, "{name}: {key}");
+        }
+        // The archive, the signature and one signer, the latter two in both spellings.
+        assert_eq!(accepted.keys().len(), 5, "{:?}", accepted.keys());
+        let found = entry::search_keys(accepted.body());
+        assert!(found.iter().all(|key| !keys.contains(key)), "{found:?}");
+    }
+}
+
 #[test]
 fn helm() {
     check(Kind::Helm, 9);

@@ -52,6 +52,7 @@ const PEM: &[u8] = b"-----BEGIN";
 pub struct Jar {
     signature: Vec<u8>,
     certificate: Vec<u8>,
+    signers: Vec<Certificate>,
 }
 
 impl Jar {
@@ -71,7 +72,7 @@ impl Jar {
             ));
         }
         let signed = SignedData::parse_padded(&metadata.block)?;
-        verify_signature(&signed, &metadata.signature_file)?;
+        let signers = verify_signature(&signed, &metadata.signature_file)?;
         verify_manifest(&metadata.signature_file, &metadata.manifest)?;
         verify_files(&entries, &metadata.manifest, &mut budget)?;
         let certificate = signed.certificates.first().copied().unwrap_or_default();
@@ -82,6 +83,7 @@ impl Jar {
         Ok(Self {
             signature: signed.detached()?,
             certificate: certificate.to_vec(),
+            signers,
         })
     }
 
@@ -91,9 +93,14 @@ impl Jar {
     }
 
     /// What stands in a log entry as the public key: PEM of the first certificate in the signature. That is not always the signer's; some tools
-    /// put the authority first.
+    /// put the authority first, and anybody can put any certificate there.
     pub fn certificate_pem(&self) -> String {
         pem::encode("CERTIFICATE", &self.certificate)
+    }
+
+    /// PEM of the certificates under which the signatures hold.
+    pub fn signer_pems(&self) -> impl Iterator<Item = String> {
+        self.signers.iter().map(Certificate::to_pem)
     }
 }
 
@@ -208,7 +215,10 @@ fn metadata_name(name: &[u8]) -> Option<String> {
 }
 
 /// The PKCS#7 signature over the signature file, and the timestamps in it.
-fn verify_signature(signed: &SignedData<'_>, signature_file: &[u8]) -> Result<(), PackageError> {
+fn verify_signature(
+    signed: &SignedData<'_>,
+    signature_file: &[u8],
+) -> Result<Vec<Certificate>, PackageError> {
     if signed.content_type() != cms::DATA {
         return Err(PackageError::Unsupported(format!(
             "a PKCS#7 signature over content of type {}",
@@ -226,11 +236,12 @@ fn verify_signature(signed: &SignedData<'_>, signature_file: &[u8]) -> Result<()
             "jar: a PKCS#7 signature without signers",
         ));
     }
-    for signer in &signed.signers {
-        signer.verify(signature_file, &signed.certificates)?;
+    let signers = signed.signers.iter().map(|signer| {
+        let certificate = signer.verify(signature_file, &signed.certificates)?;
         timestamp::verify(signer, &signed.certificates)?;
-    }
-    Ok(())
+        Ok(certificate)
+    });
+    signers.collect()
 }
 
 /// The signature file's digest of the whole manifest, or else those of the main section and of every section that it names.
