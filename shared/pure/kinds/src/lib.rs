@@ -9,7 +9,7 @@
 //! The bodies are byte for byte those of upstream: a leaf that was proved there is proved here. (Of an OpenPGP key with several user ids upstream
 //! makes one of several bodies, by chance; here they keep their order.) In some things we are stricter on purpose. Members of an object that
 //! stand there twice are refused. An intoto 0.0.2 proposal without payload is refused: upstream takes it, with a payload digest that nobody has
-//! checked. A provenance file of several charts is refused: upstream takes the digest of one of them, by chance. And a key or signature of
+//! checked; and each signature in one is by the key beside it, where upstream only asks that every key has made one of them. A provenance file of several charts is refused: upstream takes the digest of one of them, by chance. And a key or signature of
 //! an algorithm that is broken or that nobody can check here is refused, each with its name in the answer.
 
 mod alpine;
