@@ -1,25 +1,32 @@
 //! The certificates above the leaves, each kept once: static-ct-api names them by fingerprint only.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keys::sha256;
-use pki::Certificate;
 use store::Disk as _;
 use store::fs::Folder;
 
+use crate::roots::VerifiedChain;
+
+/// Folder of the issuers, in the log's.
+pub(crate) const FOLDER: &str = "issuers";
 /// The most certificates that are remembered as kept; a log of this kind sees a handful.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: usize = 256;
 /// What `pki` reads of a certificate at the most.
-const MAX_ISSUER: u64 = 64 * 1024;
+pub(crate) const MAX_ISSUER: u64 = 64 * 1024;
 
 /// Certificates in files named by their SHA-256.
 #[derive(Clone, Debug)]
 pub(crate) struct Issuers {
     folder: Arc<Folder>,
-    kept: Arc<Mutex<BTreeSet<[u8; 32]>>>,
+    /// Durable ones, with their bytes.
+    kept: Arc<Mutex<Kept>>,
 }
+
+/// Certificates by their fingerprints.
+type Kept = BTreeMap<[u8; 32], Arc<[u8]>>;
 
 impl Issuers {
     pub(crate) fn open(folder: &std::path::Path) -> io::Result<Self> {
@@ -29,38 +36,49 @@ impl Issuers {
         })
     }
 
-    /// Keeps certificates; durable when this returns. A crash before leaves nothing, or a file that the next submission writes again.
-    pub(crate) fn keep(&self, certificates: &[Certificate]) -> io::Result<()> {
-        for certificate in certificates {
-            let fingerprint = sha256(certificate.der());
-            if self.kept().contains(&fingerprint) {
+    /// Keeps the certificates of a chain; durable when this returns, which is before the entry that names them is appended. A crash between the two
+    /// leaves a certificate that nothing refers to, and one before leaves nothing, or a file that the next submission writes again.
+    pub(crate) fn keep(&self, chain: &VerifiedChain) -> io::Result<()> {
+        for (fingerprint, certificate) in chain.fingerprints.iter().zip(&chain.issuers) {
+            if self.kept().contains_key(fingerprint) {
                 continue;
             }
-            let path = path(&fingerprint)?;
-            // An earlier start has kept most of them.
-            let kept = self.folder.read(&path, MAX_ISSUER)?;
-            if kept.as_deref() != Some(certificate.der()) {
-                self.folder.replace_durable(&path, certificate.der())?;
-            }
-            let mut kept = self.kept();
-            if kept.len() < REMEMBERED {
-                kept.insert(fingerprint);
-            }
+            let path = path(fingerprint)?;
+            // An earlier start has kept most of them. What is seen may not be durable yet, if that start was killed: written again it is.
+            self.folder.replace_durable(&path, certificate.der())?;
+            self.remember(*fingerprint, certificate.der().into());
         }
         Ok(())
     }
 
-    /// A certificate by its fingerprint.
-    pub(crate) fn read(&self, fingerprint: &[u8; 32]) -> io::Result<Option<Vec<u8>>> {
-        self.folder.read(&path(fingerprint)?, MAX_ISSUER)
+    /// A certificate by its fingerprint, compared with it.
+    pub(crate) fn read(&self, fingerprint: &[u8; 32]) -> io::Result<Option<Arc<[u8]>>> {
+        if let Some(kept) = self.kept().get(fingerprint) {
+            return Ok(Some(kept.clone()));
+        }
+        let Some(bytes) = self.folder.read(&path(fingerprint)?, MAX_ISSUER)? else {
+            return Ok(None);
+        };
+        if sha256(&bytes) != *fingerprint {
+            let what = format!("the issuer {} is damaged", hex::encode(fingerprint));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(Some(bytes.into()))
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, BTreeSet<[u8; 32]>> {
+    fn remember(&self, fingerprint: [u8; 32], der: Arc<[u8]>) {
+        let mut kept = self.kept();
+        if kept.len() < REMEMBERED {
+            kept.insert(fingerprint, der);
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn path(fingerprint: &[u8; 32]) -> io::Result<store::Path> {
+pub(crate) fn path(fingerprint: &[u8; 32]) -> io::Result<store::Path> {
     store::Path::new(hex::encode(fingerprint))
         .ok_or_else(|| io::Error::other("a fingerprint is no path"))
 }

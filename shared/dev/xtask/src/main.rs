@@ -86,6 +86,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
         }
         ["peers", "cluster"] => peers::cluster::check(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
+        ["peers", "ctlog"] => peers::ctlog::check(&mut report)?,
         ["conformance", "sigstore"] => {
             run::build_debug(&mut report)?;
             conformance::sigstore(&mut report)?;

@@ -95,9 +95,10 @@ impl LeafEntry {
 pub fn parse_extra_data(bytes: &[u8], precertificate: bool) -> Result<ExtraData, CtError> {
     const WHAT: &str = "extra data";
     let mut reader = Reader::new(bytes, WHAT);
-    let precertificate = match precertificate {
-        true => Some(reader.vector24()?.to_vec()),
-        false => None,
+    let precertificate = if precertificate {
+        Some(reader.vector24()?.to_vec())
+    } else {
+        None
     };
     let mut certificates = Reader::new(reader.vector24()?, WHAT);
     reader.end()?;
