@@ -282,7 +282,7 @@ fn floors(metadata: &Metadata) -> Result<()> {
             if floor(used) > floor(package) {
                 bail!("{} -> {name} looks up", package.name);
             }
-            // The CA may have its log in its own process (decision 18 of ARCHITECTURE.md).
+            // The CA may have its log in its own process: see the decision in ARCHITECTURE.md.
             let witness = package.name == "fulcio-rs" && name == "ctlog-rs";
             if floor(used) == Floor::House
                 && package.name != "sigstack"
