@@ -1,15 +1,17 @@
 //! The HTTP interface: bytes in, one call, bytes out.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{self, Path};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use ct::AddChainReply;
+use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use note::VerifierKey;
 use sequencer::{Leaf as _, LeafHashes, Log, Resource};
@@ -106,6 +108,7 @@ async fn checkpoint(extract::State(state): extract::State<State>) -> Response {
 async fn tile(
     extract::State(state): extract::State<State>,
     Path(path): Path<String>,
+    asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let missing = || Problem::new(Code::NotFound, "the log has no such tile");
     let resource =
@@ -119,7 +122,39 @@ async fn tile(
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, FOR_EVER),
     ];
-    Ok((headers, bytes.ok_or_else(missing)?).into_response())
+    let bytes = bytes.ok_or_else(missing)?;
+    // static-ct-api: data tiles should be compressed; hashes cannot be.
+    if !matches!(resource, Resource::Bundle(_)) {
+        return Ok((headers, bytes).into_response());
+    }
+    let vary = (header::VARY, "accept-encoding");
+    if !takes_gzip(&asked) {
+        return Ok((headers, [vary], bytes).into_response());
+    }
+    let packed = tokio::task::spawn_blocking(move || gzip(&bytes)).await;
+    let packed = packed.map_err(std::io::Error::from).flatten();
+    let packed = packed.map_err(|error| Problem::internal(&error))?;
+    let packing = [(header::CONTENT_ENCODING, "gzip"), vary];
+    Ok((headers, packing, packed).into_response())
+}
+
+/// Whether `Accept-Encoding` names gzip and does not forbid it (RFC 9110 12.5.3).
+fn takes_gzip(asked: &HeaderMap) -> bool {
+    let values = asked.get_all(header::ACCEPT_ENCODING).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let forbidden = ["0", "0.", "0.0", "0.00", "0.000"];
+        let weight = weight.trim().strip_prefix("q=");
+        name.trim().eq_ignore_ascii_case("gzip")
+            && !weight.is_some_and(|weight| forbidden.contains(&weight.trim()))
+    })
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packing = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packing.write_all(bytes)?;
+    packing.finish()
 }
 
 /// `/issuer/<fingerprint>`
@@ -143,6 +178,9 @@ async fn issuer(
 impl State {
     /// A certificate above a leaf, by its fingerprint.
     pub(crate) async fn issuer(&self, fingerprint: [u8; 32]) -> Result<Option<Arc<[u8]>>, Problem> {
+        if let Some(known) = self.issuers.known(&fingerprint) {
+            return Ok(Some(known));
+        }
         let issuers = self.issuers.clone();
         let read = tokio::task::spawn_blocking(move || issuers.read(&fingerprint)).await;
         let read = read.map_err(std::io::Error::from).flatten();

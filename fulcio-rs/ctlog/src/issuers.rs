@@ -12,7 +12,7 @@ use crate::roots::VerifiedChain;
 
 /// Folder of the issuers, in the log's.
 pub(crate) const FOLDER: &str = "issuers";
-/// The most certificates that are remembered as kept; a log of this kind sees a handful.
+/// The most certificates that are remembered; a log of this kind sees a handful.
 const REMEMBERED: usize = 256;
 /// What `pki` reads of a certificate at the most.
 pub(crate) const MAX_ISSUER: u64 = 64 * 1024;
@@ -21,18 +21,18 @@ pub(crate) const MAX_ISSUER: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Issuers {
     folder: Arc<Folder>,
-    /// Durable ones, with their bytes.
-    kept: Arc<Mutex<Kept>>,
+    remembered: Arc<Mutex<Remembered>>,
 }
 
-/// Certificates by their fingerprints.
-type Kept = BTreeMap<[u8; 32], Arc<[u8]>>;
+/// Certificates by their fingerprints, and whether this process has made them durable: what was only read may be gone after a loss of power, if
+/// an earlier process was killed while it wrote.
+type Remembered = BTreeMap<[u8; 32], (Arc<[u8]>, bool)>;
 
 impl Issuers {
     pub(crate) fn open(folder: &std::path::Path) -> io::Result<Self> {
         Ok(Self {
             folder: Arc::new(Folder::open(folder)?),
-            kept: Arc::default(),
+            remembered: Arc::default(),
         })
     }
 
@@ -40,22 +40,25 @@ impl Issuers {
     /// leaves a certificate that nothing refers to, and one before leaves nothing, or a file that the next submission writes again.
     pub(crate) fn keep(&self, chain: &VerifiedChain) -> io::Result<()> {
         for (fingerprint, certificate) in chain.fingerprints.iter().zip(&chain.issuers) {
-            if self.kept().contains_key(fingerprint) {
+            if matches!(self.remembered().get(fingerprint), Some((_, true))) {
                 continue;
             }
-            let path = path(fingerprint)?;
-            // An earlier start has kept most of them. What is seen may not be durable yet, if that start was killed: written again it is.
-            self.folder.replace_durable(&path, certificate.der())?;
-            self.remember(*fingerprint, certificate.der().into());
+            // Also one that is there: once for each start, a sync of a small file.
+            self.folder
+                .replace_durable(&path(fingerprint)?, certificate.der())?;
+            self.remember(*fingerprint, certificate.der().into(), true);
         }
         Ok(())
     }
 
-    /// A certificate by its fingerprint, compared with it.
+    /// A certificate by its fingerprint, if it is in memory.
+    pub(crate) fn known(&self, fingerprint: &[u8; 32]) -> Option<Arc<[u8]>> {
+        let remembered = self.remembered();
+        remembered.get(fingerprint).map(|(der, _)| der.clone())
+    }
+
+    /// A certificate by its fingerprint, from its file, and compared with it.
     pub(crate) fn read(&self, fingerprint: &[u8; 32]) -> io::Result<Option<Arc<[u8]>>> {
-        if let Some(kept) = self.kept().get(fingerprint) {
-            return Ok(Some(kept.clone()));
-        }
         let Some(bytes) = self.folder.read(&path(fingerprint)?, MAX_ISSUER)? else {
             return Ok(None);
         };
@@ -63,18 +66,28 @@ impl Issuers {
             let what = format!("the issuer {} is damaged", hex::encode(fingerprint));
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        Ok(Some(bytes.into()))
+        let der: Arc<[u8]> = bytes.into();
+        self.remember(*fingerprint, der.clone(), false);
+        Ok(Some(der))
     }
 
-    fn remember(&self, fingerprint: [u8; 32], der: Arc<[u8]>) {
-        let mut kept = self.kept();
-        if kept.len() < REMEMBERED {
-            kept.insert(fingerprint, der);
+    fn remember(&self, fingerprint: [u8; 32], der: Arc<[u8]>, durable: bool) {
+        let mut remembered = self.remembered();
+        let known = remembered.contains_key(&fingerprint);
+        if known && !durable {
+            return;
         }
+        if !known && remembered.len() >= REMEMBERED {
+            // What is written once more costs a sync, and nothing else.
+            remembered.clear();
+        }
+        remembered.insert(fingerprint, (der, durable));
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,7 +10,10 @@
 
 mod common;
 
-use axum::http::StatusCode;
+use std::io::Read as _;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use common::{Ca, START_MS, at, authority, config, key, log, log_of};
 use ct::{entry_of_precertificate, parse_leaf_index, parse_tile_leaf};
 use ctlog_rs::admit::Window;
@@ -52,6 +55,26 @@ async fn an_sct_is_a_promise_that_the_tiles_keep() {
         parsed.leaf.chain,
         [sha256(ca.chain[0].der()), sha256(ca.chain[1].der())]
     );
+    // The same, packed, for those who take it so.
+    for (accepted, packed) in [
+        ("gzip", true),
+        ("br, gzip;q=0.5", true),
+        ("gzip;q=0, identity", false),
+        ("identity", false),
+    ] {
+        let request = Request::get("/tile/data/000.p/1").header("accept-encoding", accepted);
+        let (_, headers, body) = log.answer(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(headers.contains_key("content-encoding"), packed);
+        assert_eq!(headers["vary"], "accept-encoding");
+        let mut unpacked = Vec::new();
+        if packed {
+            let mut reader = flate2::read::GzDecoder::new(body.as_slice());
+            reader.read_to_end(&mut unpacked).unwrap();
+        } else {
+            unpacked = body;
+        }
+        assert_eq!(unpacked, data, "{accepted}");
+    }
     let fingerprint = hex::encode(parsed.leaf.chain[0]);
     assert_eq!(
         log.get(&format!("/issuer/{fingerprint}")).await,
