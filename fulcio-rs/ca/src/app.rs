@@ -12,10 +12,10 @@ use pki::{Certificate, oid};
 use serve::{Clock, Health, Service};
 use signer::Signer;
 use thiserror::Error;
-use url::Url;
 
-use crate::config::{Config, CtLogConfig};
-use crate::ctlog::CtLog;
+use crate::config::Config;
+use crate::ctlog::settings::CtLogConfig;
+use crate::ctlog::{CtLog, RemoteLog};
 use crate::http::{self, State};
 use crate::issue::Authority;
 use crate::issuers::{Issuers, MAX_FILE};
@@ -27,8 +27,8 @@ pub struct Deps {
     pub signer: Signer,
     /// Issuing certificate first, root last.
     pub chain: Vec<Certificate>,
-    /// URL and key of the CT log; none by an explicit word only.
-    pub ct_log: Option<(Url, PublicKey)>,
+    /// Who witnesses certificates; nobody by an explicit word only.
+    pub ct_log: Option<CtLog>,
     /// The identity providers.
     pub issuers: Issuers,
     /// The time.
@@ -52,9 +52,6 @@ pub enum BuildError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// The log's URL is none.
-    #[error("the CT log's URL")]
-    CtLog(#[from] url::ParseError),
 }
 
 /// Checks key and chain and makes the routes.
@@ -67,7 +64,6 @@ pub fn build(deps: Deps) -> Result<Router, BuildError> {
         clock,
     } = deps;
     check_chain(&chain, &signer, &clock)?;
-    let ct_log = ct_log.map(|(url, key)| CtLog::new(&url, key)).transpose()?;
     if ct_log.is_none() {
         tracing::warn!("no CT log: certificates carry no SCT, and most clients refuse them");
     }
@@ -122,23 +118,17 @@ fn check_chain(chain: &[Certificate], signer: &Signer, clock: &Clock) -> Result<
 /// The authority of a settings file, ready to be put on a socket.
 pub async fn service(settings: &Path) -> anyhow::Result<Service> {
     let config = Config::load(settings)?;
-    let ct_log = match &config.ct_log {
-        CtLogConfig::Nobody => None,
-        CtLogConfig::Log { url, public_key } => {
-            let key = read(public_key).and_then(|text| Ok(PublicKey::from_pem(&text)?));
-            let key =
-                key.with_context(|| format!("ct_log.public_key: {}", public_key.display()))?;
-            Some((url.clone(), key))
-        }
-    };
+    let closing = serve::Closing::default();
+    let chain = read(&config.authority.chain)
+        .and_then(|text| Ok(Certificate::chain_from_pem(&text)?))
+        .with_context(|| format!("ca.chain: {}", config.authority.chain.display()))?;
+    let ct_log = witness(&config.ct_log, &chain, &closing).await?;
     let issuers = &config.authority.issuers;
     let deps = Deps {
         signer: Signer::open(&config.authority.key)
             .await
             .context("ca.key")?,
-        chain: read(&config.authority.chain)
-            .and_then(|text| Ok(Certificate::chain_from_pem(&text)?))
-            .with_context(|| format!("ca.chain: {}", config.authority.chain.display()))?,
+        chain,
         ct_log,
         issuers: Issuers::parse(
             read(issuers)?.as_bytes(),
@@ -155,10 +145,51 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
         clock: Clock::system(),
     };
     Ok(Service {
-        closing: serve::Closing::default(),
+        closing,
         router: build(deps)?.into(),
         server: config.server,
     })
+}
+
+/// The witness that the settings name. Logs that run in this process are served at their own address, until `closing`.
+async fn witness(
+    config: &CtLogConfig,
+    chain: &[Certificate],
+    closing: &serve::Closing,
+) -> anyhow::Result<Option<CtLog>> {
+    match config {
+        CtLogConfig::Nobody => Ok(None),
+        CtLogConfig::Log {
+            url,
+            public_key,
+            origin,
+            authorities,
+            patience,
+        } => {
+            let key = read(public_key).and_then(|text| Ok(PublicKey::from_pem(&text)?));
+            let key =
+                key.with_context(|| format!("ct_log.public_key: {}", public_key.display()))?;
+            let authorities_pem = match authorities {
+                Some(file) => read(file).context("ct_log.authorities")?.into_bytes(),
+                None => Vec::new(),
+            };
+            let log = CtLog::at(RemoteLog {
+                url: url.clone(),
+                key,
+                origin: origin.clone(),
+                authorities_pem,
+                patience: *patience,
+            });
+            Ok(Some(log.context("ct_log.url")?))
+        }
+        CtLogConfig::Here { settings } => {
+            // What the authority's chain ends in is a root of its log without a further word.
+            let roots: Vec<Certificate> = chain.last().cloned().into_iter().collect();
+            let logs = ctlog_rs::app::serve_beside(settings, &roots, closing).await;
+            let logs = logs.with_context(|| format!("ct_log.settings: {}", settings.display()))?;
+            Ok(Some(CtLog::here(logs)))
+        }
+    }
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

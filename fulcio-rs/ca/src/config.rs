@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
 use signer::KeyRef;
-use url::Url;
+
+use crate::ctlog::settings::{CtLogConfig, RawCtLog};
 
 /// A token has 16 KiB at most, a request for RSA-4096 another 6.
 const BODY: usize = 256 << 10;
@@ -25,15 +26,6 @@ struct RawAuthority {
     key_secret_file: Option<PathBuf>,
     chain: PathBuf,
     issuers: PathBuf,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCtLog {
-    url: Option<String>,
-    public_key: Option<PathBuf>,
-    #[serde(default)]
-    none: bool,
 }
 
 /// Checked settings.
@@ -58,47 +50,20 @@ pub struct AuthorityConfig {
     pub issuers: PathBuf,
 }
 
-/// Who witnesses certificates.
-#[derive(Debug, Clone)]
-pub enum CtLogConfig {
-    /// This log.
-    Log {
-        /// Its submission URL.
-        url: Url,
-        /// File of its public key, PEM.
-        public_key: PathBuf,
-    },
-    /// Nobody, by an explicit word: certificates without SCT, which most clients refuse.
-    Nobody,
-}
-
 impl Config {
     /// Reads and checks a settings file. Paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, SettingsError> {
         let raw: RawConfig = settings::load(path)?;
-        let ct_log = match (raw.ct_log.url, raw.ct_log.public_key, raw.ct_log.none) {
-            (None, None, true) => CtLogConfig::Nobody,
-            (Some(url), Some(key), false) => CtLogConfig::Log {
-                url: http_url(&url).map_err(|error| {
-                    SettingsError::value("ct_log.url", format!("{url:?} {error}"))
-                })?,
-                public_key: settings::beside(path, &key),
-            },
-            _ => {
-                return Err(SettingsError::value(
-                    "ct_log",
-                    "give url and public_key, or none = true to issue certificates that no log witnesses",
-                ));
-            }
-        };
+        let server = raw.server.checked(Limits {
+            body: BODY,
+            ..Limits::default()
+        })?;
+        let ct_log = raw.ct_log.checked(path, server.limits.request)?;
         let folder = settings::beside(path, Path::new(""));
         let key = KeyRef::parse(&raw.ca.key, raw.ca.key_secret_file.as_deref(), &folder)
             .map_err(|error| SettingsError::value("ca.key", error.to_string()))?;
         Ok(Self {
-            server: raw.server.checked(Limits {
-                body: BODY,
-                ..Limits::default()
-            })?,
+            server,
             authority: AuthorityConfig {
                 key,
                 chain: settings::beside(path, &raw.ca.chain),
@@ -107,14 +72,6 @@ impl Config {
             ct_log,
         })
     }
-}
-
-fn http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
-    if matches!(url.scheme(), "http" | "https") && url.has_host() {
-        return Ok(url);
-    }
-    Err("is no address of a service: expected http:// or https:// and a host".to_owned())
 }
 
 #[cfg(test)]
@@ -130,33 +87,5 @@ mod tests {
         let issuers = std::fs::read(folder.join("issuers.example.yaml")).unwrap();
         let issuers = crate::Issuers::parse(&issuers, &client::Settings::default()).unwrap();
         assert_eq!(issuers.describe().len(), 3);
-    }
-
-    #[test]
-    fn running_without_a_log_takes_an_explicit_word() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fulcio.toml");
-        let load = |ct: &str| {
-            let text = format!(
-                "[server]\nlisten = 'localhost:0'\n[ca]\nkey = 'k'\nchain = 'c'\nissuers = 'i'\n[ct_log]\n{ct}\n"
-            );
-            std::fs::write(&path, text).unwrap();
-            Config::load(&path)
-        };
-        assert!(matches!(
-            load("none = true").unwrap().ct_log,
-            CtLogConfig::Nobody
-        ));
-        for wrong in [
-            "",
-            "url = 'http://localhost/x'",
-            "none = true\nurl = 'http://localhost'\npublic_key = 'k'",
-            "url = 'x'\npublic_key = 'k'",
-        ] {
-            assert!(
-                matches!(load(wrong), Err(SettingsError::Value { .. })),
-                "{wrong}"
-            );
-        }
     }
 }

@@ -267,7 +267,7 @@ fn failed(error: &IssueError) -> Problem {
         IssueError::CtLog(cause) => {
             tracing::error!(error = causes(cause), "the CT log");
             Problem::new(Code::Internal, "Error entering certificate in CTL")
-                .with_detail("CT_LOG_FAILED")
+                .with_detail(cause.reason())
         }
         other => {
             tracing::error!(error = causes(other), "the authority");

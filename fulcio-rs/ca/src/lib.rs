@@ -20,5 +20,7 @@ mod issue;
 mod issuers;
 
 pub use app::{BuildError, Deps, build, service};
-pub use config::{AuthorityConfig, Config, CtLogConfig};
+pub use config::{AuthorityConfig, Config};
+pub use ctlog::settings::CtLogConfig;
+pub use ctlog::{CtLog, RemoteLog};
 pub use issuers::{Issuers, IssuersError};

@@ -8,6 +8,7 @@
 //! | `cargo xtask peers install` | installs the real clients and servers that the tests talk to |
 //! | `cargo xtask peers test` | our services and our CLI against those peers |
 //! | `cargo xtask peers cluster` | of those, the log on PostgreSQL and an S3 bucket |
+//! | `cargo xtask peers ctlog` | of those, the CT log before clients of others, and the CA with a log of others |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
@@ -46,6 +47,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   advisories                      the lock file against the RustSec snapshot beside the checkout
   peers install | peers test      the real clients and servers
   peers cluster                   the log on PostgreSQL and an S3 bucket
+  peers ctlog                     the CT log before clients of others, and the CA with a log of others
   peers record                    a log before gRPC clients, fsck and witnesses of others
   conformance sigstore | tuf      the public suites
   fuzz [TARGET] [SECONDS]         one parser before libFuzzer
@@ -89,6 +91,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
         }
         ["peers", "cluster"] => peers::cluster::check(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
+        ["peers", "ctlog"] => peers::ctlog::check(&mut report)?,
         ["conformance", "sigstore"] => {
             run::build_debug(&mut report)?;
             conformance::sigstore(&mut report)?;

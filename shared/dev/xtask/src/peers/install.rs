@@ -73,7 +73,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
     report.check(
-        "Go: rekor-tiles, rekor-cli, fulcio, timestamp-server, versitygw, litewitness, fsck",
+        "Go: rekor-tiles, rekor-cli, fulcio, timestamp-server, versitygw, litewitness, ctclient, tesseract, fsck",
         super::upstream::install,
     );
     report.check("Debian: postgresql", super::cluster::install);

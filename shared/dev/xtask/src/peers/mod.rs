@@ -3,6 +3,7 @@
 //! One `sigstack` runs for all checks. Each peer that is not installed is reported as skipped, by name.
 
 pub(crate) mod cluster;
+pub(crate) mod ctlog;
 mod images;
 pub(crate) mod install;
 mod keys;
@@ -41,6 +42,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     tuf::check(report, &stack)?;
     record::check(report)?;
     services::check(report)?;
+    ctlog::check(report)?;
     keys::check(report)?;
     images::check(report, &stack)
 }
