@@ -295,14 +295,9 @@ fn address(text: &str) -> Result<String, SettingsError> {
     let inner = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
-    let fits = match inner {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let known =
-                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-            (1..=253).contains(&host.len()) && host.bytes().all(known)
-        }
-    };
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let named = (1..=253).contains(&host.len()) && host.bytes().all(known);
+    let fits = inner.map_or(named, |inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
     if fits {
         Ok(format!("{host}:{port}"))
     } else {
@@ -344,12 +339,11 @@ mod tests {
         let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tsa-rs.example.toml"));
         let text = std::fs::read_to_string(path).unwrap();
         let (_, time) = text.split_once("# [time]").unwrap();
-        let time: String = time
+        let lines = time
             .lines()
             .map(|line| line.strip_prefix("# ").unwrap_or(line))
-            .filter(|line| line.contains(" = ") && !line.starts_with("clock_error"))
-            .map(|line| format!("{line}\n"))
-            .collect();
+            .filter(|line| line.contains(" = ") && !line.starts_with("clock_error"));
+        let time = lines.collect::<Vec<_>>().join("\n");
         let config = load(&format!("[time]\n{time}")).unwrap();
         let servers = config.time.watch.servers.unwrap();
         assert_eq!((servers.names.len(), servers.quorum), (4, 3));

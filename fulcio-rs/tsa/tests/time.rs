@@ -125,7 +125,7 @@ impl Room {
             servers: Some(Servers {
                 names: servers.iter().map(|server| server.name.clone()).collect(),
                 quorum: servers.len() / 2 + 1,
-                most: Duration::from_millis(1000),
+                most: Duration::from_secs(1),
                 every: Duration::from_mins(1),
                 lasts: Duration::from_mins(5),
                 // Of the machine's own time: a server that is silent costs a test so much.

@@ -11,6 +11,7 @@
 //!
 //! The settings come last, since a folder that has them is taken for finished: an attempt that was cut short leaves none.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -264,10 +265,9 @@ fn text(init: &Init) -> String {
     );
     if let Some(file) = &init.key_secret_file {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        text.push_str(&format!(
-            "key_secret_file = {}\n",
-            quoted(&file.display().to_string())
-        ));
+        let file = quoted(&file.display().to_string());
+        // A String takes everything.
+        let _written = writeln!(text, "key_secret_file = {file}");
     }
     text.push_str("chain = \"chain.pem\"\n");
     text

@@ -268,7 +268,7 @@ fn policies_and_nonces_have_an_end() {
         );
     }
     assert!(matches!(
-        der(&[42, 3, 4], &[1; 17_000]),
+        der(&[42, 3, 4], &vec![1; 17_000]),
         Err(RequestError::TooLarge { .. })
     ));
     assert_eq!(
