@@ -53,7 +53,7 @@ const EDGES: &[(&str, &str)] = &[
         "ctlog-rs",
         "keys tlog wire note pki ct serve store signer sequencer client",
     ),
-    ("tsa-rs", "pki tsp serve signer"),
+    ("tsa-rs", "keys pki tsp serve signer"),
     (
         "fulcio-rs",
         "keys wire oidc pki ct serve signer client ctlog-rs",

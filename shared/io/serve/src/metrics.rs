@@ -31,6 +31,9 @@ const UPSTREAM: &[(&str, &[f64])] = &[
         &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 1e6, 4e6],
     ),
     // Nanoseconds, from a millisecond to a minute.
+    ("timestamp_authority_latency_by_api", NANOSECONDS),
+    ("timestamp_authority_api_latency", NANOSECONDS),
+    ("timestamp_authority_ntp_latency", NANOSECONDS),
     ("rekor_latency_by_api", NANOSECONDS),
     ("rekor_api_latency", NANOSECONDS),
 ];

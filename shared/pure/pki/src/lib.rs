@@ -10,6 +10,7 @@ pub mod ext;
 pub mod name;
 pub mod path;
 pub mod profile;
+pub mod request;
 pub mod tlv;
 
 pub use cert::{CertError, Certificate};

@@ -270,6 +270,8 @@ pub enum Authority {
     CodeSigningIntermediate,
     /// The certificate of a timestamp authority's key: critical timeStamping and nothing else (RFC 3161 2.3).
     TimestampingLeaf,
+    /// An intermediate that issues such leaves and nothing below.
+    TimestampingIntermediate,
 }
 
 /// What is special about one authority.
@@ -311,6 +313,11 @@ pub fn prepare_authority(
             key_usage(KeyUsages::DigitalSignature)?,
             purposes(oid::TIME_STAMPING, true)?,
         ],
+        Authority::TimestampingIntermediate => vec![
+            key_usage(KeyUsages::KeyCertSign | KeyUsages::CRLSign)?,
+            purposes(oid::TIME_STAMPING, false)?,
+            basic(Some(0))?,
+        ],
     };
     extensions.push(subject_key_id(&parameters.key)?);
     if let Some(issuer) = issuer {
@@ -319,11 +326,11 @@ pub fn prepare_authority(
     let (serial, key) = (&parameters.serial, &parameters.key);
     let (from, to) = (parameters.not_before, parameters.not_after);
     match (issuer, parameters.authority) {
-        (Some(issuer), Authority::CodeSigningIntermediate | Authority::TimestampingLeaf) => {
-            unsigned(serial, issuer, &subject, key, from, to, extensions)
-        }
         (None, Authority::Root) => {
             signed_by(serial, (&subject, key), &subject, key, from, to, extensions)
+        }
+        (Some(issuer), authority) if authority != Authority::Root => {
+            unsigned(serial, issuer, &subject, key, from, to, extensions)
         }
         _ => Err(ProfileError::Issuer(parameters.common_name.clone())),
     }
@@ -388,7 +395,7 @@ fn serial_number(random: &[u8; 20]) -> Result<der::asn1::Int, der::Error> {
     der::asn1::Int::new(&serial)
 }
 
-fn signature_algorithm(key: &PublicKey) -> AlgorithmIdentifierOwned {
+pub(crate) fn signature_algorithm(key: &PublicKey) -> AlgorithmIdentifierOwned {
     let (oid, parameters) = match key.key_type() {
         KeyType::EcdsaP256 => (oid::ECDSA_SHA256, None),
         KeyType::EcdsaP384 => (oid::ECDSA_SHA384, None),
@@ -413,7 +420,10 @@ fn time(at: Timestamp) -> Result<Time, der::Error> {
     }
 }
 
-fn distinguished_name(organization: &str, common_name: &str) -> Result<Vec<u8>, der::Error> {
+pub(crate) fn distinguished_name(
+    organization: &str,
+    common_name: &str,
+) -> Result<Vec<u8>, der::Error> {
     let part = |id: &str, text: &str| -> Result<SetOfVec<AttributeTypeAndValue>, der::Error> {
         SetOfVec::try_from(vec![AttributeTypeAndValue {
             oid: ObjectIdentifier::new(id)?,
@@ -439,11 +449,13 @@ fn extension(
     })
 }
 
-fn key_usage(usage: impl Into<der::flagset::FlagSet<KeyUsages>>) -> Result<Extension, der::Error> {
+pub(crate) fn key_usage(
+    usage: impl Into<der::flagset::FlagSet<KeyUsages>>,
+) -> Result<Extension, der::Error> {
     extension(oid::KEY_USAGE, true, KeyUsage(usage.into()).to_der()?)
 }
 
-fn purposes(purpose: ObjectIdentifier, critical: bool) -> Result<Extension, der::Error> {
+pub(crate) fn purposes(purpose: ObjectIdentifier, critical: bool) -> Result<Extension, der::Error> {
     extension(
         oid::EXTENDED_KEY_USAGE,
         critical,
