@@ -26,6 +26,7 @@ pub(crate) enum CtLogError {
 pub(crate) struct CtLog {
     agent: Agent,
     add: Url,
+    roots: Url,
     key: PublicKey,
 }
 
@@ -41,13 +42,14 @@ impl CtLog {
             longest_pause: Duration::from_secs(5),
             ..Settings::default()
         };
-        let add = Url::parse(&format!(
-            "{}/ct/v1/add-pre-chain",
-            url.as_str().trim_end_matches('/')
-        ))?;
+        let at = |method: &str| {
+            let base = url.as_str().trim_end_matches('/');
+            Url::parse(&format!("{base}/ct/v1/{method}"))
+        };
         Ok(Self {
             agent: Agent::new(settings),
-            add,
+            add: at("add-pre-chain")?,
+            roots: at("get-roots")?,
             key,
         })
     }
@@ -80,5 +82,12 @@ impl CtLog {
             &self.key,
         )?;
         Ok(sct)
+    }
+
+    /// Does the log answer? It is asked what roots it accepts (RFC 6962 4.7, and the submission side of static-ct-api), which changes nothing.
+    pub(crate) async fn probe(&self) -> Result<(), CtLogError> {
+        let roots = Call::get(self.roots.clone());
+        self.agent.send(&roots).await?.expect(&[200])?;
+        Ok(())
     }
 }
