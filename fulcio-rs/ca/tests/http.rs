@@ -18,7 +18,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use fulcio_rs::{Deps, Issuers};
+use fulcio_rs::{Deps, Issuers, Policy};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use keys::{Algorithm, PublicKey};
@@ -163,8 +163,11 @@ fn ca(issuers: &str) -> Ca {
     let deps = Deps {
         signer: key,
         chain: chain.clone(),
+        next: Vec::new(),
+        retired: Vec::new(),
         ct_log: None,
         issuers: Issuers::parse(issuers.as_bytes(), &settings).unwrap(),
+        policy: Policy::default(),
         clock: clock.clone(),
     };
     Ca {

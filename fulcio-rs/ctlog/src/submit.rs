@@ -1,10 +1,11 @@
 //! Taking in a certificate: the same for those who come over HTTP and for a CA in this process.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use ct::{CtError, LeafEntry, Sct, to_be_signed};
 use keys::PublicKey;
+use pki::Certificate;
 use sequencer::{AppendError, Log};
 use signer::{Signer, SignerError};
 use thiserror::Error;
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::admit::{self, Kind, Refusal, Window};
 use crate::issuers::Issuers;
 use crate::leaf::{CertificateLeaf, extensions};
-use crate::roots::Roots;
+use crate::roots::{Roots, RootsError};
 
 /// Submissions that may wait for their signature check. At some 200 microseconds each this is half a second of one core.
 const WAITING: usize = 2048;
@@ -240,21 +241,51 @@ fn not_appended(error: AppendError) -> AddError {
 
 /// The logs of one process: an entry goes into the newest one that takes it.
 #[derive(Clone, Debug, Default)]
-pub struct Logs(Arc<std::sync::RwLock<Vec<Submissions>>>);
+pub struct Logs(Arc<RwLock<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    logs: Vec<Submissions>,
+    /// What the process believes besides the settings; a log that begins later does too.
+    roots: Vec<Certificate>,
+}
 
 impl Logs {
     pub(crate) fn push(&self, log: Submissions) {
-        self.0
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(log);
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = log.0.roots.add(&held.roots) {
+            tracing::error!(%error, origin = log.0.origin, "the roots of this process");
+        }
+        held.logs.push(log);
+    }
+
+    /// Takes chains that end in these certificates too, in all logs.
+    pub fn believe(&self, roots: &[Certificate]) -> Result<(), RootsError> {
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for log in &held.logs {
+            log.0.roots.add(roots)?;
+        }
+        for root in roots {
+            if !held.roots.contains(root) {
+                held.roots.push(root.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Is there a log that takes entries?
+    pub fn probe(&self) -> Result<(), AddError> {
+        if self.held().logs.iter().any(|log| !log.is_frozen()) {
+            Ok(())
+        } else {
+            Err(AddError::Frozen)
+        }
     }
 
     /// The key of the log with this id.
     pub fn key(&self, log_id: &[u8; 32]) -> Option<PublicKey> {
-        let logs = self.0.read();
-        let logs = logs.unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut keys = logs.iter().map(|log| log.0.signer.public_key());
+        let held = self.held();
+        let mut keys = held.logs.iter().map(|log| log.0.signer.public_key());
         keys.find(|key| key.key_id() == *log_id).cloned()
     }
 
@@ -262,21 +293,24 @@ impl Logs {
     pub async fn add(&self, kind: Kind, chain: Vec<Vec<u8>>) -> Result<Sct, AddError> {
         let not_after = chain
             .first()
-            .and_then(|leaf| pki::Certificate::from_der(leaf).ok())
+            .and_then(|leaf| Certificate::from_der(leaf).ok())
             .map(|leaf| leaf.not_after());
         let fits = |log: &&Submissions| {
             !log.is_frozen() && not_after.is_none_or(|end| log.window().holds(end))
         };
         let log = {
-            let logs = self.0.read();
-            let logs = logs.unwrap_or_else(std::sync::PoisonError::into_inner);
+            let held = self.held();
             // One that refuses says why.
-            let newest = logs.iter().rev().find(fits).or_else(|| logs.last());
-            newest.cloned()
+            let newest = held.logs.iter().rev().find(fits);
+            newest.or_else(|| held.logs.last()).cloned()
         };
         match log {
             Some(log) => log.add(kind, chain).await,
             None => Err(AddError::Frozen),
         }
+    }
+
+    fn held(&self) -> RwLockReadGuard<'_, Held> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,7 @@ mod tests;
 use client::{CallError, Refused};
 use ct::{CtError, Entry, Sct};
 use ctlog_rs::admit::Kind;
+use ctlog_rs::roots::RootsError;
 use ctlog_rs::submit::{AddError, Logs};
 use pki::Certificate;
 use thiserror::Error;
@@ -119,6 +120,23 @@ impl CtLog {
                 sct.verify(&entry, &key)?;
                 Ok(sct)
             }
+        }
+    }
+
+    /// Does the log answer? One elsewhere is asked what roots it accepts (RFC 6962 4.7, and the submission side of static-ct-api), which changes
+    /// nothing; one in this process whether it takes anything.
+    pub(crate) async fn probe(&self) -> Result<(), CtLogError> {
+        match &self.0 {
+            Place::There(remote) => remote.probe().await,
+            Place::Here(logs) => logs.probe().map_err(CtLogError::Here),
+        }
+    }
+
+    /// A log in this process takes chains that end in these roots too from now on; others are told by their own operators.
+    pub(crate) fn believe(&self, roots: &[Certificate]) -> Result<(), RootsError> {
+        match &self.0 {
+            Place::There(_) => Ok(()),
+            Place::Here(logs) => logs.believe(roots),
         }
     }
 }

@@ -41,6 +41,7 @@ pub struct RemoteLog {
 pub(super) struct Remote {
     agent: Agent,
     add: Url,
+    roots: Url,
     key: PublicKey,
     origin: Option<String>,
     patience: Duration,
@@ -64,6 +65,7 @@ impl Remote {
         Ok(Self {
             agent: Agent::new(settings),
             add: Url::parse(&format!("{base}/ct/v1/add-pre-chain"))?,
+            roots: Url::parse(&format!("{base}/ct/v1/get-roots"))?,
             key: log.key,
             origin: log.origin,
             patience: log.patience,
@@ -89,6 +91,17 @@ impl Remote {
         let reply: AddChainReply =
             serde_json::from_slice(&answer.body).map_err(|error| malformed(&error))?;
         Ok(reply.sct()?)
+    }
+
+    /// What roots does it accept? Asked once.
+    pub(super) async fn probe(&self) -> Result<(), CtLogError> {
+        let mut call = Call::get(self.roots.clone());
+        if let Some(origin) = &self.origin {
+            call = call.header(HOST, origin);
+        }
+        let answer = self.agent.send(&call).await.map_err(CtLogError::Call)?;
+        answer.expect(&[200]).map_err(CtLogError::Refused)?;
+        Ok(())
     }
 
     /// An answer with 200. Repeated are what passes: 408, 429, 503, a way that is broken, silence.

@@ -98,6 +98,8 @@ const PURE_EXTERNAL: &[&str] = &[
     "blake2",
     "coset",
     "md-5",
+    // square roots of RSA moduli
+    "crypto-bigint",
     // DER and certificates
     "der",
     "spki",

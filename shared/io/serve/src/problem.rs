@@ -5,6 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::observe::RequestId;
+
 /// Longest message sent to a client: enough for a sentence and the value it complains of.
 const MESSAGE_MAX: usize = 1000;
 
@@ -107,23 +109,30 @@ pub struct Problem {
     status: StatusCode,
     code: Code,
     message: String,
-    details: Vec<Detail>,
+    reasons: Vec<String>,
     retry_after: Option<u32>,
 }
 
-/// google/rpc/error_details.proto, ErrorInfo: a word for machines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Detail {
-    #[serde(rename = "@type")]
-    kind: &'static str,
-    reason: String,
+/// google/rpc/error_details.proto.
+#[derive(Serialize)]
+#[serde(tag = "@type")]
+enum Detail<'a> {
+    /// A word for machines.
+    #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
+    ErrorInfo { reason: &'a str },
+    /// What to tell the operator.
+    #[serde(rename = "type.googleapis.com/google.rpc.RequestInfo")]
+    RequestInfo {
+        #[serde(rename = "requestId")]
+        request_id: &'a str,
+    },
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
     code: u8,
     message: &'a str,
-    details: &'a [Detail],
+    details: Vec<Detail<'a>>,
 }
 
 impl Problem {
@@ -143,7 +152,7 @@ impl Problem {
             status,
             code,
             message,
-            details: Vec::new(),
+            reasons: Vec::new(),
             retry_after: None,
         }
     }
@@ -188,10 +197,7 @@ impl Problem {
     /// Adds a stable word for machines, in capitals by custom (`TOKEN_EXPIRED`).
     #[must_use]
     pub fn with_detail(mut self, reason: impl Into<String>) -> Self {
-        self.details.push(Detail {
-            kind: "type.googleapis.com/google.rpc.ErrorInfo",
-            reason: reason.into(),
-        });
+        self.reasons.push(reason.into());
         self
     }
 
@@ -214,14 +220,26 @@ impl Problem {
     pub fn message(&self) -> &str {
         &self.message
     }
+
+    /// The words for machines.
+    pub fn reasons(&self) -> &[String] {
+        &self.reasons
+    }
 }
 
 impl IntoResponse for Problem {
+    /// Within a request its id is among the details, for whoever asks the operator.
     fn into_response(self) -> Response {
+        let id = RequestId::current();
+        let reasons = self.reasons.iter();
+        let mut details: Vec<_> = reasons.map(|reason| Detail::ErrorInfo { reason }).collect();
+        details.extend(id.as_ref().map(|id| Detail::RequestInfo {
+            request_id: id.as_str(),
+        }));
         let body = Body {
             code: self.code.number(),
             message: &self.message,
-            details: &self.details,
+            details,
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
@@ -235,6 +253,8 @@ impl IntoResponse for Problem {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For a caller that speaks gRPC it is said again.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -301,13 +301,13 @@ async fn health_and_figures_are_there() {
     let figures = ask(&running, &path("/metrics")).await;
     assert!(
         figures
-            .contains(r#"http_requests_total{service="test",method="GET",route="/",status="200"}"#),
+            .contains(r#"http_requests_total{service="test",method="get",route="/",code="200"}"#),
         "{figures}"
     );
     health.fail("disk full");
     let failing = ask(&running, &path("/healthz")).await;
     assert!(
-        failing.starts_with("HTTP/1.1 503 ") && failing.ends_with(r#"{"status":"NOT_SERVING"}"#),
+        failing.starts_with("HTTP/1.1 503 ") && failing.ends_with(r#""status":"NOT_SERVING"}"#),
         "{failing}"
     );
     assert!(!failing.contains("disk"), "{failing}");

@@ -14,7 +14,7 @@ use aws_lc_rs::signature::{
 use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, pem};
 use zeroize::Zeroizing;
 
-use crate::{SignerError, check_digest, private_pem};
+use crate::{SignerError, check_digest, encrypted, private_pem};
 
 /// A private key, its public half and the algorithm it signs with.
 pub struct LocalKey {
@@ -145,6 +145,14 @@ impl LocalKey {
             .sign_digest(&imported)
             .map_err(|_| SignerError::Failed)?;
         Ok(signature.as_ref().to_vec())
+    }
+
+    /// The private key as PKCS#8 PEM under a password.
+    pub(crate) fn to_encrypted_pem(
+        &self,
+        password: &[u8],
+    ) -> Result<Zeroizing<String>, SignerError> {
+        encrypted::seal_pkcs8(&self.pkcs8, password)
     }
 
     /// The private key as PKCS#8 PEM.
