@@ -129,10 +129,19 @@ impl Count {
             self.one("grpc_server_msg_sent_total");
         }
         let [kind, service, method] = self.labels();
-        let labels = [kind, service, method, ("grpc_code", format!("{code:?}"))];
+        let labels = [kind, service, method, ("grpc_code", name(code))];
         counter!("grpc_server_handled_total", &labels).increment(1);
         histogram!("grpc_server_handling_seconds", &self.labels())
             .record(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+/// As the Go library writes it: two are spelled otherwise here.
+fn name(code: Code) -> String {
+    match code {
+        Code::Ok => "OK".to_owned(),
+        Code::Cancelled => "Canceled".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 
@@ -173,7 +182,12 @@ fn status_as(code: Code, problem: &Problem) -> Status {
         Any::of(
             "google.rpc.ErrorInfo",
             &ErrorInfo {
-                reason: reason.clone(),
+                reason: reason.word.clone(),
+                metadata: reason
+                    .about
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                    .collect(),
             },
         )
     });

@@ -1,5 +1,7 @@
 //! The error body of Fulcio, Rekor and every other service with a gRPC ancestor.
 
+use std::collections::BTreeMap;
+
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -109,8 +111,15 @@ pub struct Problem {
     status: StatusCode,
     code: Code,
     message: String,
-    reasons: Vec<String>,
+    reasons: Vec<Reason>,
     retry_after: Option<u32>,
+}
+
+/// A word for machines, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    pub(crate) word: String,
+    pub(crate) about: BTreeMap<&'static str, String>,
 }
 
 /// google/rpc/error_details.proto.
@@ -119,7 +128,11 @@ pub struct Problem {
 enum Detail<'a> {
     /// A word for machines.
     #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
-    ErrorInfo { reason: &'a str },
+    ErrorInfo {
+        reason: &'a str,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        metadata: &'a BTreeMap<&'static str, String>,
+    },
     /// What to tell the operator.
     #[serde(rename = "type.googleapis.com/google.rpc.RequestInfo")]
     RequestInfo {
@@ -197,7 +210,24 @@ impl Problem {
     /// Adds a stable word for machines, in capitals by custom (`TOKEN_EXPIRED`).
     #[must_use]
     pub fn with_detail(mut self, reason: impl Into<String>) -> Self {
-        self.reasons.push(reason.into());
+        self.reasons.push(Reason {
+            word: reason.into(),
+            about: BTreeMap::new(),
+        });
+        self
+    }
+
+    /// As [`with_detail`](Self::with_detail), and what the word is about: the name of the claim that is missing, say.
+    #[must_use]
+    pub fn with_detail_about(
+        mut self,
+        reason: impl Into<String>,
+        about: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        self.reasons.push(Reason {
+            word: reason.into(),
+            about: about.into_iter().collect(),
+        });
         self
     }
 
@@ -222,7 +252,7 @@ impl Problem {
     }
 
     /// The words for machines.
-    pub fn reasons(&self) -> &[String] {
+    pub(crate) fn reasons(&self) -> &[Reason] {
         &self.reasons
     }
 }
@@ -232,7 +262,12 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let id = RequestId::current();
         let reasons = self.reasons.iter();
-        let mut details: Vec<_> = reasons.map(|reason| Detail::ErrorInfo { reason }).collect();
+        let mut details: Vec<_> = reasons
+            .map(|Reason { word, about }| Detail::ErrorInfo {
+                reason: word,
+                metadata: about,
+            })
+            .collect();
         details.extend(id.as_ref().map(|id| Detail::RequestInfo {
             request_id: id.as_str(),
         }));
@@ -314,6 +349,12 @@ mod tests {
         assert_eq!(
             text(Problem::new(Code::Unauthenticated, "late").with_detail("TOKEN_EXPIRED")).await,
             r#"{"code":16,"message":"late","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_EXPIRED"}]}"#
+        );
+        let about = [("claim", "sha".to_owned())];
+        let missing = Problem::invalid_argument("no").with_detail_about("MISSING", about);
+        assert_eq!(
+            text(missing).await,
+            r#"{"code":3,"message":"no","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"MISSING","metadata":{"claim":"sha"}}]}"#
         );
     }
 

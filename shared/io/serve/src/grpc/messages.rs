@@ -1,6 +1,8 @@
 //! Messages that every service has, field by field as the `.proto` files number them: `google/api/httpbody.proto`, `google/protobuf/empty.proto`
 //! and `any.proto`, `google/rpc/status.proto` and `error_details.proto`, `grpc/health/v1/health.proto`.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 
 /// `google.protobuf.Empty`, and every other message without fields.
@@ -75,6 +77,10 @@ pub struct ErrorInfo {
     /// A word for machines.
     #[prost(string, tag = "1")]
     pub reason: String,
+    // 2 is the domain, which none of our services has.
+    /// What the word is about.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// `google.rpc.RequestInfo`
