@@ -223,12 +223,11 @@ impl Shards {
         let old = &self.active;
         old.succeeded_by(next.tree_id, None).await?;
         let right = old.log.close_and_hold().await;
-        // What was being written when it stopped may be there after a restart, or not.
-        if let Err(failure) = old.log.health() {
-            anyhow::bail!("v1 tree {} has stopped: {failure}", old.tree_id);
-        }
-        old.succeeded_by(next.tree_id, Some(old.size())).await?;
-        drop(right);
+        let ended = old.ended_before(next.tree_id).await;
+        // A lease is given up in the database, and that may take its time.
+        let given_up = tokio::task::spawn_blocking(move || drop(right)).await;
+        ended?;
+        given_up?;
         let offset = old.offset.saturating_add(old.size());
         Ok(self.with(Shard { offset, ..next }))
     }
@@ -435,6 +434,15 @@ impl Shard {
         let write = move || files.replace_durable(&mark()?, text.as_bytes());
         let written = tokio::task::spawn_blocking(write).await?;
         written.with_context(|| format!("v1 shard {}", self.tree_id))
+    }
+
+    /// Marks the tree, whose log was closed, with all that it has.
+    async fn ended_before(&self, next: u64) -> anyhow::Result<()> {
+        // What was being written when it stopped may be there after a restart, or not.
+        if let Err(failure) = self.log.health() {
+            anyhow::bail!("v1 tree {} has stopped: {failure}", self.tree_id);
+        }
+        self.succeeded_by(next, Some(self.size())).await
     }
 
     /// Waits until this process does not lead the tree any more, or its log has stopped.
