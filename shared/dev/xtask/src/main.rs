@@ -9,6 +9,7 @@
 //! | `cargo xtask peers test` | our services and our CLI against those peers |
 //! | `cargo xtask peers cluster` | of those, the log on PostgreSQL and an S3 bucket |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
+//! | `cargo xtask peers issuers` | of those, who gets certificates and timestamps of ours |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
 //! | `cargo xtask bench log\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
@@ -45,6 +46,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers install | peers test      the real clients and servers
   peers cluster                   the log on PostgreSQL and an S3 bucket
   peers record                    a log before gRPC clients, fsck and witnesses of others
+  peers issuers                   clients and identity providers of others before our issuers
   conformance sigstore | tuf      the public suites
   bench log | raw | ca | tsa | verify | image";
 
@@ -86,6 +88,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
         }
         ["peers", "cluster"] => peers::cluster::check(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
+        ["peers", "issuers"] => peers::issuing(&mut report)?,
         ["conformance", "sigstore"] => {
             run::build_debug(&mut report)?;
             conformance::sigstore(&mut report)?;
