@@ -19,8 +19,11 @@ const QUERY: &str = "application/timestamp-query";
 const REPLY: &str = "application/timestamp-reply";
 const JSON: &str = "application/json";
 
-/// Characters of an unknown path that an error repeats.
-const PATH_SHOWN: usize = 200;
+/// Characters of what a client sent that an error repeats.
+const TEXT_SHOWN: usize = 200;
+
+/// What upstream's framework calls a body that is not there.
+const REQUIRED: u16 = 602;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -51,10 +54,7 @@ async fn timestamp(
         let message = format!("unsupported media type requested, only [{REPLY}] are available");
         return Err(Failure::plain(StatusCode::NOT_ACCEPTABLE, message));
     }
-    let form = form(&headers).ok_or_else(|| {
-        let message = format!("unsupported media type, only [{QUERY} {JSON}] are allowed");
-        Failure::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
-    })?;
+    let form = form(&headers)?;
     let body = body.map_err(|error| Failure::plain(error.status(), error.body_text()))?;
     let response = stamp(&state, form, &body)
         .await
@@ -91,7 +91,7 @@ async fn chain(extract::State(state): extract::State<State>) -> Response {
 }
 
 async fn missing(uri: Uri) -> Failure {
-    let path: String = uri.path().chars().take(PATH_SHOWN).collect();
+    let path: String = uri.path().chars().take(TEXT_SHOWN).collect();
     let message = format!("path {path} was not found");
     Failure::plain(StatusCode::NOT_FOUND, message)
 }
@@ -111,15 +111,21 @@ fn wrong_method(method: &Method, allowed: &'static str) -> Response {
 }
 
 /// The form that the Content-Type names; parameters such as a charset do not matter.
-fn form(headers: &HeaderMap) -> Option<Form> {
-    let named = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    let essence = named.split(';').next().unwrap_or_default().trim();
+fn form(headers: &HeaderMap) -> Result<Form, Failure> {
+    let named = headers.get(CONTENT_TYPE);
+    // Without one it is this (RFC 9110 8.3).
+    let named = named.map_or(Ok("application/octet-stream"), |named| named.to_str());
+    let essence = named.unwrap_or_default().split(';').next();
+    let essence = essence.unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case(QUERY) {
-        Some(Form::Der)
+        Ok(Form::Der)
     } else if essence.eq_ignore_ascii_case(JSON) {
-        Some(Form::Json)
+        Ok(Form::Json)
     } else {
-        None
+        let shown: String = essence.chars().take(TEXT_SHOWN).collect();
+        let message =
+            format!("unsupported media type {shown:?}, only [{QUERY} {JSON}] are allowed");
+        Err(Failure::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
     }
 }
 
@@ -155,9 +161,11 @@ enum Why {
     Internal(StampError),
 }
 
-/// An answer that is no token: `{code,message}` with the HTTP status as code, or a `TimeStampResp` that says no.
+/// An answer that is no token: `{code,message}`, or a `TimeStampResp` that says no.
 struct Failure {
     status: StatusCode,
+    /// In the body; the status but for one.
+    code: u16,
     /// Upstream's text, to the letter.
     message: String,
     /// What upstream does not say.
@@ -190,6 +198,7 @@ impl Failure {
     fn plain(status: StatusCode, message: String) -> Self {
         Self {
             status,
+            code: status.as_u16(),
             message,
             more: None,
         }
@@ -216,8 +225,13 @@ impl Failure {
             }
         };
         figures::refused(reason);
+        let code = match status {
+            StatusCode::UNPROCESSABLE_ENTITY => REQUIRED,
+            other => other.as_u16(),
+        };
         Self {
             status,
+            code,
             message: message.to_owned(),
             more: Some(More {
                 reason,
@@ -231,13 +245,23 @@ impl Failure {
 /// Status, upstream's text, and the reason in RFC 3161's words and in ours.
 fn verdict(refusal: &Refusal) -> (StatusCode, &'static str, Rejection, &'static str) {
     let (message, rejection, reason) = match refusal {
+        Refusal::Request(RequestError::Empty) => {
+            return (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "request in body is required",
+                Rejection::BadDataFormat,
+                "empty",
+            );
+        }
         Refusal::Request(error) => match error {
             RequestError::TooLarge { .. } => (
                 "timestamp request is too large",
                 Rejection::BadDataFormat,
                 "too_large",
             ),
-            RequestError::Malformed(_) => (GENERATING, Rejection::BadDataFormat, "malformed"),
+            RequestError::Empty | RequestError::Malformed(_) => {
+                (GENERATING, Rejection::BadDataFormat, "malformed")
+            }
             RequestError::WeakHash => (
                 "Weak hash algorithm in timestamp request",
                 Rejection::BadAlgorithm,
@@ -302,7 +326,7 @@ impl IntoResponse for Failure {
             return (self.status, headers, der).into_response();
         }
         let body = Body {
-            code: self.status.as_u16(),
+            code: self.code,
             message: &self.message,
             reason: more.map(|more| more.reason),
             details: more.map(|more| more.details.as_str()),

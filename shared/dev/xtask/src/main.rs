@@ -10,6 +10,7 @@
 //! | `cargo xtask peers cluster` | of those, the log on PostgreSQL and an S3 bucket |
 //! | `cargo xtask peers ctlog` | of those, the CT log before clients of others, and the CA with a log of others |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
+//! | `cargo xtask peers issuers` | of those, who gets certificates and timestamps of ours |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
 //! | `cargo xtask fuzz [TARGET] [SECONDS]` | one parser before libFuzzer; without a target, their names |
@@ -49,6 +50,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers cluster                   the log on PostgreSQL and an S3 bucket
   peers ctlog                     the CT log before clients of others, and the CA with a log of others
   peers record                    a log before gRPC clients, fsck and witnesses of others
+  peers issuers                   clients and identity providers of others before our issuers
   conformance sigstore | tuf      the public suites
   fuzz [TARGET] [SECONDS]         one parser before libFuzzer
   bench log | latency | raw | ca | tsa | verify | image";
@@ -92,6 +94,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
         ["peers", "cluster"] => peers::cluster::check(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
         ["peers", "ctlog"] => peers::ctlog::check(&mut report)?,
+        ["peers", "issuers"] => peers::issuing(&mut report)?,
         ["conformance", "sigstore"] => {
             run::build_debug(&mut report)?;
             conformance::sigstore(&mut report)?;

@@ -40,6 +40,9 @@ pub struct Request {
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestError {
+    /// No bytes at all.
+    #[error("the request has no body")]
+    Empty,
     /// More bytes than any request has.
     #[error("the request has {found} bytes, at most {most} are read")]
     TooLarge {
@@ -87,6 +90,9 @@ const SHA1: &str = "1.3.14.3.2.26";
 impl Request {
     /// Reads a DER `TimeStampReq`.
     pub fn parse_der(der: &[u8]) -> Result<Self, RequestError> {
+        if der.is_empty() {
+            return Err(RequestError::Empty);
+        }
         if der.len() > MAX_REQUEST {
             return Err(RequestError::TooLarge {
                 found: der.len(),
@@ -157,6 +163,9 @@ impl Request {
             nonce: Option<Box<RawValue>>,
             #[serde(rename = "tsaPolicyOID")]
             policy: Option<String>,
+        }
+        if json.is_empty() {
+            return Err(RequestError::Empty);
         }
         if json.len() > MAX_JSON {
             return Err(RequestError::TooLarge {

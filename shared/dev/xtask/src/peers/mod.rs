@@ -6,12 +6,14 @@ pub(crate) mod cluster;
 pub(crate) mod ctlog;
 mod images;
 pub(crate) mod install;
+mod issuers;
 mod keys;
 pub(crate) mod record;
 mod rekor_v1;
 mod services;
 pub(crate) mod site;
 pub(crate) mod stack;
+mod timestamps;
 mod tuf;
 pub(crate) mod upstream;
 
@@ -36,6 +38,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     };
     blobs(report, &stack, "our services", &SIGNERS, &VERIFIERS)?;
     javascript_statement(report, &stack, "dsse")?;
+    issuing_with(report, &stack)?;
     stack.sign_with_rekor(1);
     rekor_v1::check(report, &stack)?;
     stack.sign_with_rekor(2);
@@ -45,6 +48,16 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     ctlog::check(report)?;
     keys::check(report)?;
     images::check(report, &stack)
+}
+
+/// Those checks alone that are about certificates and timestamps.
+pub(crate) fn issuing(report: &mut Report) -> Result<()> {
+    issuing_with(report, &Stack::start()?)
+}
+
+fn issuing_with(report: &mut Report, stack: &Stack) -> Result<()> {
+    issuers::check(report, stack)?;
+    timestamps::check(report, stack)
 }
 
 /// A program that can sign a file with our services.
@@ -222,6 +235,9 @@ pub(crate) fn present(name: &str) -> bool {
             install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")
         }
         "sigstore-go" => debian_program("sigstore-go-verification").is_file(),
+        "gitsign" => debian_program("gitsign").is_file(),
+        "sigstore-java" => install::java_is_there(),
+        "oidc-provider" => install::provider_is_there() && run::installed("node"),
         "rekor-cli" => upstream::REKOR_CLI.program().is_some(),
         "docker-registry" => run::installed("docker-registry"),
         "a registry with referrers (go-containerregistry)" => referrers_program().is_file(),
