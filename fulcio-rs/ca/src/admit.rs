@@ -84,6 +84,8 @@ pub(crate) async fn admit(
     if !ALLOWED.contains(&algorithm) {
         return Err(AdmitError::Algorithm(algorithm.registry_name().to_owned()));
     }
+    // Last: a request that is refused for its key does not use the token up.
+    issuers.spend(&principal, now)?;
     Ok(Admitted { principal, key })
 }
 

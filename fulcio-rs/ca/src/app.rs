@@ -131,7 +131,7 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
             Some((url.clone(), key))
         }
     };
-    let issuers = &config.authority.issuers;
+    let issuers = issuers(&config)?;
     let deps = Deps {
         signer: Signer::open(&config.authority.key)
             .await
@@ -140,24 +140,36 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
             .and_then(|text| Ok(Certificate::chain_from_pem(&text)?))
             .with_context(|| format!("ca.chain: {}", config.authority.chain.display()))?,
         ct_log,
-        issuers: Issuers::parse(
-            read(issuers)?.as_bytes(),
-            &client::Settings {
-                attempts: 2,
-                // A client waits for it, and has less patience than a request's limit.
-                connect_timeout: Duration::from_secs(3),
-                read_timeout: Duration::from_secs(4),
-                call_timeout: Duration::from_secs(4),
-                ..client::Settings::default()
-            },
-        )
-        .with_context(|| issuers.display().to_string())?,
+        issuers,
         clock: Clock::system(),
     };
     Ok(Service {
         closing: serve::Closing::default(),
         router: build(deps)?.into(),
         server: config.server,
+    })
+}
+
+/// The identity providers of the settings.
+fn issuers(config: &Config) -> anyhow::Result<Issuers> {
+    let path = &config.authority.issuers;
+    let settings = client::Settings {
+        attempts: 2,
+        // A client waits for it, and has less patience than a request's limit.
+        connect_timeout: Duration::from_secs(3),
+        read_timeout: Duration::from_secs(4),
+        call_timeout: Duration::from_secs(4),
+        ..client::Settings::default()
+    };
+    let issuers = Issuers::parse(read(path)?.as_bytes(), &settings)
+        .with_context(|| path.display().to_string())?;
+    for warning in issuers.warnings() {
+        tracing::warn!(file = %path.display(), "{warning}");
+    }
+    Ok(if config.authority.single_use_tokens {
+        issuers.using_tokens_once()
+    } else {
+        issuers
     })
 }
 

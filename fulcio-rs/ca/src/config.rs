@@ -25,6 +25,8 @@ struct RawAuthority {
     key_secret_file: Option<PathBuf>,
     chain: PathBuf,
     issuers: PathBuf,
+    #[serde(default)]
+    single_use_tokens: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,6 +58,8 @@ pub struct AuthorityConfig {
     pub chain: PathBuf,
     /// Identity providers, in upstream's form.
     pub issuers: PathBuf,
+    /// Is each token good for one certificate only?
+    pub single_use_tokens: bool,
 }
 
 /// Who witnesses certificates.
@@ -103,6 +107,7 @@ impl Config {
                 key,
                 chain: settings::beside(path, &raw.ca.chain),
                 issuers: settings::beside(path, &raw.ca.issuers),
+                single_use_tokens: raw.ca.single_use_tokens,
             },
             ct_log,
         })
@@ -129,7 +134,13 @@ mod tests {
         assert_eq!(config.authority.chain, Path::new("/etc/fulcio/chain.pem"));
         let issuers = std::fs::read(folder.join("issuers.example.yaml")).unwrap();
         let issuers = crate::Issuers::parse(&issuers, &client::Settings::default()).unwrap();
-        assert_eq!(issuers.describe().len(), 3);
+        assert_eq!(issuers.warnings(), &[] as &[String]);
+        let types: std::collections::BTreeSet<String> = issuers
+            .describe()
+            .into_iter()
+            .map(|issuer| issuer.issuer_type)
+            .collect();
+        assert_eq!(types.len(), 11, "one of each type");
     }
 
     #[test]

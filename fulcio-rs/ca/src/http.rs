@@ -240,6 +240,10 @@ fn refused(error: &AdmitError) -> Problem {
             "the identity provider of the token cannot be reached; try again",
             5,
         ),
+        AdmitError::Identity(IdentityError::NoRoom) => Problem::unavailable(
+            "too many tokens were used a moment ago to take another one; try again",
+            5,
+        ),
         AdmitError::Identity(_) | AdmitError::NoToken => {
             Problem::invalid_argument("There was an error processing the identity token")
         }
@@ -259,7 +263,11 @@ fn refused(error: &AdmitError) -> Problem {
             Problem::invalid_argument(format!("signing algorithm not permitted: {name}"))
         }
     };
-    problem.with_detail(reason(error))
+    let about = match error {
+        AdmitError::Identity(error) => error.about(),
+        _ => Vec::new(),
+    };
+    problem.with_detail_about(reason(error), about)
 }
 
 fn failed(error: &IssueError) -> Problem {

@@ -9,7 +9,7 @@
 //! HTTP interface: `fulcio.proto` v2 and the legacy v1 of sigstore/fulcio, with its status codes and texts. Reasons for programs are in `details`.
 //! Failures of the authority's own back ends are 5xx, which clients repeat.
 //!
-//! Not here yet: gRPC, keys outside of files, issuer types other than `email` and `github-workflow`.
+//! Not here yet: gRPC.
 
 mod admit;
 mod app;
@@ -21,4 +21,5 @@ mod issuers;
 
 pub use app::{BuildError, Deps, build, service};
 pub use config::{AuthorityConfig, Config, CtLogConfig};
-pub use issuers::{Issuers, IssuersError};
+pub use issuers::{IssuerStatus, Issuers, IssuersError};
+pub use issuers::{Pattern, SyntaxError, Template, TemplateError, Values};

@@ -1,5 +1,7 @@
 //! The error body of Fulcio, Rekor and every other service with a gRPC ancestor.
 
+use std::collections::BTreeMap;
+
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -117,6 +119,8 @@ struct Detail {
     #[serde(rename = "@type")]
     kind: &'static str,
     reason: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -191,7 +195,22 @@ impl Problem {
         self.details.push(Detail {
             kind: "type.googleapis.com/google.rpc.ErrorInfo",
             reason: reason.into(),
+            metadata: BTreeMap::new(),
         });
+        self
+    }
+
+    /// As [`with_detail`](Self::with_detail), and what the word is about: the name of the claim that is missing, say.
+    #[must_use]
+    pub fn with_detail_about(
+        mut self,
+        reason: impl Into<String>,
+        about: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        self = self.with_detail(reason);
+        if let Some(detail) = self.details.last_mut() {
+            detail.metadata.extend(about);
+        }
         self
     }
 
@@ -294,6 +313,12 @@ mod tests {
         assert_eq!(
             text(Problem::new(Code::Unauthenticated, "late").with_detail("TOKEN_EXPIRED")).await,
             r#"{"code":16,"message":"late","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_EXPIRED"}]}"#
+        );
+        let about = [("claim", "sha".to_owned())];
+        let missing = Problem::invalid_argument("no").with_detail_about("MISSING", about);
+        assert_eq!(
+            text(missing).await,
+            r#"{"code":3,"message":"no","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"MISSING","metadata":{"claim":"sha"}}]}"#
         );
     }
 

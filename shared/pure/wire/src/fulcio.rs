@@ -151,4 +151,6 @@ pub struct Issuer {
     pub issuer_type: String,
     /// URI and username only.
     pub subject_domain: String,
+    /// Email only: addresses count that the issuer has not verified.
+    pub skip_email_verification: bool,
 }
