@@ -150,8 +150,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(RawFile, Vec<String>), String> {
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE) {
         return Err(format!("it is larger than {MAX_FILE} bytes"));
     }
-    let file: RawFile = parse(bytes)?;
+    // A list would else do for the keys in our order.
+    let _: Unique<IgnoredAny> = parse(bytes)?;
     let keys: Keys = parse(bytes)?;
+    let file: RawFile = parse(bytes)?;
     let mut warnings = Vec::new();
     let places = [
         ("issuer", keys.issuers, &ISSUER_KEYS[..]),

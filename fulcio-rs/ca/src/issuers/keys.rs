@@ -153,7 +153,7 @@ impl KeySource {
     ) -> Result<Self, KeyError> {
         let discovery = Url::parse(&format!(
             "{}/.well-known/openid-configuration",
-            issuer.trim_end_matches('/')
+            issuer.strip_suffix('/').unwrap_or(issuer)
         ))?;
         Ok(Self(Arc::new(Inner {
             issuer: issuer.to_owned(),

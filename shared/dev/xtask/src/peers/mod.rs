@@ -3,6 +3,7 @@
 //! One `sigstack` runs for all checks. Each peer that is not installed is reported as skipped, by name.
 
 pub(crate) mod cluster;
+mod identity;
 mod images;
 pub(crate) mod install;
 mod keys;
@@ -25,6 +26,7 @@ use stack::{IDENTITY, Stack};
 
 pub(crate) fn check(report: &mut Report) -> Result<()> {
     cluster::check(report)?;
+    identity::check(report)?;
     let mut stack = None;
     report.check("sigstack starts and answers", || {
         stack = Some(Stack::start()?);
