@@ -16,6 +16,11 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    /// Uses the token up, where each is good for one certificate: last, so that a request that is refused for anything else does not.
+    pub(crate) fn spend(&self, issuers: &Issuers, now: Timestamp) -> Result<(), AdmitError> {
+        Ok(issuers.spend(&self.principal, now)?)
+    }
+
     /// Who: the token's issuer, and its subject there.
     pub(crate) fn identity(&self) -> (&str, &str) {
         let Principal {

@@ -51,6 +51,8 @@ impl State {
         let admitted = admit::admit(&issuers, permitted, request, header_token, now).await;
         let admitted = admitted.map_err(|error| refused(&error))?;
         check_rate(&authority, &admitted, now)?;
+        let spent = admitted.spend(&issuers, now);
+        spent.map_err(|error| refused(&error))?;
         let issued = authority.issue(admitted, now).await;
         let issued = issued.map_err(|error| failed(&error))?;
         metrics::counter!("fulcio_new_certs").increment(1);
@@ -118,6 +120,10 @@ fn refused(error: &AdmitError) -> Problem {
             "the identity provider of the token cannot be reached; try again",
             5,
         ),
+        AdmitError::Identity(IdentityError::NoRoom) => Problem::unavailable(
+            "too many tokens were used a moment ago to take another one; try again",
+            5,
+        ),
         AdmitError::Identity(_) | AdmitError::NoToken => {
             Problem::invalid_argument("There was an error processing the identity token")
         }
@@ -137,7 +143,11 @@ fn refused(error: &AdmitError) -> Problem {
             Problem::invalid_argument(error.to_string())
         }
     };
-    problem.with_detail(reason)
+    let about = match error {
+        AdmitError::Identity(error) => error.about(),
+        _ => Vec::new(),
+    };
+    problem.with_detail_about(reason, about)
 }
 
 /// None of it is the client's fault, and none of it is his business: the cause goes to the log.

@@ -44,6 +44,8 @@ struct RawAuthority {
     #[serde(default)]
     retired: Vec<PathBuf>,
     issuers: PathBuf,
+    #[serde(default)]
+    single_use_tokens: bool,
     lifetime_seconds: Option<u32>,
     backdate_seconds: Option<u32>,
     client_signing_algorithms: Option<Vec<String>>,
@@ -73,6 +75,8 @@ pub struct AuthorityConfig {
     pub retired: Vec<PathBuf>,
     /// Identity providers, in upstream's form.
     pub issuers: PathBuf,
+    /// Is each token good for one certificate only?
+    pub single_use_tokens: bool,
     /// What is issued.
     pub policy: Policy,
 }
@@ -132,6 +136,7 @@ impl RawAuthority {
             next: self.next.iter().map(beside).collect(),
             retired: self.retired.iter().map(beside).collect(),
             issuers: beside(&self.issuers),
+            single_use_tokens: self.single_use_tokens,
             policy,
         })
     }
@@ -224,7 +229,13 @@ mod tests {
         assert_eq!(config.authority.policy, Policy::default());
         let issuers = std::fs::read(folder.join("issuers.example.yaml")).unwrap();
         let issuers = crate::Issuers::parse(&issuers, &client::Settings::default()).unwrap();
-        assert_eq!(issuers.describe().len(), 3);
+        assert_eq!(issuers.warnings(), &[] as &[String]);
+        let types: std::collections::BTreeSet<String> = issuers
+            .describe()
+            .into_iter()
+            .map(|issuer| issuer.issuer_type)
+            .collect();
+        assert_eq!(types.len(), 11, "one of each type");
     }
 
     #[test]

@@ -51,8 +51,8 @@ impl Follower {
     ) -> anyhow::Result<Self> {
         // Before they are read: what changes meanwhile is seen at the next look.
         let authority_files = Look::at(authority_paths(settings, config));
-        let issuers_files = Look::at([&config.issuers]);
-        let issuers = load_issuers(&config.issuers)?;
+        let issuers_files = Look::at(issuers_paths(settings, config));
+        let issuers = load_issuers(&config.issuers, config.single_use_tokens)?;
         let mut authority = load_authority(config, None, &clock).await?;
         authority.ct_log = witness(&authority).await?;
         let mut shown = Shown::default();
@@ -137,12 +137,14 @@ impl Follower {
     }
 
     async fn look_at_issuers(&mut self, config: &AuthorityConfig) -> anyhow::Result<bool> {
-        let path = config.issuers.clone();
-        let files = look(vec![path.clone()]).await?;
+        let files = look(issuers_paths(&self.settings, config)).await?;
         if files == self.issuers_files {
             return Ok(false);
         }
-        let new = tokio::task::spawn_blocking(move || load_issuers(&path)).await??;
+        let (path, once) = (config.issuers.clone(), config.single_use_tokens);
+        let new = tokio::task::spawn_blocking(move || load_issuers(&path, once)).await??;
+        // Keys that were fetched and tokens that were used are not forgotten.
+        let new = new.replacing(&self.issuers.now());
         self.issuers.set(new);
         self.issuers_files = files;
         Ok(true)
@@ -223,7 +225,12 @@ fn read_chain(key: &'static str, path: &Path) -> anyhow::Result<Vec<Certificate>
     chain.with_context(|| format!("{key}: {}", path.display()))
 }
 
-fn load_issuers(path: &Path) -> anyhow::Result<Issuers> {
+/// The settings say whether a token may be used again.
+fn issuers_paths(settings: &Path, config: &AuthorityConfig) -> Vec<PathBuf> {
+    vec![settings.to_owned(), config.issuers.clone()]
+}
+
+fn load_issuers(path: &Path, single_use_tokens: bool) -> anyhow::Result<Issuers> {
     let settings = client::Settings {
         attempts: 2,
         // A client waits for it, and has less patience than a request's limit.
@@ -232,8 +239,16 @@ fn load_issuers(path: &Path) -> anyhow::Result<Issuers> {
         call_timeout: Duration::from_secs(4),
         ..client::Settings::default()
     };
-    let issuers = Issuers::parse(read(path)?.as_bytes(), &settings);
-    issuers.with_context(|| path.display().to_string())
+    let issuers = Issuers::parse(read(path)?.as_bytes(), &settings)
+        .with_context(|| path.display().to_string())?;
+    for warning in issuers.warnings() {
+        tracing::warn!(file = %path.display(), "{warning}");
+    }
+    Ok(if single_use_tokens {
+        issuers.using_tokens_once()
+    } else {
+        issuers
+    })
 }
 
 /// The text of a file of the settings.

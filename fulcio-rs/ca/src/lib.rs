@@ -40,4 +40,5 @@ pub use ctlog::settings::CtLogConfig;
 pub use ctlog::{CtLog, RemoteLog};
 pub use follow::Follower;
 pub use issue::Policy;
-pub use issuers::{Issuers, IssuersError};
+pub use issuers::{IssuerStatus, Issuers, IssuersError};
+pub use issuers::{Pattern, SyntaxError, Template, TemplateError, Values};

@@ -151,6 +151,6 @@ pub struct Issuer {
     pub issuer_type: String,
     /// URI and username only.
     pub subject_domain: String,
-    /// Mail addresses are taken without the provider's word that they were verified.
+    /// Email only: addresses count that the issuer has not verified.
     pub skip_email_verification: bool,
 }

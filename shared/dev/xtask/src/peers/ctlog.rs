@@ -123,7 +123,10 @@ fn ours(ctclient: &Path, fsck: &Path) -> Result<()> {
             && !entries.contains("Failed to unmarshal"),
         "{entries}"
     );
-    ensure!(log.ask(&["get-roots"])?.contains("Certificate:"), "no roots");
+    ensure!(
+        log.ask(&["get-roots"])?.contains("Certificate:"),
+        "no roots"
+    );
 
     // A certificate with its SCT, which is another entry than its precertificate.
     let chain = chain(&site, bundles.first().context("a bundle")?)?;

@@ -4,6 +4,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod ctlog;
+mod identity;
 mod images;
 pub(crate) mod install;
 mod issuers;
@@ -28,6 +29,7 @@ use stack::{IDENTITY, Stack};
 
 pub(crate) fn check(report: &mut Report) -> Result<()> {
     cluster::check(report)?;
+    identity::check(report)?;
     let mut stack = None;
     report.check("sigstack starts and answers", || {
         stack = Some(Stack::start()?);
