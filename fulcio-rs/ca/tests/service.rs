@@ -298,14 +298,14 @@ async fn a_log_that_is_down_or_lies_is_no_fault_of_the_client() {
         answer.json()["message"],
         "Error entering certificate in CTL"
     );
-    assert_eq!(answer.reason(), "CT_LOG_FAILED");
+    assert!(answer.reason().starts_with("CT_LOG_"), "{}", answer.text());
     // An SCT by another key than that of the settings.
     let other = Log::start().await;
     site.log.down.store(false, Ordering::SeqCst);
     site.put("ctlog.pub.pem", &other.key.to_pem());
     let answer = site.open().await.sign(&token, &body).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(answer.reason(), "CT_LOG_FAILED");
+    assert!(answer.reason().starts_with("CT_LOG_"), "{}", answer.text());
 }
 
 #[tokio::test]
@@ -314,8 +314,8 @@ async fn a_key_that_does_not_sign_is_answered_503_and_without_insight() {
     let down = Arc::new(AtomicBool::new(false));
     let address = transit(pair.key.clone(), down.clone()).await;
     let environment = |name: &str| match name {
-        "VAULT_ADDR" => Some(address.clone().into()),
-        "VAULT_TOKEN" => Some("a-token".into()),
+        "VAULT_ADDR" => Some(address.clone()),
+        "VAULT_TOKEN" => Some("a-token".to_owned()),
         _ => None,
     };
     let key_ref = KeyRef::parse("hashivault://ca", None, std::path::Path::new("")).unwrap();
