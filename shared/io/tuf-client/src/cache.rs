@@ -128,14 +128,27 @@ impl Cache {
         Ok(locked.then_some(Held { _file: file }))
     }
 
-    /// Takes everything away that was cached, but not what `initialize` was told.
-    pub(crate) fn forget(&self) -> io::Result<()> {
+    /// Takes everything away that is there.
+    pub fn forget(&self) -> io::Result<()> {
         let gone = |result: io::Result<()>| match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
         gone(fs::remove_dir_all(&self.metadata))?;
-        gone(fs::remove_file(self.beside("json")))
+        gone(fs::remove_file(self.beside("json")))?;
+        gone(fs::remove_file(self.beside("lock")))
+    }
+
+    /// Takes the place of another cache, of which nothing is left.
+    pub(crate) fn replace(&self, other: &Self) -> io::Result<()> {
+        let refreshed = self.refreshed();
+        other.forget()?;
+        fs::rename(&self.metadata, &other.metadata)?;
+        self.forget()?;
+        match refreshed {
+            Some(time) => other.set_refreshed(time),
+            None => Ok(()),
+        }
     }
 
     fn beside(&self, extension: &str) -> PathBuf {

@@ -262,9 +262,7 @@ impl Folder {
             },
         )?;
         if let Some(staged) = staged {
-            let moved = cache
-                .forget()
-                .and_then(|()| fs::rename(staged.folder(), cache.folder()));
+            let moved = staged.replace(&cache);
             moved.map_err(|source| DomainError::Write {
                 path: cache.folder().to_owned(),
                 source,
