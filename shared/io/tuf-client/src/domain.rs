@@ -254,6 +254,11 @@ impl Folder {
         let folder = staged.unwrap_or(&cache).folder();
         let history = folder.join("root_history");
         write(&history.join("pinned.root.json"), &domain.root)?;
+        // Other clients begin at this one.
+        let newest = folder.join("root.json");
+        if !newest.exists() {
+            write(&newest, &domain.root)?;
+        }
         write_note(
             &history.join("mirror.json"),
             &Initialised {
