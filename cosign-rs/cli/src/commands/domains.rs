@@ -44,7 +44,7 @@ pub(super) async fn run(command: TrustCommand) -> Result<()> {
 
 /// The repository is followed before anything is written down, so that a mistake costs nothing that was there.
 pub(super) async fn initialize(arguments: Initialize) -> Result<()> {
-    let folder = trust_domain::folder()?;
+    let folder = trust_domain::folder();
     let staging = Built::find("staging").filter(|_| arguments.staging);
     let mirror = staging
         .map(|built| built.mirror)
@@ -177,7 +177,7 @@ struct Listed {
 }
 
 fn list(output: Output) -> Result<()> {
-    let listed: Vec<Listed> = trust_domain::folder()?
+    let listed: Vec<Listed> = trust_domain::folder()
         .domains()
         .into_iter()
         .map(|known| Listed {
@@ -290,15 +290,16 @@ fn role_status(trusting: &Trusting) -> Vec<RoleStatus> {
 
 /// One line for each role.
 fn roles(trusting: &Trusting) -> String {
-    role_status(trusting)
-        .iter()
-        .map(|role| {
-            format!(
-                "  {}: version {}, until {}\n",
-                role.role, role.version, role.expires
-            )
-        })
-        .collect()
+    let mut text = String::new();
+    for role in role_status(trusting) {
+        // Writing to a string does not fail.
+        let _written = writeln!(
+            text,
+            "  {}: version {}, until {}",
+            role.role, role.version, role.expires
+        );
+    }
+    text
 }
 
 async fn refresh(following: &Following) -> Result<()> {
@@ -343,7 +344,7 @@ async fn diff(against: Option<&Path>, following: &Following) -> Result<()> {
 /// The repository's newest trusted root, with the cache left as it is.
 async fn newest(following: &Following) -> Result<TrustedRoot> {
     let mut followable = trust_domain::followable(following)?;
-    let beside = trust_domain::folder()?.staging();
+    let beside = trust_domain::folder().staging();
     followable.follow.refresh = Refresh::Always;
     followable.client = Client::new(
         followable.domain.root.clone(),

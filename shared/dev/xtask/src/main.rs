@@ -90,7 +90,10 @@ fn dispatch(words: &[&str]) -> Result<bool> {
             run::build_debug(&mut report)?;
             conformance::sigstore(&mut report)?;
         }
-        ["conformance", "tuf"] => conformance::tuf(&mut report),
+        ["conformance", "tuf"] => {
+            run::build_debug(&mut report)?;
+            conformance::tuf(&mut report)?;
+        }
         ["bench", what] => return bench::run(what),
         _ => bail!("{USAGE}"),
     }
@@ -112,6 +115,7 @@ const STEPS: &[Step] = &[
     ("build", run::build_debug),
     ("tests", run::tests),
     ("conformance", conformance::sigstore),
+    ("tuf-conformance", conformance::tuf),
     ("readme", readme::check),
     ("peers", peers::check),
 ];

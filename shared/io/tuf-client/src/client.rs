@@ -201,6 +201,18 @@ impl Client {
     /// What holds by the cache alone. No connection is opened.
     pub fn offline(&self, now: Timestamp, allow_expired: bool) -> Result<Followed, UpdateError> {
         let mode = Mode::Offline { allow_expired };
+        // Nothing at all is another matter than something old, also where the pinned root is old.
+        let last = File::Timestamp.in_cache();
+        if self
+            .cache
+            .read(&last, tuf::Role::Timestamp.size_max())
+            .is_none()
+        {
+            return Err(UpdateError::NotCached {
+                file: File::Timestamp,
+                why: "there is none".to_owned(),
+            });
+        }
         let mut update = Update::start(&self.pinned, now, mode)?;
         let mut warnings = Vec::new();
         while let Some(want) = update.wants() {
