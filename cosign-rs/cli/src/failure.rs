@@ -9,6 +9,8 @@ use oci::OciError;
 use sign::SignError;
 use verify::VerifyError;
 
+use crate::trust_domain::Hinted;
+
 /// Something was verified and does not hold.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -181,6 +183,9 @@ fn find<E: Error + 'static>(error: &anyhow::Error) -> Option<&E> {
 fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(advice) = find::<Advice>(error) {
         return Some(advice.hint.clone());
+    }
+    if let Some(hinted) = find::<Hinted>(error) {
+        return Some(hinted.hint.clone());
     }
     if let Some(refused) = find::<Refused>(error) {
         return verify_hint(&refused.why).map(str::to_owned);

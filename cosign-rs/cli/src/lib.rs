@@ -8,8 +8,8 @@
 //!
 //! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked.
 //!
-//! Verifying calls nobody but the registry that holds the image; with files it opens no connection. Deliberately not here yet: a TUF client
-//! (the trusted root comes from a file, or is the one that is built in), keys of one's own for signing, the formats of cosign before 3.
+//! Verifying calls nobody but the registry that holds the image and, once a day, the trust domain's repository; with `--offline`, or with a
+//! trusted root from a file, not even that. Deliberately not here yet: keys of one's own for signing, the formats of cosign before 3.
 
 mod args;
 mod artifact;
@@ -21,6 +21,7 @@ mod identity;
 mod predicate;
 mod report;
 mod retired;
+mod trust_domain;
 mod trust_files;
 
 use std::ffi::OsString;

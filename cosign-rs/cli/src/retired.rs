@@ -104,10 +104,6 @@ const COMMANDS: &[(&str, &str)] = &[
         "there is no signing with a key of one's own yet",
     ),
     (
-        "initialize",
-        "there is no TUF client yet: pass a trusted root with --trusted-root, or --trust-config",
-    ),
-    (
         "login",
         "use the login of docker, podman or oras: their credentials are read",
     ),
@@ -140,7 +136,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("upload", "oras push uploads files"),
     (
         "trusted-root",
-        "cosign writes trusted roots; `sigstack init` writes those of a stack",
+        "cosign writes trusted roots; `sigstack init` writes those of a stack, and `trust export` that of a trust domain",
     ),
     (
         "signing-config",

@@ -24,7 +24,7 @@ use crate::{expectation, predicate, trust_files};
 const STATEMENT_MAX: u64 = 10 << 20;
 
 pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services).await?;
     let source = Source::of_path(&arguments.file);
     let file = BundleFile::prepare(&arguments.bundle, [arguments.file.as_path()])?;
     let digest = source.digest(sign::HASH)?;
@@ -42,7 +42,7 @@ pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
 }
 
 pub(super) async fn attest(arguments: AttestBlob) -> Result<()> {
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services).await?;
     let inputs = [&arguments.file, &arguments.predicate, &arguments.statement];
     let inputs = inputs.into_iter().flatten().map(PathBuf::as_path);
     let file = BundleFile::prepare(&arguments.bundle, inputs)?;
@@ -82,9 +82,9 @@ fn statement(arguments: &AttestBlob) -> Result<Vec<u8>> {
     predicate::attestation(&name, &digest, predicate_type, &predicate, Timestamp::now())
 }
 
-pub(super) fn verify(arguments: &VerifyBlob) -> Result<()> {
+pub(super) async fn verify(arguments: &VerifyBlob) -> Result<()> {
     let expect = expectation::of(&arguments.expected)?;
-    let root = trust_files::trusted_root(&arguments.trust)?;
+    let root = trust_files::trusted_root(&arguments.trust).await?;
     let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
     if let Content::Envelope(_) = bundle.content {
         return Err(advice(
@@ -99,9 +99,9 @@ pub(super) fn verify(arguments: &VerifyBlob) -> Result<()> {
     tell(&verified, arguments.output.unwrap_or(Output::Text))
 }
 
-pub(super) fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()> {
+pub(super) async fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()> {
     let expect = expectation::of(&arguments.expected)?;
-    let root = trust_files::trusted_root(&arguments.trust)?;
+    let root = trust_files::trusted_root(&arguments.trust).await?;
     let wanted = arguments
         .predicate_type
         .as_deref()
@@ -132,22 +132,22 @@ pub(super) fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()
     tell(&verified, arguments.output.unwrap_or(Output::Text))
 }
 
-pub(super) fn verify_bundle(arguments: &VerifyBundle) -> Result<()> {
-    if arguments.staging && arguments.trust.trusted_root.is_none() {
-        return Err(no_staging());
+pub(super) async fn verify_bundle(mut arguments: VerifyBundle) -> Result<()> {
+    if arguments.staging {
+        arguments.trust.default_to_staging();
     }
     let expect = expectation::of(&arguments.expected)?;
-    let root = trust_files::trusted_root(&arguments.trust)?;
+    let root = trust_files::trusted_root(&arguments.trust).await?;
     let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
     let verified = check(&bundle, &source, &root, &expect)?;
     tell(&verified, Output::Text)
 }
 
-pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
-    if arguments.staging && arguments.services.signing_config.is_none() {
-        return Err(no_staging());
+pub(super) async fn sign_bundle(mut arguments: SignBundle) -> Result<()> {
+    if arguments.staging {
+        arguments.trust.default_to_staging();
     }
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services).await?;
     let source = Source::of_path(&arguments.file);
     let file = BundleFile::prepare(&arguments.bundle, [arguments.file.as_path()])?;
     let statement = arguments
@@ -162,13 +162,6 @@ pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
         None => session.sign_digest(digest, now).await?,
     };
     file.write(signed.json())
-}
-
-fn no_staging() -> anyhow::Error {
-    advice(
-        "the staging instance is not built in",
-        "pass its --trusted-root, and to sign its --signing-config",
-    )
 }
 
 fn open(bundle: &Path, file: &str) -> Result<(Bundle, Source)> {

@@ -90,7 +90,7 @@ fn settings(flags: &args::Registry) -> Result<oci::Settings> {
 }
 
 pub(super) async fn sign(arguments: Sign) -> Result<()> {
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services).await?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     let mut file = one_bundle(arguments.bundle.as_deref(), &plan, &[])?;
     if !arguments.upload && arguments.bundle.is_none() {
@@ -132,7 +132,7 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
 }
 
 pub(super) async fn attest(arguments: Attest) -> Result<()> {
-    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services)?;
+    let trusted = trust_files::for_signing(&arguments.trust, &arguments.services).await?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     let mut file = one_bundle(arguments.bundle.as_deref(), &plan, &[&arguments.predicate])?;
     let predicate_type = predicate::type_of(&arguments.predicate_type)?;
@@ -255,7 +255,7 @@ struct ManifestDigest {
 
 pub(super) async fn verify(arguments: Verify) -> Result<()> {
     let expect = expectation::of(&arguments.expected)?;
-    let root = trust_files::trusted_root(&arguments.trust)?;
+    let root = trust_files::trusted_root(&arguments.trust).await?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     for reference in &plan.references {
         let candidates = candidates(&plan, reference, &root, &expect).await?;
@@ -303,7 +303,7 @@ fn row<'a>(reference: &Reference, digest: &Digest, verified: &'a Verified) -> Ro
 
 pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<()> {
     let expect = expectation::of(&arguments.expected)?;
-    let root = trust_files::trusted_root(&arguments.trust)?;
+    let root = trust_files::trusted_root(&arguments.trust).await?;
     let wanted = predicate::type_of(&arguments.predicate_type)?;
     let what = format!("attestation of type {wanted}");
     let plan = Plan::new(&arguments.images, &arguments.registry)?;

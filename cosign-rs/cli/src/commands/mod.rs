@@ -2,8 +2,10 @@
 
 mod blob;
 mod candidates;
+mod domains;
 mod image;
 mod program;
+mod tuf_conformance;
 
 use anyhow::Result;
 use client::Agent;
@@ -24,11 +26,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Command::Attest(attest) => image::attest(attest).await,
             Command::VerifyAttestation(verify) => image::verify_attestation(verify).await,
             Command::SignBlob(sign) => blob::sign(sign).await,
-            Command::VerifyBlob(verify) => blob::verify(&verify),
+            Command::VerifyBlob(verify) => blob::verify(&verify).await,
             Command::AttestBlob(attest) => blob::attest(attest).await,
-            Command::VerifyBlobAttestation(verify) => blob::verify_attestation(&verify),
-            Command::VerifyBundle(verify) => blob::verify_bundle(&verify),
+            Command::VerifyBlobAttestation(verify) => blob::verify_attestation(&verify).await,
+            Command::VerifyBundle(verify) => blob::verify_bundle(verify).await,
             Command::SignBundle(sign) => blob::sign_bundle(sign).await,
+            Command::TufConformance(client) => tuf_conformance::run(client).await,
+            Command::Initialize(initialize) => domains::initialize(initialize).await,
+            Command::Trust(commands) => domains::run(commands.command).await,
             Command::Version { json } => program::version(json),
             Command::Completion { shell } => program::completion(shell),
             Command::Man { folder } => program::man(&folder),

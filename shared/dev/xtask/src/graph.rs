@@ -40,6 +40,7 @@ const EDGES: &[(&str, &str)] = &[
     ("store", ""),
     ("cluster", "store"),
     ("client", "keys wire pki entry tsp"),
+    ("tuf-client", "tuf client"),
     ("signer", "keys pki client"),
     ("sequencer", "keys tlog note store signer"),
     ("search", "keys"),
@@ -66,7 +67,7 @@ const EDGES: &[(&str, &str)] = &[
     // cosign-rs
     (
         "cosign-rs",
-        "keys dsse pki trust bundle verify signer client oci sign",
+        "keys dsse pki tuf trust bundle verify signer client tuf-client oci sign",
     ),
     (
         "sigstack",

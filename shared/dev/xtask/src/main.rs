@@ -99,7 +99,10 @@ fn dispatch(words: &[&str]) -> Result<bool> {
             run::build_debug(&mut report)?;
             conformance::sigstore(&mut report)?;
         }
-        ["conformance", "tuf"] => conformance::tuf(&mut report),
+        ["conformance", "tuf"] => {
+            run::build_debug(&mut report)?;
+            conformance::tuf(&mut report)?;
+        }
         ["fuzz", options @ ..] => return fuzz::run(options),
         ["bench", what] => return bench::run(what),
         _ => bail!("{USAGE}"),
@@ -122,6 +125,7 @@ const STEPS: &[Step] = &[
     ("build", run::build_debug),
     ("tests", run::tests),
     ("conformance", conformance::sigstore),
+    ("tuf-conformance", conformance::tuf),
     ("readme", readme::check),
     ("peers", peers::check),
 ];

@@ -89,7 +89,7 @@ impl Envelope {
             // TUF specification 1.0.34, section 4.2.1: key ids in the list are unique.
             return Err(EnvelopeError::Signatures("one key id twice"));
         }
-        let canonical = canonical::encode(&wire.signed)?;
+        let canonical = canonical::encode_received(&wire.signed)?;
         Ok(Self {
             signed: wire.signed,
             canonical,

@@ -475,7 +475,7 @@ struct WireRoot {
 }
 
 /// Who signs what, as the signed part of a root says: of any root, also of one that is no repository's of ours.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Signers {
     keys: BTreeMap<KeyId, Value>,
     roles: BTreeMap<String, WireRole>,
@@ -509,7 +509,7 @@ impl Signers {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct WireRole {
     keyids: Vec<KeyId>,
     threshold: usize,
