@@ -18,15 +18,23 @@
 
 pub mod author;
 pub mod canonical;
+pub mod ceremony;
+pub mod diff;
+pub mod document;
 pub mod envelope;
 pub mod key;
+pub mod lint;
 pub mod metadata;
+pub mod request;
 
 pub use author::{AuthorError, Prepared, Signed, prepare};
 pub use canonical::CanonicalError;
+pub use ceremony::{Ceremony, CeremonyError, Progress, Required, Sealed};
+pub use document::{Delegation, Document, DocumentError, RoleName};
 pub use envelope::{Envelope, EnvelopeError};
 pub use key::{Key, KeyError, KeyId, RoleKeys};
 pub use metadata::{
     FileMeta, Metadata, MetadataError, Role, Root, Signers, Snapshot, TargetFile, TargetName,
     Targets, Timestamp, Version,
 };
+pub use request::{Request, RequestError};
