@@ -51,6 +51,8 @@ pub(crate) enum Command {
     AttestBlob(AttestBlob),
     /// Verify a signed statement about a file
     VerifyBlobAttestation(VerifyBlobAttestation),
+    /// Run a trust root of your own: a TUF repository, from its first ceremony on
+    Root(crate::root::args::Root),
     /// Print the version
     Version {
         /// As JSON

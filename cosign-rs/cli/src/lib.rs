@@ -6,7 +6,8 @@
 //!   verify  artifact and bundles <- files, or registry;  then one pure pass: verify::bundle
 //! ```
 //!
-//! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked.
+//! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked; `root status` has codes
+//! of its own.
 //!
 //! Verifying calls nobody but the registry that holds the image; with files it opens no connection. Deliberately not here yet: a TUF client
 //! (the trusted root comes from a file, or is the one that is built in), keys of one's own for signing, the formats of cosign before 3.
@@ -21,6 +22,7 @@ mod identity;
 mod predicate;
 mod report;
 mod retired;
+mod root;
 mod trust_files;
 
 use std::ffi::OsString;
@@ -52,6 +54,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(failure::Exit(code)) = error.downcast_ref() {
+                return ExitCode::from(*code);
+            }
             failure::tell(&error);
             if json {
                 // Standard error has it already.

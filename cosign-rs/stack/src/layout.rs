@@ -85,8 +85,7 @@ fn settings(
         ),
         Name::Registry => format!("[registry]\nfolder = \"data\"\nreferrers = {referrers}\n"),
         Name::Tuf => {
-            "[tuf]\nfolder = \".\"\noffline_key = \"offline.pem\"\nonline_key = \"online.pem\"\n"
-                .to_owned()
+            "[tuf]\nfolder = \".\"\n".to_owned()
         }
         Name::Rekor => format!(
             "[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\ncheckpoint_copy = \"last.checkpoint\"\n\n\

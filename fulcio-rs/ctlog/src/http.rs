@@ -40,6 +40,7 @@ pub(crate) fn routes(state: State, prefix: Option<&str>) -> Router {
         .route("/ct/v1/add-pre-chain", post(add_pre_chain))
         .route("/ct/v1/add-chain", post(add_chain))
         .route("/ct/v1/get-roots", get(roots))
+        .route("/log.v3.json", get(description))
         .route("/checkpoint", get(checkpoint))
         .route("/tile/{*path}", get(tile))
         .route("/issuer/{fingerprint}", get(issuer));
@@ -48,6 +49,22 @@ pub(crate) fn routes(state: State, prefix: Option<&str>) -> Router {
         None => log,
     };
     router.layer(serve::cors::public()).with_state(state)
+}
+
+/// The members of a log list (v3) that a trusted root is made of.
+#[derive(Serialize)]
+struct Description {
+    log_id: Base64,
+    key: Base64,
+}
+
+/// `GET /log.v3.json`: key and id, for whoever makes a trusted root. Verifiers do not ask for it.
+async fn description(extract::State(state): extract::State<State>) -> Json<Description> {
+    let key = state.signer.public_key();
+    Json(Description {
+        log_id: Base64(key.key_id().to_vec()),
+        key: Base64(key.spki_der().to_vec()),
+    })
 }
 
 async fn add_pre_chain(

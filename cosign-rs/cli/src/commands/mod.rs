@@ -16,6 +16,10 @@ use crate::failure::advice;
 use crate::identity;
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    // It waits for people and for signals.
+    if let Command::Root(root) = arguments.command {
+        return crate::root::run(root).await;
+    }
     let patience = arguments.timeout;
     let work = async {
         match arguments.command {
@@ -29,6 +33,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Command::VerifyBlobAttestation(verify) => blob::verify_attestation(&verify),
             Command::VerifyBundle(verify) => blob::verify_bundle(&verify),
             Command::SignBundle(sign) => blob::sign_bundle(sign).await,
+            Command::Root(root) => crate::root::run(root).await,
             Command::Version { json } => program::version(json),
             Command::Completion { shell } => program::completion(shell),
             Command::Man { folder } => program::man(&folder),

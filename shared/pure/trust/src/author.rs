@@ -20,9 +20,7 @@ use wire::encoding::EnumValue;
 use wire::trustroot::{self as shape, Service, ServiceConfiguration};
 
 use crate::root::{CertificateAuthority, LogInstance, TrustedRoot, Validity};
-use crate::{
-    CLIENT_TRUST_CONFIG_V01, SELECT_ANY, SIGNING_CONFIG_V02, ServiceKind, TRUSTED_ROOT_V01,
-};
+use crate::{CLIENT_TRUST_CONFIG_V01, SELECT_ANY, SIGNING_CONFIG_V02, ServiceKind};
 
 /// Why an edit makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -512,6 +510,3 @@ fn host(url: &str) -> Result<String, AuthorError> {
             what: "it has no host",
         })
 }
-
-/// What a document of ours says it is.
-pub(crate) const WRITTEN: [&str; 2] = [TRUSTED_ROOT_V01, SIGNING_CONFIG_V02];

