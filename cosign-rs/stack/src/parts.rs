@@ -104,7 +104,8 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
         }
         Part::Tuf => {
             let raw: RawTuf = settings::load(config)?;
-            let router = repository::build(&settings::beside(config, &raw.tuf.folder), Clock::system())?;
+            let router =
+                repository::build(&settings::beside(config, &raw.tuf.folder), Clock::system())?;
             Ok(Service {
                 closing: serve::Closing::default(),
                 server: raw.server.checked(Limits::default())?,
@@ -122,8 +123,14 @@ pub(crate) async fn publish(
     clock: &Clock,
 ) -> Result<()> {
     let targets = std::collections::BTreeMap::from([
-        (::repository::TRUSTED_ROOT.to_owned(), files.trusted_root.clone()),
-        (::repository::SIGNING_CONFIG.to_owned(), files.signing_config.clone()),
+        (
+            ::repository::TRUSTED_ROOT.to_owned(),
+            files.trusted_root.clone(),
+        ),
+        (
+            ::repository::SIGNING_CONFIG.to_owned(),
+            files.signing_config.clone(),
+        ),
     ]);
     repository::refresh(folder, signers, &targets, clock.now())
         .await

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use ::repository::{Beginning, Level, Repository, RepositoryError, Signers as RoleSigners, policy};
 use axum::Router;
 use jiff::Timestamp as Time;
-use ::repository::{Beginning, Level, Repository, RepositoryError, Signers as RoleSigners, policy};
 use signer::Signer;
 use store::Disk as _;
 use store::fs::Folder;
@@ -37,7 +37,8 @@ pub async fn refresh(
         // Of a stack before it had a policy: what is published has the same layout.
         let path = store::Path::new("policy.toml");
         let path = path.ok_or_else(|| RepositoryError::Missing("policy.toml".to_owned()))?;
-        disk.replace_durable(&path, settings().as_bytes()).map_err(|source| failed("writing policy.toml", source))?;
+        disk.replace_durable(&path, settings().as_bytes())
+            .map_err(|source| failed("writing policy.toml", source))?;
         Repository::open(disk, folder)?
     } else {
         let offline = RoleSigners {
@@ -56,7 +57,10 @@ pub async fn refresh(
     if let Some(published) = repository.published()? {
         let status = repository.status(now)?;
         let due = |role: &RoleName| {
-            status.roles.iter().any(|one| one.role == role.as_str() && one.level != Level::Ok)
+            status
+                .roles
+                .iter()
+                .any(|one| one.role == role.as_str() && one.level != Level::Ok)
         };
         if due(&RoleName::ROOT) {
             writer.edit_root(now, |_| Ok(()))?;
@@ -86,7 +90,10 @@ pub async fn refresh(
     if !staged.is_empty() {
         writer.publish(online, now).await?;
     }
-    writer.refresh(online, ::repository::Timestamp::Always, now).await.map(drop)
+    writer
+        .refresh(online, ::repository::Timestamp::Always, now)
+        .await
+        .map(drop)
 }
 
 /// The repository as a service, which signs a new timestamp whenever one is due, with the key that its policy names.
@@ -107,7 +114,9 @@ fn settings() -> String {
 
 fn is_there(disk: &Folder, name: &str) -> Result<bool, RepositoryError> {
     let path = store::Path::new(name).ok_or_else(|| RepositoryError::Missing(name.to_owned()))?;
-    let found = disk.read_range(&path, 0, 1).map_err(|source| failed("reading it", source))?;
+    let found = disk
+        .read_range(&path, 0, 1)
+        .map_err(|source| failed("reading it", source))?;
     Ok(found.is_some())
 }
 
@@ -146,7 +155,8 @@ mod tests {
     fn walk(folder: &Path, now: Time) -> (u64, u64, String) {
         let disk = Arc::new(Folder::open(folder).unwrap());
         let repository = Repository::open(disk, folder).unwrap();
-        let seen = ::repository::walk(&|name| repository.published_file(name), Version::ONE, now).unwrap();
+        let seen =
+            ::repository::walk(&|name| repository.published_file(name), Version::ONE, now).unwrap();
         let content = String::from_utf8(seen.contents["artifact.txt"].clone()).unwrap();
         (seen.root.get(), seen.timestamp.get(), content)
     }
@@ -156,8 +166,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let signers = signers();
         for (content, timestamp) in [("one", 2), ("one", 3), ("two", 5)] {
-            refresh(folder.path(), &signers, &targets(content), start()).await.unwrap();
-            assert_eq!(walk(folder.path(), start()), (1, timestamp, content.to_owned()));
+            refresh(folder.path(), &signers, &targets(content), start())
+                .await
+                .unwrap();
+            assert_eq!(
+                walk(folder.path(), start()),
+                (1, timestamp, content.to_owned())
+            );
         }
     }
 
@@ -165,12 +180,19 @@ mod tests {
     async fn after_half_a_year_everything_is_renewed_and_the_first_root_still_leads_there() {
         let folder = tempfile::tempdir().unwrap();
         let signers = signers();
-        refresh(folder.path(), &signers, &targets("one"), start()).await.unwrap();
+        refresh(folder.path(), &signers, &targets("one"), start())
+            .await
+            .unwrap();
         let later = start() + SignedDuration::from_hours(24 * 200);
-        refresh(folder.path(), &signers, &targets("one"), later).await.unwrap();
+        refresh(folder.path(), &signers, &targets("one"), later)
+            .await
+            .unwrap();
         assert_eq!(walk(folder.path(), later).0, 2);
         for file in ["2.targets.json", "2.snapshot.json"] {
-            assert!(folder.path().join("published").join(file).is_file(), "{file}");
+            assert!(
+                folder.path().join("published").join(file).is_file(),
+                "{file}"
+            );
         }
     }
 
@@ -178,10 +200,19 @@ mod tests {
     async fn a_folder_without_a_policy_is_continued_and_other_keys_are_not_taken() {
         let folder = tempfile::tempdir().unwrap();
         let one = signers();
-        refresh(folder.path(), &one, &targets("one"), start()).await.unwrap();
+        refresh(folder.path(), &one, &targets("one"), start())
+            .await
+            .unwrap();
         std::fs::remove_file(folder.path().join("policy.toml")).unwrap();
-        refresh(folder.path(), &one, &targets("one"), start()).await.unwrap();
-        let error = refresh(folder.path(), &signers(), &targets("two"), start()).await.unwrap_err();
-        assert!(error.to_string().contains("is no signer of targets 2"), "{error}");
+        refresh(folder.path(), &one, &targets("one"), start())
+            .await
+            .unwrap();
+        let error = refresh(folder.path(), &signers(), &targets("two"), start())
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("is no signer of targets 2"),
+            "{error}"
+        );
     }
 }

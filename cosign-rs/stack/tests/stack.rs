@@ -276,9 +276,15 @@ async fn discovery_finds_what_the_stack_knows() {
         oidc: vec![url(&addresses.issuer)],
     };
     let written: Value = serde_json::from_slice(&read(folder.path(), "trusted_root.json")).unwrap();
-    let since = written["tlogs"][0]["publicKey"]["validFor"]["start"].as_str().unwrap().parse().unwrap();
+    let since = written["tlogs"][0]["publicKey"]["validFor"]["start"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     let agent = client::Agent::new(client::Settings::default());
-    let found = repository::discover::discover(&agent, &services, "sigstack", since).await.unwrap();
+    let found = repository::discover::discover(&agent, &services, "sigstack", since)
+        .await
+        .unwrap();
     let mut found_root = serde_json::to_value(&found.root).unwrap();
     let mut known_root = written;
     // The names of subjects are for people.

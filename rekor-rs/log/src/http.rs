@@ -74,7 +74,11 @@ pub(crate) fn routes(state: State) -> Router {
 
 /// `GET /api/v2/log/publicKey`: for whoever makes a trusted root, who compares it with what this machine says. Verifiers do not ask for it.
 async fn public_key(extract::State(state): extract::State<State>) -> Response {
-    ([(header::CONTENT_TYPE, "application/x-pem-file")], state.public_key.clone()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/x-pem-file")],
+        state.public_key.clone(),
+    )
+        .into_response()
 }
 
 /// `GET /readyz`: whether entries can be added here. (`/healthz` says whether the process can do its work at all, which may be reading.)

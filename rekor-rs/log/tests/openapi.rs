@@ -134,7 +134,10 @@ fn the_description_is_true() {
         400
     );
     let (status, key) = client.ask("GET", "/api/v2/log/publicKey", "/api/v2/log/publicKey", "");
-    assert!(status == 200 && key.starts_with("-----BEGIN PUBLIC KEY-----"), "{key}");
+    assert!(
+        status == 200 && key.starts_with("-----BEGIN PUBLIC KEY-----"),
+        "{key}"
+    );
     for prefix in ["", "/api/v2"] {
         for (path, place) in [
             ("/checkpoint", "/checkpoint"),

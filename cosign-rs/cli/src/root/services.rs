@@ -30,7 +30,11 @@ pub(super) async fn discover(init: &Init, now: Timestamp) -> Result<BTreeMap<Str
         tsa: named.tsa.clone(),
         oidc: named.oidc.clone(),
     };
-    let none = services.fulcio.is_empty() && services.ctlog.is_empty() && services.rekor.is_empty() && services.rekor_v1.is_empty() && services.tsa.is_empty();
+    let none = services.fulcio.is_empty()
+        && services.ctlog.is_empty()
+        && services.rekor.is_empty()
+        && services.rekor_v1.is_empty()
+        && services.tsa.is_empty();
     if none {
         return Ok(BTreeMap::new());
     }
@@ -49,7 +53,12 @@ fn whole_second(time: Timestamp) -> Timestamp {
 fn logs(named: &[Log]) -> Result<Vec<(url::Url, Option<PublicKey>)>> {
     named
         .iter()
-        .map(|log| Ok((log.url.clone(), log.key.as_deref().map(public_key).transpose()?)))
+        .map(|log| {
+            Ok((
+                log.url.clone(),
+                log.key.as_deref().map(public_key).transpose()?,
+            ))
+        })
         .collect()
 }
 
@@ -61,17 +70,30 @@ pub(super) async fn add_shard(repository: &Repository, add: AddShard) -> Result<
     let now = Timestamp::now();
     let given = add.log.key.as_deref().map(public_key).transpose()?;
     let key = discover::log_key(&agent(), LogKind::RekorV2, &add.log.url, given.as_ref()).await?;
-    say(&format!("found {}: log key {}", add.log.url, hex::encode(key.key_id())));
+    say(&format!(
+        "found {}: log key {}",
+        add.log.url,
+        hex::encode(key.key_id())
+    ));
     let policy = repository.policy();
     let start = author::start(add.start, now, &policy.rollout)?;
     let operator = add.operator.as_deref().unwrap_or(&policy.operator);
     let url = add.log.url.as_str();
     change(repository, now, |root, config| {
-        author::add_log(root, LogKind::RekorV2, url, &key, add.since.unwrap_or_else(|| whole_second(now)))?;
+        author::add_log(
+            root,
+            LogKind::RekorV2,
+            url,
+            &key,
+            add.since.unwrap_or_else(|| whole_second(now)),
+        )?;
         author::open_service(config, ServiceKind::Rekor, url, 2, operator, start)?;
         Ok(())
     })?;
-    say(&format!("clients sign with it from {start} on, if this is published before {}", start.checked_sub(policy.rollout.life).unwrap_or(start)));
+    say(&format!(
+        "clients sign with it from {start} on, if this is published before {}",
+        start.checked_sub(policy.rollout.life).unwrap_or(start)
+    ));
     Ok(())
 }
 
@@ -89,8 +111,16 @@ pub(super) async fn add_ca(repository: &Repository, add: AddCa) -> Result<()> {
     let start = author::start(add.start, now, &policy.rollout)?;
     let operator = add.operator.as_deref().unwrap_or(&policy.operator);
     let (kind, service, url) = match add.tsa {
-        true => (AuthorityKind::Timestamps, ServiceKind::Tsa, discover::tsa_endpoint(&add.url)),
-        false => (AuthorityKind::Certificates, ServiceKind::Fulcio, add.url.as_str().trim_end_matches('/').to_owned()),
+        true => (
+            AuthorityKind::Timestamps,
+            ServiceKind::Tsa,
+            discover::tsa_endpoint(&add.url),
+        ),
+        false => (
+            AuthorityKind::Certificates,
+            ServiceKind::Fulcio,
+            add.url.as_str().trim_end_matches('/').to_owned(),
+        ),
     };
     let since = add.since.unwrap_or_else(|| whole_second(now));
     change(repository, now, |root, config| {
@@ -103,7 +133,9 @@ pub(super) async fn add_ca(repository: &Repository, add: AddCa) -> Result<()> {
             }
         }
         anyhow::ensure!(new > 0, "{} is listed already with its chain(s)", add.url);
-        let called = author::services(config, service).iter().any(|known| known.url == url && known.valid_for.is_some_and(|window| window.end.is_none()));
+        let called = author::services(config, service).iter().any(|known| {
+            known.url == url && known.valid_for.is_some_and(|window| window.end.is_none())
+        });
         if !called {
             author::open_service(config, service, &url, 1, operator, start)?;
         }
@@ -120,9 +152,19 @@ pub(super) async fn add_log(repository: &Repository, add: AddLog) -> Result<()> 
     };
     let given = add.log.key.as_deref().map(public_key).transpose()?;
     let key = discover::log_key(&agent(), kind, &add.log.url, given.as_ref()).await?;
-    say(&format!("found {}: log key {}", add.log.url, hex::encode(key.key_id())));
+    say(&format!(
+        "found {}: log key {}",
+        add.log.url,
+        hex::encode(key.key_id())
+    ));
     change(repository, now, |root, _| {
-        Ok(author::add_log(root, kind, add.log.url.as_str(), &key, add.since.unwrap_or_else(|| whole_second(now)))?)
+        Ok(author::add_log(
+            root,
+            kind,
+            add.log.url.as_str(),
+            &key,
+            add.since.unwrap_or_else(|| whole_second(now)),
+        )?)
     })
 }
 
@@ -135,7 +177,13 @@ pub(super) fn retire(repository: &Repository, retire: &Retire) -> Result<()> {
         RetiredPart::Tsa => Part::TimestampAuthorities,
     };
     change(repository, now, |root, config| {
-        Ok(author::close(root, config, part, &retire.url, retire.end.unwrap_or_else(|| whole_second(now)))?)
+        Ok(author::close(
+            root,
+            config,
+            part,
+            &retire.url,
+            retire.end.unwrap_or_else(|| whole_second(now)),
+        )?)
     })
 }
 
@@ -147,17 +195,32 @@ fn change(
 ) -> Result<()> {
     let root = repository.content(TRUSTED_ROOT)?;
     let config = repository.content(SIGNING_CONFIG)?;
-    let mut root = root.map_or_else(|| Ok(author::empty_root()), |bytes| wire::parse(&bytes)).context(TRUSTED_ROOT)?;
-    let mut config = config.map_or_else(|| Ok(author::empty_config()), |bytes| wire::parse(&bytes)).context(SIGNING_CONFIG)?;
+    let mut root = root
+        .map_or_else(|| Ok(author::empty_root()), |bytes| wire::parse(&bytes))
+        .context(TRUSTED_ROOT)?;
+    let mut config = config
+        .map_or_else(|| Ok(author::empty_config()), |bytes| wire::parse(&bytes))
+        .context(SIGNING_CONFIG)?;
     edit(&mut root, &mut config)?;
-    repository.write_soon()?.edit_targets(now, &written(&root, &config)?, |_| Ok(()))?;
+    repository
+        .write_soon()?
+        .edit_targets(now, &written(&root, &config)?, |_| Ok(()))?;
     tell::staged(repository, now)
 }
 
 /// As files; read again before anybody signs them.
-fn written(root: &shape::TrustedRoot, config: &shape::SigningConfig) -> Result<BTreeMap<String, Vec<u8>>> {
-    let (root, config) = (author::to_json(root)?.into_bytes(), author::to_json(config)?.into_bytes());
+fn written(
+    root: &shape::TrustedRoot,
+    config: &shape::SigningConfig,
+) -> Result<BTreeMap<String, Vec<u8>>> {
+    let (root, config) = (
+        author::to_json(root)?.into_bytes(),
+        author::to_json(config)?.into_bytes(),
+    );
     TrustedRoot::parse(&root).context("the trusted root as written")?;
     SigningConfig::parse(&config).context("the signing config as written")?;
-    Ok(BTreeMap::from([(TRUSTED_ROOT.to_owned(), root), (SIGNING_CONFIG.to_owned(), config)]))
+    Ok(BTreeMap::from([
+        (TRUSTED_ROOT.to_owned(), root),
+        (SIGNING_CONFIG.to_owned(), config),
+    ]))
 }

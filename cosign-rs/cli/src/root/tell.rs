@@ -22,7 +22,10 @@ pub(super) fn request(request: &Request, now: Timestamp) -> Result<Review> {
         say(&format!("  breaks clients: {}", in_line(finding)));
     }
     for progress in &review.progress {
-        say(&format!("  signatures for {}: {} of {}", progress.by, progress.have, progress.threshold));
+        say(&format!(
+            "  signatures for {}: {} of {}",
+            progress.by, progress.have, progress.threshold
+        ));
     }
     Ok(review)
 }
@@ -41,9 +44,14 @@ pub(super) fn next_steps(repository: &Repository, state: &Path, now: Timestamp) 
     staged(repository, now)?;
     let all = repository.staged(now)?;
     if !all.is_empty() && all.iter().all(|one| one.ceremony.is_complete()) {
-        say(&format!("all signatures are there: cosign-rs root --state {} publish", state.display()));
+        say(&format!(
+            "all signatures are there: cosign-rs root --state {} publish",
+            state.display()
+        ));
     } else if !all.is_empty() {
-        say("each signer: cosign-rs root sign FILE --key KEY; what comes back: cosign-rs root merge FILE");
+        say(
+            "each signer: cosign-rs root sign FILE --key KEY; what comes back: cosign-rs root merge FILE",
+        );
     }
     Ok(())
 }
@@ -65,7 +73,10 @@ pub(super) async fn done(repository: &Repository, done: &Done, notes: &[String])
         && let Some(first) = repository.versions(&RoleName::ROOT)?.last()
         && let Some(bytes) = repository.published_file(&RoleName::ROOT.file_name(*first))?
     {
-        say(&format!("root {first} has the SHA-256 {}: tell it to your users by another way than the repository", hex::encode(keys::sha256(&bytes))));
+        say(&format!(
+            "root {first} has the SHA-256 {}: tell it to your users by another way than the repository",
+            hex::encode(keys::sha256(&bytes))
+        ));
     }
     Ok(())
 }
@@ -81,7 +92,13 @@ pub(super) fn status(status: &Status) -> String {
     for role in &status.roles {
         lines.push(format!(
             "{:<10} version {:<5} {:<6} until {} (sign again from {}), signed by {} of {}",
-            role.role, role.version, word(role.level), role.expires, role.due, role.threshold, role.keys
+            role.role,
+            role.version,
+            word(role.level),
+            role.expires,
+            role.due,
+            role.threshold,
+            role.keys
         ));
     }
     for waiting in &status.waiting {
@@ -98,8 +115,15 @@ pub(super) fn status(status: &Status) -> String {
     }
     for client in &status.clients {
         match &client.error {
-            Some(error) => lines.push(format!("clients that start at root {} fail: {error}", client.start)),
-            None => lines.push(format!("clients that start at root {} come to root {}", client.start, client.root.unwrap_or_default())),
+            Some(error) => lines.push(format!(
+                "clients that start at root {} fail: {error}",
+                client.start
+            )),
+            None => lines.push(format!(
+                "clients that start at root {} come to root {}",
+                client.start,
+                client.root.unwrap_or_default()
+            )),
         }
     }
     lines.extend(status.notes.iter().map(|note| format!("note: {note}")));

@@ -8,6 +8,7 @@
 //! | `cargo xtask peers install` | installs the real clients and servers that the tests talk to |
 //! | `cargo xtask peers test` | our services and our CLI against those peers |
 //! | `cargo xtask peers cluster` | of those, the log on PostgreSQL and an S3 bucket |
+//! | `cargo xtask peers root` | of those, clients that follow a trust root of our own |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
@@ -44,6 +45,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   advisories                      the lock file against the RustSec snapshot beside the checkout
   peers install | peers test      the real clients and servers
   peers cluster                   the log on PostgreSQL and an S3 bucket
+  peers root                      clients that follow a trust root of our own
   peers record                    a log before gRPC clients, fsck and witnesses of others
   conformance sigstore | tuf      the public suites
   bench log | raw | ca | tsa | verify | image";
@@ -85,6 +87,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
             peers::check(&mut report)?;
         }
         ["peers", "cluster"] => peers::cluster::check(&mut report)?,
+        ["peers", "root"] => peers::root(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
         ["conformance", "sigstore"] => {
             run::build_debug(&mut report)?;

@@ -65,12 +65,32 @@ pub async fn discover(
         let chains = fulcio_chains(agent, url).await?;
         for chain in &chains {
             found.seen.push(format!("{url}: {}", chain_seen(chain)));
-            author::add_authority(&mut found.root, AuthorityKind::Certificates, url.as_str(), chain, since)?;
+            author::add_authority(
+                &mut found.root,
+                AuthorityKind::Certificates,
+                url.as_str(),
+                chain,
+                since,
+            )?;
         }
-        author::open_service(&mut found.config, ServiceKind::Fulcio, url.as_str(), 1, operator, since)?;
+        author::open_service(
+            &mut found.config,
+            ServiceKind::Fulcio,
+            url.as_str(),
+            1,
+            operator,
+            since,
+        )?;
     }
     for url in &services.oidc {
-        author::open_service(&mut found.config, ServiceKind::Oidc, url.as_str(), 1, operator, since)?;
+        author::open_service(
+            &mut found.config,
+            ServiceKind::Oidc,
+            url.as_str(),
+            1,
+            operator,
+            since,
+        )?;
     }
     let logs = [
         (LogKind::RekorV2, &services.rekor),
@@ -80,7 +100,9 @@ pub async fn discover(
     for (kind, list) in logs {
         for (url, key) in list {
             let key = log_key(agent, kind, url, key.as_ref()).await?;
-            found.seen.push(format!("{url}: log key {}", hex::encode(key.key_id())));
+            found
+                .seen
+                .push(format!("{url}: log key {}", hex::encode(key.key_id())));
             author::add_log(&mut found.root, kind, url.as_str(), &key, since)?;
         }
     }
@@ -89,14 +111,34 @@ pub async fn discover(
         true => (1, &services.rekor_v1),
     };
     for (url, _) in signed_with {
-        author::open_service(&mut found.config, ServiceKind::Rekor, url.as_str(), version, operator, since)?;
+        author::open_service(
+            &mut found.config,
+            ServiceKind::Rekor,
+            url.as_str(),
+            version,
+            operator,
+            since,
+        )?;
     }
     for url in &services.tsa {
         let chain = tsa_chain(agent, url).await?;
         found.seen.push(format!("{url}: {}", chain_seen(&chain)));
-        author::add_authority(&mut found.root, AuthorityKind::Timestamps, url.as_str(), &chain, since)?;
+        author::add_authority(
+            &mut found.root,
+            AuthorityKind::Timestamps,
+            url.as_str(),
+            &chain,
+            since,
+        )?;
         let endpoint = tsa_endpoint(url);
-        author::open_service(&mut found.config, ServiceKind::Tsa, &endpoint, 1, operator, since)?;
+        author::open_service(
+            &mut found.config,
+            ServiceKind::Tsa,
+            &endpoint,
+            1,
+            operator,
+            since,
+        )?;
     }
     Ok(found)
 }
@@ -107,10 +149,14 @@ pub fn tsa_endpoint(base: &Url) -> String {
 }
 
 /// Every chain that a Fulcio issues under.
-pub async fn fulcio_chains(agent: &Agent, base: &Url) -> Result<Vec<Vec<Certificate>>, RepositoryError> {
+pub async fn fulcio_chains(
+    agent: &Agent,
+    base: &Url,
+) -> Result<Vec<Vec<Certificate>>, RepositoryError> {
     let url = below(base, "api/v2/trustBundle")?;
     let body = get(agent, &url).await?;
-    let bundle: wire::fulcio::TrustBundle = serde_json::from_slice(&body).map_err(|error| service(&url, format!("no trust bundle: {error}")))?;
+    let bundle: wire::fulcio::TrustBundle = serde_json::from_slice(&body)
+        .map_err(|error| service(&url, format!("no trust bundle: {error}")))?;
     let chains: Vec<Vec<Certificate>> = bundle
         .chains
         .iter()
@@ -118,7 +164,9 @@ pub async fn fulcio_chains(agent: &Agent, base: &Url) -> Result<Vec<Vec<Certific
             chain
                 .certificates
                 .iter()
-                .map(|pem| Certificate::from_pem(pem).map_err(|error| service(&url, error.to_string())))
+                .map(|pem| {
+                    Certificate::from_pem(pem).map_err(|error| service(&url, error.to_string()))
+                })
                 .collect()
         })
         .collect::<Result<_, _>>()?;
@@ -132,7 +180,8 @@ pub async fn fulcio_chains(agent: &Agent, base: &Url) -> Result<Vec<Vec<Certific
 pub async fn tsa_chain(agent: &Agent, base: &Url) -> Result<Vec<Certificate>, RepositoryError> {
     let url = below(base, "api/v1/timestamp/certchain")?;
     let body = get(agent, &url).await?;
-    let chain = Certificate::chain_from_pem(&String::from_utf8_lossy(&body)).map_err(|error| service(&url, error.to_string()))?;
+    let chain = Certificate::chain_from_pem(&String::from_utf8_lossy(&body))
+        .map_err(|error| service(&url, error.to_string()))?;
     if chain.is_empty() {
         return Err(service(&url, "an empty chain".to_owned()));
     }
@@ -153,13 +202,19 @@ pub async fn log_key(
     if kind == LogKind::RekorV2 {
         let url = below(base, "api/v2/checkpoint")?;
         let checkpoint = get(agent, &url).await?;
-        let origin = checkpoint.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let origin = checkpoint
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         let origin = String::from_utf8_lossy(origin).into_owned();
         let host = base.host_str().unwrap_or_default();
         if origin != host {
-            return Err(service(&url, format!(
-                "the log calls itself {origin:?}, and clients look for {host:?}, the host of its URL: no checkpoint of it would verify"
-            )));
+            return Err(service(
+                &url,
+                format!(
+                    "the log calls itself {origin:?}, and clients look for {host:?}, the host of its URL: no checkpoint of it would verify"
+                ),
+            ));
         }
     }
     Ok(key)
@@ -181,8 +236,12 @@ async fn ask_key(agent: &Agent, kind: LogKind, base: &Url) -> Result<PublicKey, 
     })?;
     let key = match kind {
         LogKind::Ct => {
-            let log: serde_json::Value = serde_json::from_slice(&body).map_err(|error| service(&url, error.to_string()))?;
-            let der = log.get("key").and_then(serde_json::Value::as_str).and_then(|text| STANDARD.decode(text).ok());
+            let log: serde_json::Value =
+                serde_json::from_slice(&body).map_err(|error| service(&url, error.to_string()))?;
+            let der = log
+                .get("key")
+                .and_then(serde_json::Value::as_str)
+                .and_then(|text| STANDARD.decode(text).ok());
             let der = der.ok_or_else(|| service(&url, "it has no key".to_owned()))?;
             PublicKey::from_spki_der(&der)
         }
@@ -193,8 +252,13 @@ async fn ask_key(agent: &Agent, kind: LogKind, base: &Url) -> Result<PublicKey, 
 
 async fn get(agent: &Agent, url: &Url) -> Result<Vec<u8>, RepositoryError> {
     let call = Call::get(url.clone()).limit(ANSWER_MAX);
-    let answer = agent.send(&call).await.map_err(|error| service(url, error.to_string()))?;
-    let answer = answer.expect(&[200]).map_err(|error| service(url, error.to_string()))?;
+    let answer = agent
+        .send(&call)
+        .await
+        .map_err(|error| service(url, error.to_string()))?;
+    let answer = answer
+        .expect(&[200])
+        .map_err(|error| service(url, error.to_string()))?;
     Ok(answer.body.to_vec())
 }
 
@@ -206,7 +270,13 @@ fn below(base: &Url, path: &str) -> Result<Url, RepositoryError> {
 fn chain_seen(chain: &[Certificate]) -> String {
     let shown: Vec<String> = chain
         .iter()
-        .map(|one| format!("{} (SHA-256 {})", one.subject_text(), hex::encode(keys::sha256(one.der()))))
+        .map(|one| {
+            format!(
+                "{} (SHA-256 {})",
+                one.subject_text(),
+                hex::encode(keys::sha256(one.der()))
+            )
+        })
         .collect();
     shown.join(" under ")
 }

@@ -28,32 +28,57 @@ impl Repository {
         now: Time,
     ) -> Result<(Self, Vec<String>), RepositoryError> {
         let served = served(files)?;
-        let read = |name: &str| -> Result<Option<Vec<u8>>, RepositoryError> { Ok(served.get(name).cloned()) };
+        let read = |name: &str| -> Result<Option<Vec<u8>>, RepositoryError> {
+            Ok(served.get(name).cloned())
+        };
         let oldest = served
             .keys()
             .filter_map(|name| Version::new(name.strip_suffix(".root.json")?.parse().ok()?).ok())
             .min();
-        let published = Published::read(&read, oldest)?
-            .ok_or_else(|| RepositoryError::Missing("a root (N.root.json, root_history/N.root.json or root.json)".to_owned()))?;
+        let published = Published::read(&read, oldest)?.ok_or_else(|| {
+            RepositoryError::Missing(
+                "a root (N.root.json, root_history/N.root.json or root.json)".to_owned(),
+            )
+        })?;
         let mut notes = Vec::new();
         if published.targets.is_none() {
-            return Err(RepositoryError::Missing("a timestamp, a snapshot and targets that it names".to_owned()));
+            return Err(RepositoryError::Missing(
+                "a timestamp, a snapshot and targets that it names".to_owned(),
+            ));
         }
         if published.root.document.member("consistent_snapshot") != Some(&true.into()) {
             notes.push("consistent snapshots are off: `cosign-rs root rotate root` turns them on with the next root".to_owned());
         }
-        for role in [RoleName::ROOT, RoleName::TARGETS, RoleName::SNAPSHOT, RoleName::TIMESTAMP] {
+        for role in [
+            RoleName::ROOT,
+            RoleName::TARGETS,
+            RoleName::SNAPSHOT,
+            RoleName::TIMESTAMP,
+        ] {
             match published.of(&role) {
-                None => notes.push(format!("{role} is not acceptable under the newest root: it is signed again")),
+                None => notes.push(format!(
+                    "{role} is not acceptable under the newest root: it is signed again"
+                )),
                 Some(held) if held.document.expires() <= now => {
-                    notes.push(format!("{role} {} expired at {}", held.document.version(), held.document.expires()));
+                    notes.push(format!(
+                        "{role} {} expired at {}",
+                        held.document.version(),
+                        held.document.expires()
+                    ));
                 }
                 Some(_) => {}
             }
         }
-        for held in [Some(&published.root), published.targets.as_ref()].into_iter().flatten() {
+        for held in [Some(&published.root), published.targets.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             let found = tuf::lint::document(&held.document);
-            notes.extend(found.iter().map(|finding| format!("kept as it is: {finding}")));
+            notes.extend(
+                found
+                    .iter()
+                    .map(|finding| format!("kept as it is: {finding}")),
+            );
         }
         for there in ["policy.toml", "published/1.root.json"] {
             if crate::repository::read(&*disk, there, 1 << 20)?.is_some() {
@@ -62,11 +87,12 @@ impl Repository {
         }
         let put = |name: &str, content: &[u8]| {
             let path = crate::repository::path(name)?;
-            disk.replace_durable(&path, content).map_err(|source| RepositoryError::Disk {
-                path: name.to_owned(),
-                action: "writing it",
-                source,
-            })
+            disk.replace_durable(&path, content)
+                .map_err(|source| RepositoryError::Disk {
+                    path: name.to_owned(),
+                    action: "writing it",
+                    source,
+                })
         };
         for (name, content) in &served {
             put(&format!("published/{name}"), content)?;
@@ -98,14 +124,22 @@ fn served(files: &Files) -> Result<BTreeMap<String, Vec<u8>>, RepositoryError> {
             }
             continue;
         };
-        let versioned = stem.split_once('.').is_some_and(|(number, _)| number.parse::<u64>().is_ok());
+        let versioned = stem
+            .split_once('.')
+            .is_some_and(|(number, _)| number.parse::<u64>().is_ok());
         if versioned || name == "timestamp.json" {
             served.insert(name.to_owned(), content.clone());
             continue;
         }
-        let Ok(role) = RoleName::parse(stem) else { continue };
-        let Ok(envelope) = Envelope::parse(content, role.kind().size_max()) else { continue };
-        let Ok(document) = Document::read(role.clone(), envelope.unverified()) else { continue };
+        let Ok(role) = RoleName::parse(stem) else {
+            continue;
+        };
+        let Ok(envelope) = Envelope::parse(content, role.kind().size_max()) else {
+            continue;
+        };
+        let Ok(document) = Document::read(role.clone(), envelope.unverified()) else {
+            continue;
+        };
         served.insert(role.file_name(document.version()), content.clone());
         if role == RoleName::ROOT {
             served.insert("root.json".to_owned(), content.clone());
@@ -117,7 +151,10 @@ fn served(files: &Files) -> Result<BTreeMap<String, Vec<u8>>, RepositoryError> {
         let hash = hex::encode(file.sha256());
         let last = name.rsplit('/').next().unwrap_or(&name);
         if !last.starts_with(&hash) {
-            served.insert(format!("targets/{}", tuf::document::target_path(&name, &file)), content);
+            served.insert(
+                format!("targets/{}", tuf::document::target_path(&name, &file)),
+                content,
+            );
         }
     }
     Ok(served)
@@ -127,15 +164,23 @@ fn served(files: &Files) -> Result<BTreeMap<String, Vec<u8>>, RepositoryError> {
 fn owners(root: &Document) -> Result<Vec<(String, keys::PublicKey)>, RepositoryError> {
     let mut owners = Vec::new();
     for (id, value) in root.key_values()? {
-        let Ok(keys) = tuf::Key::read(value) else { continue };
-        let owner = value.get("x-tuf-on-ci-keyowner").and_then(serde_json::Value::as_str);
+        let Ok(keys) = tuf::Key::read(value) else {
+            continue;
+        };
+        let owner = value
+            .get("x-tuf-on-ci-keyowner")
+            .and_then(serde_json::Value::as_str);
         let plain: String = owner
             .unwrap_or_default()
             .chars()
             .filter(|character| character.is_ascii_alphanumeric() || *character == '-')
             .collect();
         let short = id.get(..8).unwrap_or(id);
-        let name = if plain.is_empty() { short.to_owned() } else { plain };
+        let name = if plain.is_empty() {
+            short.to_owned()
+        } else {
+            plain
+        };
         owners.push((name, keys.public_key().clone()));
     }
     Ok(owners)

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
-use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt as _, PutOptions, PutPayload};
+use object_store::{
+    Attribute, Attributes, ObjectStore, ObjectStoreExt as _, PutOptions, PutPayload,
+};
 use store::Disk;
 use store::fs::Folder;
 
@@ -59,11 +61,13 @@ impl Repository {
 
     fn published_is_file(&self, name: &str) -> Result<bool, RepositoryError> {
         let there = self.disk().read_range(&path(name)?, 0, 1);
-        there.map(|found| found.is_some()).map_err(|source| RepositoryError::Disk {
-            path: name.to_owned(),
-            action: "reading it",
-            source,
-        })
+        there
+            .map(|found| found.is_some())
+            .map_err(|source| RepositoryError::Disk {
+                path: name.to_owned(),
+                action: "reading it",
+                source,
+            })
     }
 
     /// Copies everything to every place of the policy; what was written.
@@ -71,12 +75,19 @@ impl Repository {
         let mut said = Vec::new();
         for place in &self.policy().places {
             let written = match place {
-                Place::Folder(folder) => format!("{}: {} files", folder.display(), self.copy_to_folder(folder)?),
+                Place::Folder(folder) => format!(
+                    "{}: {} files",
+                    folder.display(),
+                    self.copy_to_folder(folder)?
+                ),
                 Place::Tar(file) => {
                     self.copy_to_tar(file)?;
                     format!("{}: written", file.display())
                 }
-                Place::Bucket { bucket, .. } => format!("bucket {bucket}: {} files", self.copy_to_bucket(place).await?),
+                Place::Bucket { bucket, .. } => format!(
+                    "bucket {bucket}: {} files",
+                    self.copy_to_bucket(place).await?
+                ),
             };
             said.push(written);
         }
@@ -91,14 +102,24 @@ impl Repository {
         };
         let disk = Folder::open(folder).map_err(failed)?;
         let mut names = self.published_names()?;
-        if disk.read(&path("timestamp.json")?, FILE_MAX).map_err(failed)?.is_none() {
+        if disk
+            .read(&path("timestamp.json")?, FILE_MAX)
+            .map_err(failed)?
+            .is_none()
+        {
             begin(&mut names);
         }
         let mut written = 0;
         for name in names {
-            let Some(content) = self.published_file(&name)? else { continue };
+            let Some(content) = self.published_file(&name)? else {
+                continue;
+            };
             let to = path(&name)?;
-            if disk.read(&to, FILE_MAX).map_err(failed)?.is_some_and(|there| there == content) {
+            if disk
+                .read(&to, FILE_MAX)
+                .map_err(failed)?
+                .is_some_and(|there| there == content)
+            {
                 continue;
             }
             disk.replace_durable(&to, &content).map_err(failed)?;
@@ -113,19 +134,26 @@ impl Repository {
             place: "a tar file".to_owned(),
             what: what.to_string(),
         };
-        let gzip = flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::best());
+        let gzip = flate2::GzBuilder::new()
+            .mtime(0)
+            .write(Vec::new(), flate2::Compression::best());
         let mut tar = tar::Builder::new(gzip);
         let mut names = self.published_names()?;
         names.sort_unstable();
         for name in names {
-            let Some(content) = self.published_file(&name)? else { continue };
+            let Some(content) = self.published_file(&name)? else {
+                continue;
+            };
             let mut header = tar::Header::new_ustar();
             header.set_size(u64::try_from(content.len()).unwrap_or(u64::MAX));
             header.set_mode(0o644);
             header.set_mtime(0);
-            tar.append_data(&mut header, &name, content.as_slice()).map_err(failed)?;
+            tar.append_data(&mut header, &name, content.as_slice())
+                .map_err(failed)?;
         }
-        tar.into_inner().and_then(flate2::write::GzEncoder::finish).map_err(failed)
+        tar.into_inner()
+            .and_then(flate2::write::GzEncoder::finish)
+            .map_err(failed)
     }
 
     fn copy_to_tar(&self, file: &Path) -> Result<(), RepositoryError> {
@@ -133,10 +161,14 @@ impl Repository {
             place: file.display().to_string(),
             what,
         };
-        let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(|| failed("no file name".to_owned()))?;
+        let name = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| failed("no file name".to_owned()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let disk = Folder::open(folder).map_err(|error| failed(error.to_string()))?;
-        disk.replace_durable(&path(name)?, &self.tar()?).map_err(|error| failed(error.to_string()))
+        disk.replace_durable(&path(name)?, &self.tar()?)
+            .map_err(|error| failed(error.to_string()))
     }
 
     /// Copies to a bucket; how many objects were put. What is there already in the same length and with a name that says its content stays.
@@ -178,7 +210,9 @@ impl Repository {
         }
         let mut put = 0;
         for name in names {
-            let content = self.published_file(&name).map_err(|error| error.to_string())?;
+            let content = self
+                .published_file(&name)
+                .map_err(|error| error.to_string())?;
             let Some(content) = content else { continue };
             let cached = cache_control(&name);
             let key = key(&name);
@@ -186,7 +220,8 @@ impl Repository {
                 true => store.head(&key).await.ok().map(|meta| meta.size),
                 false => None,
             };
-            if there.is_some() && there == u64::try_from(content.len()).ok() && name != "root.json" {
+            if there.is_some() && there == u64::try_from(content.len()).ok() && name != "root.json"
+            {
                 continue;
             }
             let mut attributes = Attributes::new();
@@ -197,7 +232,10 @@ impl Repository {
                 ..PutOptions::default()
             };
             let payload = PutPayload::from(content);
-            store.put_opts(&key, payload, options).await.map_err(|error| format!("{name}: {error}"))?;
+            store
+                .put_opts(&key, payload, options)
+                .await
+                .map_err(|error| format!("{name}: {error}"))?;
             put += 1;
         }
         Ok(put)
@@ -211,12 +249,21 @@ impl Repository {
             what,
         };
         let newest = self.versions(&tuf::RoleName::ROOT)?.last().copied();
-        let next = newest.and_then(|newest| newest.next().ok()).ok_or_else(|| failed("no root".to_owned()))?;
+        let next = newest
+            .and_then(|newest| newest.next().ok())
+            .ok_or_else(|| failed("no root".to_owned()))?;
         let base = url.as_str().trim_end_matches('/');
         let agent = client::Agent::new(client::Settings::default());
-        for (name, expected) in [("timestamp.json".to_owned(), 200), (format!("{next}.root.json"), 404)] {
-            let asked = url::Url::parse(&format!("{base}/{name}")).map_err(|error| failed(error.to_string()))?;
-            let answer = agent.send(&client::Call::get(asked)).await.map_err(|error| failed(format!("{name}: {error}")))?;
+        for (name, expected) in [
+            ("timestamp.json".to_owned(), 200),
+            (format!("{next}.root.json"), 404),
+        ] {
+            let asked = url::Url::parse(&format!("{base}/{name}"))
+                .map_err(|error| failed(error.to_string()))?;
+            let answer = agent
+                .send(&client::Call::get(asked))
+                .await
+                .map_err(|error| failed(format!("{name}: {error}")))?;
             let status = answer.status.as_u16();
             if status != expected {
                 return Err(failed(format!(
@@ -230,7 +277,14 @@ impl Repository {
 
 /// For a copy that begins: nobody reads it yet, and with the timestamp last there is nothing to read before all is there.
 fn begin(names: &mut [String]) {
-    names.sort_by_key(|name| (name == "timestamp.json", rank(name), number(name), name.clone()));
+    names.sort_by_key(|name| {
+        (
+            name == "timestamp.json",
+            rank(name),
+            number(name),
+            name.clone(),
+        )
+    });
 }
 
 fn rank(name: &str) -> u8 {
@@ -246,5 +300,8 @@ fn rank(name: &str) -> u8 {
 }
 
 fn number(name: &str) -> u64 {
-    name.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    name.split('.')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }

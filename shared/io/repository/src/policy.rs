@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use signer::KeyRef;
 use trust::author::Rollout;
-use tuf::metadata::Role;
 use tuf::RoleName;
+use tuf::metadata::Role;
 
 use crate::error::RepositoryError;
 
@@ -134,7 +134,8 @@ impl Policy {
         let period = |name: &str, raw: &RawPeriod| {
             let period = Period {
                 life: duration(&raw.life).map_err(|what| wrong(format!("{name}.life: {what}")))?,
-                renew: duration(&raw.renew).map_err(|what| wrong(format!("{name}.renew: {what}")))?,
+                renew: duration(&raw.renew)
+                    .map_err(|what| wrong(format!("{name}.renew: {what}")))?,
             };
             if period.renew >= period.life {
                 return Err(wrong(format!(
@@ -153,10 +154,13 @@ impl Policy {
             })
             .collect::<Result<_, _>>()?;
         if raw.operator.is_empty() {
-            return Err(wrong("operator is empty: clients count operators".to_owned()));
+            return Err(wrong(
+                "operator is empty: clients count operators".to_owned(),
+            ));
         }
         let timestamp = period("timestamp", &raw.timestamp)?;
-        let margin = duration(&raw.rollout.margin).map_err(|what| wrong(format!("rollout.margin: {what}")))?;
+        let margin = duration(&raw.rollout.margin)
+            .map_err(|what| wrong(format!("rollout.margin: {what}")))?;
         Ok(Self {
             production: raw.mode == RawMode::Production,
             operator: raw.operator,
@@ -166,7 +170,11 @@ impl Policy {
             },
             owners: raw.owners,
             online,
-            places: raw.publish.into_iter().map(|place| place.checked(folder)).collect::<Result<_, _>>()?,
+            places: raw
+                .publish
+                .into_iter()
+                .map(|place| place.checked(folder))
+                .collect::<Result<_, _>>()?,
             root: period("root", &raw.root)?,
             targets: period("targets", &raw.targets)?,
             delegated: period("delegated", &raw.delegated)?,
@@ -189,7 +197,11 @@ impl Policy {
 
 impl RawPlace {
     fn checked(self, folder: &Path) -> Result<Place, RepositoryError> {
-        let named = [self.folder.is_some(), self.tar.is_some(), self.bucket.is_some()];
+        let named = [
+            self.folder.is_some(),
+            self.tar.is_some(),
+            self.bucket.is_some(),
+        ];
         if named.iter().filter(|named| **named).count() != 1 {
             let what = "each [[publish]] names one of folder, tar and bucket";
             return Err(RepositoryError::Policy(what.to_owned()));
@@ -200,7 +212,11 @@ impl RawPlace {
             (_, Some(file), _) => Place::Tar(folder.join(file)),
             (_, _, bucket) => Place::Bucket {
                 bucket: bucket.unwrap_or_default(),
-                prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
+                prefix: if prefix.is_empty() {
+                    String::new()
+                } else {
+                    format!("{prefix}/")
+                },
                 region: self.region,
                 endpoint: self.endpoint,
                 url: self.url,
@@ -212,7 +228,9 @@ impl RawPlace {
 /// `36h`, `7d`.
 fn duration(text: &str) -> Result<SignedDuration, String> {
     let wrong = || format!("'{text}' is no time such as 36h or 7d");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(wrong)?;
     let number: i64 = number.parse().map_err(|_| wrong())?;
     let hours = match unit {
         "h" => number,
@@ -235,18 +253,41 @@ mod tests {
     fn the_example_is_a_policy() {
         let policy = Policy::parse(EXAMPLE, Path::new("trust")).unwrap();
         assert!(policy.production);
-        assert_eq!(policy.period(&RoleName::TIMESTAMP).life, SignedDuration::from_hours(24 * 7));
+        assert_eq!(
+            policy.period(&RoleName::TIMESTAMP).life,
+            SignedDuration::from_hours(24 * 7)
+        );
         assert_eq!(policy.rollout.margin, SignedDuration::from_hours(24 * 5));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_by_name() {
         for (from, to, expected) in [
-            ("life = \"7d\"", "life = \"7 days\"", "timestamp.life: '7 days'"),
-            ("renew = \"6d\"", "renew = \"8d\"", "timestamp: renewed 8d before its end"),
-            ("mode = \"production\"", "mode = \"test\"", "unknown variant `test`"),
-            ("operator = \"example.com\"", "operator = \"\"", "operator is empty"),
-            ("[rollout]", "surprise = 1\n[rollout]", "unknown field `surprise`"),
+            (
+                "life = \"7d\"",
+                "life = \"7 days\"",
+                "timestamp.life: '7 days'",
+            ),
+            (
+                "renew = \"6d\"",
+                "renew = \"8d\"",
+                "timestamp: renewed 8d before its end",
+            ),
+            (
+                "mode = \"production\"",
+                "mode = \"test\"",
+                "unknown variant `test`",
+            ),
+            (
+                "operator = \"example.com\"",
+                "operator = \"\"",
+                "operator is empty",
+            ),
+            (
+                "[rollout]",
+                "surprise = 1\n[rollout]",
+                "unknown field `surprise`",
+            ),
         ] {
             assert!(EXAMPLE.contains(from), "{from}");
             let error = Policy::parse(&EXAMPLE.replacen(from, to, 1), Path::new("")).unwrap_err();

@@ -52,7 +52,12 @@ impl Writer<'_> {
         let mut missing = Vec::new();
         let mut sealed = Vec::new();
         for one in staged {
-            for progress in one.ceremony.progress().iter().filter(|progress| !progress.is_reached()) {
+            for progress in one
+                .ceremony
+                .progress()
+                .iter()
+                .filter(|progress| !progress.is_reached())
+            {
                 missing.push(format!(
                     "{} {}: {} of {} for {}",
                     one.role,
@@ -73,12 +78,19 @@ impl Writer<'_> {
         if !missing.is_empty() {
             return Err(RepositoryError::Unsigned(missing));
         }
-        self.put_into_force(sealed, online, Timestamp::WhenDue, now).await
+        self.put_into_force(sealed, online, Timestamp::WhenDue, now)
+            .await
     }
 
     /// Signs what the online key signs, where it is time: snapshot and timestamp. What people sign is not touched.
-    pub async fn refresh(&self, online: &[Signer], timestamp: Timestamp, now: Time) -> Result<Done, RepositoryError> {
-        self.put_into_force(Vec::new(), online, timestamp, now).await
+    pub async fn refresh(
+        &self,
+        online: &[Signer],
+        timestamp: Timestamp,
+        now: Time,
+    ) -> Result<Done, RepositoryError> {
+        self.put_into_force(Vec::new(), online, timestamp, now)
+            .await
     }
 
     async fn put_into_force(
@@ -95,11 +107,23 @@ impl Writer<'_> {
         self.check_trust(before.as_ref(), &next, &contents, now)?;
 
         let old_root = before.as_ref().map(|published| &published.root.document);
-        let roots: Vec<&Document> = old_root.into_iter().chain(next.new_root.as_ref().map(Sealed::document)).collect();
+        let roots: Vec<&Document> = old_root
+            .into_iter()
+            .chain(next.new_root.as_ref().map(Sealed::document))
+            .collect();
         let newest: Vec<&Document> = roots.last().copied().into_iter().collect();
-        let snapshot = self.snapshot(before.as_ref(), &next, &roots, online, now).await?;
+        let snapshot = self
+            .snapshot(before.as_ref(), &next, &roots, online, now)
+            .await?;
         let (timestamp, for_both) = self
-            .timestamp(before.as_ref(), &snapshot, (&roots, &newest), online, wanted, now)
+            .timestamp(
+                before.as_ref(),
+                &snapshot,
+                (&roots, &newest),
+                online,
+                wanted,
+                now,
+            )
             .await?;
 
         let mut plan = Plan::default();
@@ -119,7 +143,12 @@ impl Writer<'_> {
         let root: Vec<(String, Vec<u8>)> = next
             .new_root
             .iter()
-            .flat_map(|sealed| [(sealed.file_name(), sealed.bytes().to_vec()), ("root.json".to_owned(), sealed.bytes().to_vec())])
+            .flat_map(|sealed| {
+                [
+                    (sealed.file_name(), sealed.bytes().to_vec()),
+                    ("root.json".to_owned(), sealed.bytes().to_vec()),
+                ]
+            })
             .collect();
         let mut notes = Vec::new();
         if before.is_none() {
@@ -140,32 +169,55 @@ impl Writer<'_> {
             notes,
         };
         for (name, content) in &plan.files {
-            if repository.published_file(name)?.is_some_and(|there| there == *content) {
+            if repository
+                .published_file(name)?
+                .is_some_and(|there| there == *content)
+            {
                 continue;
             }
             self.put(&format!("published/{name}"), content)?;
             done.written.push(name.clone());
         }
-        for role in next.roles() {
-            self.remove(&format!("staged/{role}.json"))?;
-        }
-        // Also those that a stop left after an earlier publication.
-        if repository.list("staged")?.iter().all(|name| name != "targets.json") {
-            self.remove_staged_contents()?;
-        }
-        self.drop_published_root()?;
+        self.clear_staged()?;
         Ok(done)
     }
 
-    /// A staged root that came into force before a stop.
-    fn drop_published_root(&self) -> Result<(), RepositoryError> {
-        let Some(published) = self.repository().published()? else { return Ok(()) };
-        let Some(bytes) = crate::repository::read(self.repository().disk(), "staged/root.json", 64 << 20)? else {
+    /// Takes away what came into force, also what a stop left after an earlier publication.
+    fn clear_staged(&self) -> Result<(), RepositoryError> {
+        let repository = self.repository();
+        let staged = repository.list("staged")?;
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let Some(published) = repository.published()? else {
             return Ok(());
         };
-        let request = tuf::Request::parse(&bytes)?;
-        if request.metadata.get("signed") == Some(&published.root.document.to_value()) {
-            self.remove("staged/root.json")?;
+        let mut targets_wait = false;
+        for name in staged {
+            let Some(role) = name
+                .strip_suffix(".json")
+                .map(RoleName::parse)
+                .transpose()?
+            else {
+                continue;
+            };
+            let Some(bytes) =
+                crate::repository::read(repository.disk(), &format!("staged/{name}"), 64 << 20)?
+            else {
+                continue;
+            };
+            let request = tuf::Request::parse(&bytes)?;
+            let held = published.of(&role);
+            if held.is_some_and(|held| {
+                request.metadata.get("signed") == Some(&held.document.to_value())
+            }) {
+                self.remove(&format!("staged/{name}"))?;
+            } else {
+                targets_wait |= role == RoleName::TARGETS;
+            }
+        }
+        if !targets_wait {
+            self.remove_staged_contents()?;
         }
         Ok(())
     }
@@ -177,7 +229,9 @@ impl Writer<'_> {
         next: &Next,
     ) -> Result<BTreeMap<String, Vec<u8>>, RepositoryError> {
         let mut contents = BTreeMap::new();
-        let Some(targets) = &next.new_targets else { return Ok(contents) };
+        let Some(targets) = &next.new_targets else {
+            return Ok(contents);
+        };
         let published = before.and_then(|before| before.targets.as_ref());
         let known = match published {
             Some(held) => held.document.targets()?,
@@ -185,12 +239,21 @@ impl Writer<'_> {
         };
         for (name, file) in targets.document().targets()? {
             let path = target_path(&name, &file);
-            if known.get(&name) == Some(&file) && self.repository().published_file(&format!("targets/{path}"))?.is_some() {
+            if known.get(&name) == Some(&file)
+                && self
+                    .repository()
+                    .published_file(&format!("targets/{path}"))?
+                    .is_some()
+            {
                 continue;
             }
             let content = self.repository().content(&name)?;
             let content = content.filter(|content| tuf::TargetFile::of(content) == file);
-            let content = content.ok_or_else(|| RepositoryError::Missing(format!("staged/targets/{name} with the hash that targets names")))?;
+            let content = content.ok_or_else(|| {
+                RepositoryError::Missing(format!(
+                    "staged/targets/{name} with the hash that targets names"
+                ))
+            })?;
             contents.insert(path, content);
         }
         Ok(contents)
@@ -204,10 +267,14 @@ impl Writer<'_> {
         contents: &BTreeMap<String, Vec<u8>>,
         now: Time,
     ) -> Result<(), RepositoryError> {
-        let Some(targets) = &next.new_targets else { return Ok(()) };
+        let Some(targets) = &next.new_targets else {
+            return Ok(());
+        };
         let listed = targets.document().targets()?;
         let new = |name: &str| -> Result<Option<Vec<u8>>, RepositoryError> {
-            let Some(file) = listed.get(name) else { return Ok(None) };
+            let Some(file) = listed.get(name) else {
+                return Ok(None);
+            };
             let path = target_path(name, file);
             match contents.get(&path) {
                 Some(content) => Ok(Some(content.clone())),
@@ -223,11 +290,23 @@ impl Writer<'_> {
         }
         // In development there is nobody to break, and services move as they like.
         if before.is_some() && self.repository().policy().production {
-            let old = (self.repository().published_content(TRUSTED_ROOT)?, self.repository().published_content(SIGNING_CONFIG)?);
+            let old = (
+                self.repository().published_content(TRUSTED_ROOT)?,
+                self.repository().published_content(SIGNING_CONFIG)?,
+            );
             let rollout = &self.repository().policy().rollout;
-            findings.extend(trusted::rollout_findings(old, (root, new(SIGNING_CONFIG)?), now, rollout));
+            findings.extend(trusted::rollout_findings(
+                old,
+                (root, new(SIGNING_CONFIG)?),
+                now,
+                rollout,
+            ));
         }
-        if findings.is_empty() { Ok(()) } else { Err(RepositoryError::Lint(findings)) }
+        if findings.is_empty() {
+            Ok(())
+        } else {
+            Err(RepositoryError::Lint(findings))
+        }
     }
 
     async fn snapshot(
@@ -254,9 +333,15 @@ impl Writer<'_> {
         if let Some(old) = old {
             let mut same = document.meta()? == old.document.meta()?;
             same &= document.meta()?.keys().all(|name| {
-                old.document.meta_file(name).is_none_or(|file| document.meta_file(name) == Some(file))
+                old.document
+                    .meta_file(name)
+                    .is_none_or(|file| document.meta_file(name) == Some(file))
             });
-            let due = old.document.expires().checked_sub(period.renew).is_ok_and(|due| due <= now);
+            let due = old
+                .document
+                .expires()
+                .checked_sub(period.renew)
+                .is_ok_and(|due| due <= now);
             let held = for_all(old, &RoleName::SNAPSHOT, roots)?;
             if same && !due && held {
                 return Ok(Snapshot {
@@ -294,7 +379,11 @@ impl Writer<'_> {
         if let Some(old) = old
             && snapshot.new.is_none()
             && wanted == Timestamp::WhenDue
-            && old.document.expires().checked_sub(period.renew).is_ok_and(|due| due > now)
+            && old
+                .document
+                .expires()
+                .checked_sub(period.renew)
+                .is_ok_and(|due| due > now)
             && for_all(old, &RoleName::TIMESTAMP, roots)?
         {
             return Ok((None, true));
@@ -352,13 +441,18 @@ impl Writer<'_> {
             if !(at_the_end || between) {
                 continue;
             }
-            let mut starts = before.map(|before| before.roots.clone()).unwrap_or_default();
+            let mut starts = before
+                .map(|before| before.roots.clone())
+                .unwrap_or_default();
             if is_root || before.is_none() {
                 starts.extend(plan.root_version());
             }
             // Many roots lead over the same files: the first, the last few, and the new one.
             let skipped = starts.len().saturating_sub(8);
-            let chosen = starts.iter().enumerate().filter(|(place, _)| *place == 0 || *place >= skipped);
+            let chosen = starts
+                .iter()
+                .enumerate()
+                .filter(|(place, _)| *place == 0 || *place >= skipped);
             // What is expired now is the reason why it is renewed: only the end counts.
             let at = if at_the_end { now } else { Time::MIN };
             for (_, start) in chosen {
@@ -391,38 +485,48 @@ impl Next {
             }
         }
         let root = next.new_root.is_some() || before.is_some();
-        let targets = next.new_targets.is_some() || before.is_some_and(|before| before.targets.is_some());
+        let targets =
+            next.new_targets.is_some() || before.is_some_and(|before| before.targets.is_some());
         if !root || !targets {
-            return Err(RepositoryError::Missing("a root and targets to publish: `init` stages the first ones".to_owned()));
+            return Err(RepositoryError::Missing(
+                "a root and targets to publish: `init` stages the first ones".to_owned(),
+            ));
         }
         Ok(next)
-    }
-
-    fn roles(&self) -> Vec<RoleName> {
-        self.new_root
-            .iter()
-            .chain(&self.new_targets)
-            .chain(&self.delegated)
-            .map(|sealed| sealed.document().role().clone())
-            .collect()
     }
 
     /// What the snapshot vouches for.
     fn current(&self, before: Option<&Published>) -> Vec<(RoleName, Version, tuf::TargetFile)> {
         let mut current = BTreeMap::new();
-        let held = before.into_iter().flat_map(|before| before.targets.iter().chain(before.delegated.values()));
+        let held = before
+            .into_iter()
+            .flat_map(|before| before.targets.iter().chain(before.delegated.values()));
         for held in held {
-            current.insert(held.document.role().clone(), (held.document.version(), held.file()));
+            current.insert(
+                held.document.role().clone(),
+                (held.document.version(), held.file()),
+            );
         }
         for sealed in self.new_targets.iter().chain(&self.delegated) {
-            current.insert(sealed.document().role().clone(), (sealed.document().version(), sealed.file()));
+            current.insert(
+                sealed.document().role().clone(),
+                (sealed.document().version(), sealed.file()),
+            );
         }
         let delegator = self.new_targets.as_ref().map(Sealed::document);
-        let delegator = delegator.or_else(|| before.and_then(|before| before.targets.as_ref()).map(|held| &held.document));
-        let delegations = delegator.and_then(|targets| targets.delegations().ok()).unwrap_or_default();
+        let delegator = delegator.or_else(|| {
+            before
+                .and_then(|before| before.targets.as_ref())
+                .map(|held| &held.document)
+        });
+        let delegations = delegator
+            .and_then(|targets| targets.delegations().ok())
+            .unwrap_or_default();
         current
             .into_iter()
-            .filter(|(role, _)| *role == RoleName::TARGETS || delegations.iter().any(|one| one.name == *role))
+            .filter(|(role, _)| {
+                *role == RoleName::TARGETS || delegations.iter().any(|one| one.name == *role)
+            })
             .map(|(role, (version, file))| (role, version, file))
             .collect()
     }
@@ -466,9 +570,11 @@ async fn sign_online(
             if ids.is_empty() {
                 continue;
             }
-            let signature = key.sign(ceremony.to_be_signed()).await.map_err(|source| RepositoryError::Signer {
-                what: format!("signing {role} metadata with the online key"),
-                source,
+            let signature = key.sign(ceremony.to_be_signed()).await.map_err(|source| {
+                RepositoryError::Signer {
+                    what: format!("signing {role} metadata with the online key"),
+                    source,
+                }
             })?;
             for id in ids {
                 ceremony.add(&id, signature.clone())?;

@@ -63,7 +63,10 @@ pub struct Published {
 
 impl Published {
     /// Reads everything, from the oldest root that is there. `None` when there is no root at all.
-    pub fn read(files: Files<'_>, oldest: Option<Version>) -> Result<Option<Self>, RepositoryError> {
+    pub fn read(
+        files: Files<'_>,
+        oldest: Option<Version>,
+    ) -> Result<Option<Self>, RepositoryError> {
         let Some(first) = oldest else {
             return Ok(None);
         };
@@ -75,12 +78,18 @@ impl Published {
             roots.push(next.document.version());
             root = next;
             if root.document.version().get() > first.get() + ROOTS_MAX {
-                return Err(RepositoryError::Refused(format!("more than {ROOTS_MAX} roots")));
+                return Err(RepositoryError::Refused(format!(
+                    "more than {ROOTS_MAX} roots"
+                )));
             }
         }
         let timestamp_version = match files("timestamp.json")? {
             None => None,
-            Some(bytes) => Some(parse("timestamp.json", &RoleName::TIMESTAMP, bytes)?.document.version()),
+            Some(bytes) => Some(
+                parse("timestamp.json", &RoleName::TIMESTAMP, bytes)?
+                    .document
+                    .version(),
+            ),
         };
         let mut published = Self {
             roots,
@@ -111,7 +120,9 @@ impl Published {
         };
         let snapshot = parse(&name, &RoleName::SNAPSHOT, bytes)?;
         let Some(version) = version_of(&snapshot.document, &RoleName::TARGETS)? else {
-            return Err(RepositoryError::Missing("targets.json in the snapshot".to_owned()));
+            return Err(RepositoryError::Missing(
+                "targets.json in the snapshot".to_owned(),
+            ));
         };
         let targets = held(files, &RoleName::TARGETS, version)?;
         for delegation in targets.document.delegations()? {
@@ -175,20 +186,27 @@ pub fn walk(files: Files<'_>, start: Version, now: Time) -> Result<Seen, Reposit
     let fresh = |held: &Held| {
         if held.document.expires() <= now {
             let (role, end) = (held.document.role(), held.document.expires());
-            return Err(refused(format!("{role} {} expired at {end}", held.document.version())));
+            return Err(refused(format!(
+                "{role} {} expired at {end}",
+                held.document.version()
+            )));
         }
         Ok(())
     };
     fresh(&root)?;
     let keys = |role: &RoleName| root.document.signers(role);
     let accept = |held: &Held, by: &tuf::RoleKeys| {
-        verify(held, by).map_err(|error| refused(format!("{}: {}", held.document.role(), chain(&error))))
+        verify(held, by)
+            .map_err(|error| refused(format!("{}: {}", held.document.role(), chain(&error))))
     };
     let vouched = |above: &Held, held: &Held| {
         let name = held.document.role().meta_name();
         let file = above.document.meta_file(&name);
         if file.is_some_and(|file| file != held.file()) {
-            return Err(refused(format!("{name} has another hash than {} says", above.document.role())));
+            return Err(refused(format!(
+                "{name} has another hash than {} says",
+                above.document.role()
+            )));
         }
         Ok(())
     };
@@ -201,7 +219,8 @@ pub fn walk(files: Files<'_>, start: Version, now: Time) -> Result<Seen, Reposit
     fresh(&timestamp)?;
     let below = |above: &Held, role: &RoleName| -> Result<Held, RepositoryError> {
         let version = version_of(&above.document, role)?;
-        let version = version.ok_or_else(|| refused(format!("{} does not name {role}", above.document.role())))?;
+        let version = version
+            .ok_or_else(|| refused(format!("{} does not name {role}", above.document.role())))?;
         let below = held(files, role, version)?;
         vouched(above, &below)?;
         if below.document.version() != version {
@@ -260,7 +279,9 @@ fn next_root(files: Files<'_>, root: &Held) -> Result<Option<Held>, RepositoryEr
     verify(&next, &root.document.signers(&RoleName::ROOT)?)?;
     verify(&next, &next.document.signers(&RoleName::ROOT)?)?;
     if next.document.version() != version {
-        return Err(RepositoryError::Refused(format!("{name} has another version in it")));
+        return Err(RepositoryError::Refused(format!(
+            "{name} has another version in it"
+        )));
     }
     Ok(Some(next))
 }
@@ -273,7 +294,8 @@ fn verify(held: &Held, by: &tuf::RoleKeys) -> Result<(), RepositoryError> {
 
 fn held(files: Files<'_>, role: &RoleName, version: Version) -> Result<Held, RepositoryError> {
     let name = role.file_name(version);
-    let bytes = files(&name)?.ok_or_else(|| RepositoryError::Missing(format!("published/{name}")))?;
+    let bytes =
+        files(&name)?.ok_or_else(|| RepositoryError::Missing(format!("published/{name}")))?;
     parse(&name, role, bytes)
 }
 

@@ -138,7 +138,11 @@ impl Repository {
             (RoleName::SNAPSHOT, &online),
             (RoleName::TIMESTAMP, &online),
         ];
-        let mut root = Document::new(RoleName::ROOT, Version::ONE, repository.end(&RoleName::ROOT, now));
+        let mut root = Document::new(
+            RoleName::ROOT,
+            Version::ONE,
+            repository.end(&RoleName::ROOT, now),
+        );
         for (role, signers) in &roles {
             repository.check_signers(role, signers)?;
             root.set_signers(role, &tuf_keys(&signers.keys)?, signers.threshold)?;
@@ -187,7 +191,9 @@ impl Repository {
     pub fn write_soon(&self) -> Result<Writer<'_>, RepositoryError> {
         for _ in 0..50 {
             match self.write() {
-                Err(RepositoryError::Locked) => std::thread::sleep(std::time::Duration::from_millis(100)),
+                Err(RepositoryError::Locked) => {
+                    std::thread::sleep(std::time::Duration::from_millis(100))
+                }
                 other => return other,
             }
         }
@@ -196,7 +202,10 @@ impl Repository {
 
     /// Reads what is published.
     pub fn published(&self) -> Result<Option<Published>, RepositoryError> {
-        Published::read(&|name| self.published_file(name), self.versions(&RoleName::ROOT)?.first().copied())
+        Published::read(
+            &|name| self.published_file(name),
+            self.versions(&RoleName::ROOT)?.first().copied(),
+        )
     }
 
     /// One file of the folder `published`.
@@ -218,11 +227,13 @@ impl Repository {
 
     /// Names in one of the folders.
     pub fn list(&self, folder: &str) -> Result<Vec<String>, RepositoryError> {
-        self.disk.list(&path(folder)?).map_err(|source| RepositoryError::Disk {
-            path: folder.to_owned(),
-            action: "listing it",
-            source,
-        })
+        self.disk
+            .list(&path(folder)?)
+            .map_err(|source| RepositoryError::Disk {
+                path: folder.to_owned(),
+                action: "listing it",
+                source,
+            })
     }
 
     /// What waits for signatures, against what is published now.
@@ -230,7 +241,9 @@ impl Repository {
         let published = self.published()?;
         let mut staged = Vec::new();
         for name in self.list("staged")? {
-            let Some(role) = name.strip_suffix(".json") else { continue };
+            let Some(role) = name.strip_suffix(".json") else {
+                continue;
+            };
             let role = RoleName::parse(role)?;
             if let Some(one) = self.staged_one(&role, published.as_ref(), now)? {
                 staged.push(one);
@@ -255,11 +268,11 @@ impl Repository {
         request.next = context.next;
         request.previous = context.previous;
         request.delegator = context.delegator;
-        if *role == RoleName::ROOT
-            && let Some(published) = published
-            && request.metadata.get("signed") == Some(&published.root.document.to_value())
+        let in_force = published.and_then(|published| published.of(role));
+        if in_force
+            .is_some_and(|held| request.metadata.get("signed") == Some(&held.document.to_value()))
         {
-            // Published before a crash, and not taken away yet.
+            // Published before a stop, and not taken away yet.
             return Ok(None);
         }
         let opened = request.open(now)?;
@@ -272,7 +285,11 @@ impl Repository {
     }
 
     /// What goes along with a request, so that a signer can check it alone.
-    fn context(&self, role: &RoleName, published: Option<&Published>) -> Result<Request, RepositoryError> {
+    fn context(
+        &self,
+        role: &RoleName,
+        published: Option<&Published>,
+    ) -> Result<Request, RepositoryError> {
         // A document of any kind to begin with; `with_signatures` puts the real one in.
         let seed = serde_json::json!({
             "mediaType": tuf::request::MEDIA_TYPE,
@@ -282,19 +299,25 @@ impl Repository {
         let mut request = Request::parse(seed.to_string().as_bytes())?;
         request.names = self.key_names()?;
         request.root = published.map(|published| published.root.text());
-        request.previous = published.and_then(|published| published.of(role)).map(Held::text);
+        request.previous = published
+            .and_then(|published| published.of(role))
+            .map(Held::text);
         if *role == RoleName::TARGETS {
             request.next = self.staged_root(published)?;
         }
         if let RoleName::Delegated(_) = role {
-            let published = published.ok_or_else(|| RepositoryError::Missing("published targets".to_owned()))?;
+            let published = published
+                .ok_or_else(|| RepositoryError::Missing("published targets".to_owned()))?;
             request.delegator = Some(self.delegator(published)?);
         }
         Ok(request)
     }
 
     /// The root to come, if it changes who signs targets; without signatures, so that it stays the same while they come in.
-    fn staged_root(&self, published: Option<&Published>) -> Result<Option<String>, RepositoryError> {
+    fn staged_root(
+        &self,
+        published: Option<&Published>,
+    ) -> Result<Option<String>, RepositoryError> {
         let Some(bytes) = read(&*self.disk, "staged/root.json", FILE_MAX)? else {
             return Ok(None);
         };
@@ -306,7 +329,12 @@ impl Repository {
             Some(published) => keys(&published.root.document)? == keys(&next)?,
             None => false,
         };
-        Ok((!same).then(|| format!("{:#}\n", serde_json::json!({ "signed": signed, "signatures": [] }))))
+        Ok((!same).then(|| {
+            format!(
+                "{:#}\n",
+                serde_json::json!({ "signed": signed, "signatures": [] })
+            )
+        }))
     }
 
     /// The targets metadata that delegates: what is staged, or else what is published.
@@ -314,18 +342,26 @@ impl Repository {
         if let Some(bytes) = read(&*self.disk, "staged/targets.json", FILE_MAX)? {
             let request = Request::parse(&bytes)?;
             let signed = request.metadata.get("signed").cloned().unwrap_or_default();
-            return Ok(format!("{:#}\n", serde_json::json!({ "signed": signed, "signatures": [] })));
+            return Ok(format!(
+                "{:#}\n",
+                serde_json::json!({ "signed": signed, "signatures": [] })
+            ));
         }
         let targets = published.targets.as_ref();
-        targets.map(Held::text).ok_or_else(|| RepositoryError::Missing("published targets".to_owned()))
+        targets
+            .map(Held::text)
+            .ok_or_else(|| RepositoryError::Missing("published targets".to_owned()))
     }
 
     /// The names of keys in `keys/`, by key id.
     pub fn key_names(&self) -> Result<BTreeMap<String, String>, RepositoryError> {
         let mut names = BTreeMap::new();
         for file in self.list("keys")? {
-            let Some(name) = file.strip_suffix(".pem") else { continue };
-            let key = Key::new(self.key(name)?).map_err(|error| RepositoryError::Key(format!("keys/{file}: {error}")))?;
+            let Some(name) = file.strip_suffix(".pem") else {
+                continue;
+            };
+            let key = Key::new(self.key(name)?)
+                .map_err(|error| RepositoryError::Key(format!("keys/{file}: {error}")))?;
             names.insert(key.id().to_string(), name.to_owned());
         }
         Ok(names)
@@ -334,7 +370,8 @@ impl Repository {
     /// A public key by its name in `keys/`.
     pub fn key(&self, name: &str) -> Result<PublicKey, RepositoryError> {
         let file = format!("keys/{name}.pem");
-        let text = read(&*self.disk, &file, FILE_MAX)?.ok_or_else(|| RepositoryError::Missing(file.clone()))?;
+        let text = read(&*self.disk, &file, FILE_MAX)?
+            .ok_or_else(|| RepositoryError::Missing(file.clone()))?;
         PublicKey::from_pem(&String::from_utf8_lossy(&text))
             .map_err(|error| RepositoryError::Key(format!("{file}: {error}")))
     }
@@ -359,7 +396,8 @@ impl Repository {
     }
 
     pub(crate) fn end(&self, role: &RoleName, now: Time) -> Time {
-        now.checked_add(self.policy.period(role).life).unwrap_or(Time::MAX)
+        now.checked_add(self.policy.period(role).life)
+            .unwrap_or(Time::MAX)
     }
 
     fn check_signers(&self, role: &RoleName, signers: &Signers) -> Result<(), RepositoryError> {
@@ -381,7 +419,8 @@ impl Writer<'_> {
     pub fn add_key(&self, name: &str, key: &PublicKey) -> Result<(), RepositoryError> {
         let file = format!("keys/{name}.pem");
         if let Some(there) = read(&*self.repository.disk, &file, FILE_MAX)? {
-            let same = PublicKey::from_pem(&String::from_utf8_lossy(&there)).is_ok_and(|there| there == *key);
+            let same = PublicKey::from_pem(&String::from_utf8_lossy(&there))
+                .is_ok_and(|there| there == *key);
             if same {
                 return Ok(());
             }
@@ -391,7 +430,11 @@ impl Writer<'_> {
     }
 
     /// Appends to the policy: a key of snapshot and timestamp.
-    pub fn add_online(&self, reference: &str, secret_file: Option<&str>) -> Result<(), RepositoryError> {
+    pub fn add_online(
+        &self,
+        reference: &str,
+        secret_file: Option<&str>,
+    ) -> Result<(), RepositoryError> {
         let text = read(&*self.repository.disk, "policy.toml", FILE_MAX)?
             .ok_or_else(|| RepositoryError::Missing("policy.toml".to_owned()))?;
         let mut text = String::from_utf8_lossy(&text).into_owned();
@@ -406,7 +449,9 @@ impl Writer<'_> {
         edit: impl FnOnce(&mut Document) -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
         let published = self.in_force()?;
-        let staged = self.repository.staged_one(&RoleName::ROOT, Some(&published), now)?;
+        let staged = self
+            .repository
+            .staged_one(&RoleName::ROOT, Some(&published), now)?;
         let mut root = match staged {
             Some(staged) => staged.ceremony.document().clone(),
             None => {
@@ -419,13 +464,19 @@ impl Writer<'_> {
         root.set_expires(self.repository.end(&RoleName::ROOT, now));
         for role in [RoleName::ROOT, RoleName::TARGETS] {
             let signers = Signers {
-                keys: root.signers(&role)?.keys().map(|(_, key)| key.public_key().clone()).collect(),
+                keys: root
+                    .signers(&role)?
+                    .keys()
+                    .map(|(_, key)| key.public_key().clone())
+                    .collect(),
                 threshold: root.threshold(&role)?,
             };
             self.repository.check_signers(&role, &signers)?;
         }
         let keys = root.signers(&RoleName::TARGETS)?;
-        let staged_targets = self.repository.staged_one(&RoleName::TARGETS, Some(&published), now);
+        let staged_targets = self
+            .repository
+            .staged_one(&RoleName::TARGETS, Some(&published), now);
         let again = match (&staged_targets, &published.targets) {
             // What waits already is staged once more: its signers change.
             (Ok(Some(_)) | Err(_), _) => true,
@@ -440,9 +491,16 @@ impl Writer<'_> {
     }
 
     /// Says who signs a role of the root from now on.
-    pub fn set_signers(&self, role: &RoleName, signers: &Signers, now: Time) -> Result<(), RepositoryError> {
+    pub fn set_signers(
+        &self,
+        role: &RoleName,
+        signers: &Signers,
+        now: Time,
+    ) -> Result<(), RepositoryError> {
         let keys = tuf_keys(&signers.keys)?;
-        self.edit_root(now, |root| Ok(root.set_signers(role, &keys, signers.threshold)?))
+        self.edit_root(now, |root| {
+            Ok(root.set_signers(role, &keys, signers.threshold)?)
+        })
     }
 
     /// Stages a change of the targets at the top: contents to add or exchange, and whatever else `edit` does.
@@ -460,13 +518,19 @@ impl Writer<'_> {
                 Request::parse(bytes)?
                     .metadata
                     .get("signed")
-                    .ok_or_else(|| RepositoryError::Missing("signed in staged/targets.json".to_owned()))?,
+                    .ok_or_else(|| {
+                        RepositoryError::Missing("signed in staged/targets.json".to_owned())
+                    })?,
             )?,
             (None, Some(held)) => held.document.clone(),
             (None, None) => return Err(RepositoryError::Missing("published targets".to_owned())),
         };
         // A number that was seen outside of this folder, signed or not, is not used again for another content.
-        let newest = self.repository.versions(&RoleName::TARGETS)?.last().copied();
+        let newest = self
+            .repository
+            .versions(&RoleName::TARGETS)?
+            .last()
+            .copied();
         let floor = newest.max(Some(targets.version()).filter(|_| staged.is_none()));
         if let Some(floor) = floor
             && targets.version() <= floor
@@ -491,7 +555,11 @@ impl Writer<'_> {
         })?;
         let published = self.in_force()?;
         let role = &delegation.name;
-        let staged = read(&*self.repository.disk, &format!("staged/{role}.json"), FILE_MAX)?;
+        let staged = read(
+            &*self.repository.disk,
+            &format!("staged/{role}.json"),
+            FILE_MAX,
+        )?;
         let document = match (published.delegated.get(role), staged) {
             (Some(held), _) => {
                 let delegator = self.repository.delegator(&published)?;
@@ -509,7 +577,9 @@ impl Writer<'_> {
                 let signed = request.metadata.get("signed").cloned().unwrap_or_default();
                 Document::read(role.clone(), &signed)?
             }
-            (None, None) => Document::new(role.clone(), Version::ONE, self.repository.end(role, now)),
+            (None, None) => {
+                Document::new(role.clone(), Version::ONE, self.repository.end(role, now))
+            }
         };
         self.stage(document, Some(&published), now)
     }
@@ -522,11 +592,18 @@ impl Writer<'_> {
         edit: impl FnOnce(&mut Document) -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
         let published = self.in_force()?;
-        let staged = read(&*self.repository.disk, &format!("staged/{role}.json"), FILE_MAX)?;
+        let staged = read(
+            &*self.repository.disk,
+            &format!("staged/{role}.json"),
+            FILE_MAX,
+        )?;
         let mut document = match (staged, published.delegated.get(role)) {
             (Some(bytes), _) => {
                 let request = Request::parse(&bytes)?;
-                Document::read(role.clone(), &request.metadata.get("signed").cloned().unwrap_or_default())?
+                Document::read(
+                    role.clone(),
+                    &request.metadata.get("signed").cloned().unwrap_or_default(),
+                )?
             }
             (None, Some(held)) => {
                 let mut next = held.document.clone();
@@ -534,7 +611,9 @@ impl Writer<'_> {
                 next
             }
             (None, None) => {
-                return Err(RepositoryError::Missing(format!("the delegated role {role}: `delegate` makes it")));
+                return Err(RepositoryError::Missing(format!(
+                    "the delegated role {role}: `delegate` makes it"
+                )));
             }
         };
         edit(&mut document)?;
@@ -558,20 +637,32 @@ impl Writer<'_> {
         let published = self.repository.published()?;
         let staged = self.repository.staged_one(&role, published.as_ref(), now)?;
         let mut staged = staged.ok_or_else(|| {
-            RepositoryError::Refused(format!("no {role} metadata waits for signatures here: was it published, or proposed again?"))
+            RepositoryError::Refused(format!(
+                "no {role} metadata waits for signatures here: was it published, or proposed again?"
+            ))
         })?;
         let envelope = tuf::Envelope::parse(returned.metadata.to_string().as_bytes(), FILE_LIMIT)
-            .map_err(|source| RepositoryError::File { file: format!("the returned {role}"), source })?;
+            .map_err(|source| RepositoryError::File {
+            file: format!("the returned {role}"),
+            source,
+        })?;
         let new = staged.ceremony.merge(&envelope)?;
         self.put_request(&role, &staged.request.with_signatures(&staged.ceremony)?)?;
         Ok((role, new))
     }
 
     /// Signs a staged request with a key that is at hand.
-    pub async fn sign(&self, role: &RoleName, key: &Signer, now: Time) -> Result<usize, RepositoryError> {
+    pub async fn sign(
+        &self,
+        role: &RoleName,
+        key: &Signer,
+        now: Time,
+    ) -> Result<usize, RepositoryError> {
         let published = self.repository.published()?;
         let staged = self.repository.staged_one(role, published.as_ref(), now)?;
-        let staged = staged.ok_or_else(|| RepositoryError::Refused(format!("no {role} metadata waits for signatures")))?;
+        let staged = staged.ok_or_else(|| {
+            RepositoryError::Refused(format!("no {role} metadata waits for signatures"))
+        })?;
         let mut ceremony = staged.ceremony;
         let added = sign_with(&mut ceremony, key).await?;
         self.put_request(role, &staged.request.with_signatures(&ceremony)?)?;
@@ -594,7 +685,11 @@ impl Writer<'_> {
         now: Time,
     ) -> Result<(), RepositoryError> {
         for (name, content) in contents {
-            path(name).map_err(|_| RepositoryError::Refused(format!("'{name}' cannot be the name of a target with a content: it becomes a file's")))?;
+            path(name).map_err(|_| {
+                RepositoryError::Refused(format!(
+                    "'{name}' cannot be the name of a target with a content: it becomes a file's"
+                ))
+            })?;
             targets.set_target(name, &TargetFile::of(content))?;
             self.put(&format!("staged/targets/{name}"), content)?;
         }
@@ -602,15 +697,25 @@ impl Writer<'_> {
     }
 
     /// Writes the request of a document. Its signatures so far, if it is the same document, stay.
-    fn stage(&self, document: Document, published: Option<&Published>, now: Time) -> Result<(), RepositoryError> {
+    fn stage(
+        &self,
+        document: Document,
+        published: Option<&Published>,
+        now: Time,
+    ) -> Result<(), RepositoryError> {
         let role = document.role().clone();
         let mut request = self.repository.context(&role, published)?;
         let required = request.required(&document)?;
-        let old = read(&*self.repository.disk, &format!("staged/{role}.json"), FILE_MAX)?;
+        let old = read(
+            &*self.repository.disk,
+            &format!("staged/{role}.json"),
+            FILE_MAX,
+        )?;
         let mut ceremony = Ceremony::new(document, required, now)?;
         if let Some(old) = old
             && let Ok(old) = Request::parse(&old)
-            && let Ok(envelope) = tuf::Envelope::parse(old.metadata.to_string().as_bytes(), FILE_LIMIT)
+            && let Ok(envelope) =
+                tuf::Envelope::parse(old.metadata.to_string().as_bytes(), FILE_LIMIT)
         {
             for (key, signature) in envelope.signatures() {
                 // Those over another content, or by who is no signer any more, do not count.
@@ -629,14 +734,32 @@ impl Writer<'_> {
     }
 
     /// Delegated roles that wait name the targets that delegate to them.
-    fn restage_delegated(&self, published: Option<&Published>, now: Time) -> Result<(), RepositoryError> {
+    fn restage_delegated(
+        &self,
+        published: Option<&Published>,
+        now: Time,
+    ) -> Result<(), RepositoryError> {
         for name in self.repository.list("staged")? {
-            let Some(role) = name.strip_suffix(".json").map(RoleName::parse).transpose()? else { continue };
+            let Some(role) = name
+                .strip_suffix(".json")
+                .map(RoleName::parse)
+                .transpose()?
+            else {
+                continue;
+            };
             if !matches!(role, RoleName::Delegated(_)) {
                 continue;
             }
-            if let Some(bytes) = read(&*self.repository.disk, &format!("staged/{role}.json"), FILE_MAX)? {
-                let signed = Request::parse(&bytes)?.metadata.get("signed").cloned().unwrap_or_default();
+            if let Some(bytes) = read(
+                &*self.repository.disk,
+                &format!("staged/{role}.json"),
+                FILE_MAX,
+            )? {
+                let signed = Request::parse(&bytes)?
+                    .metadata
+                    .get("signed")
+                    .cloned()
+                    .unwrap_or_default();
                 self.stage(Document::read(role, &signed)?, published, now)?;
             }
         }
@@ -660,7 +783,10 @@ impl Writer<'_> {
                 continue;
             }
             let old = match before.get(name) {
-                Some(file) => text(self.repository.published_file(&format!("targets/{}", target_path(name, file)))?),
+                Some(file) => text(
+                    self.repository
+                        .published_file(&format!("targets/{}", target_path(name, file)))?,
+                ),
                 None => None,
             };
             let new = match listed.get(name) {
@@ -694,11 +820,14 @@ impl Writer<'_> {
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<(), RepositoryError> {
-        self.repository.disk.remove(&path(name)?).map_err(|source| RepositoryError::Disk {
-            path: name.to_owned(),
-            action: "removing it",
-            source,
-        })
+        self.repository
+            .disk
+            .remove(&path(name)?)
+            .map_err(|source| RepositoryError::Disk {
+                path: name.to_owned(),
+                action: "removing it",
+                source,
+            })
     }
 
     pub(crate) fn remove_staged_contents(&self) -> Result<(), RepositoryError> {
@@ -722,32 +851,59 @@ pub fn online_entry(reference: &str, secret_file: Option<&str>) -> String {
     // Text in quotes as TOML has it, which for these characters is as JSON has it.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let secret = secret_file.map(|file| format!("key_secret_file = {}\n", quoted(file)));
-    format!("\n[[online]]\nkey = {}\n{}", quoted(reference), secret.unwrap_or_default())
+    format!(
+        "\n[[online]]\nkey = {}\n{}",
+        quoted(reference),
+        secret.unwrap_or_default()
+    )
 }
 
 /// What a signer is shown: computed from the request alone, on the signer's own machine.
 pub fn review(request: &Request, now: Time) -> Result<Review, RepositoryError> {
     let opened = request.open(now)?;
     let document = opened.ceremony.document();
-    let mut words = tuf::diff::words(opened.previous.as_ref(), document, &|id: &KeyId| opened.name(id))?;
+    let mut words = tuf::diff::words(opened.previous.as_ref(), document, &|id: &KeyId| {
+        opened.name(id)
+    })?;
     let shape = |text: Option<&String>| text.map(|text| text.as_bytes().to_vec());
     let content = |name: &str, new: bool| {
         let content = opened.contents.get(name)?;
-        shape(if new { content.new.as_ref() } else { content.old.as_ref() })
+        shape(if new {
+            content.new.as_ref()
+        } else {
+            content.old.as_ref()
+        })
     };
     words.extend(crate::trusted::words(
-        (content(crate::TRUSTED_ROOT, false), content(crate::SIGNING_CONFIG, false)),
-        (content(crate::TRUSTED_ROOT, true), content(crate::SIGNING_CONFIG, true)),
+        (
+            content(crate::TRUSTED_ROOT, false),
+            content(crate::SIGNING_CONFIG, false),
+        ),
+        (
+            content(crate::TRUSTED_ROOT, true),
+            content(crate::SIGNING_CONFIG, true),
+        ),
     ));
     let mut findings: Vec<String> = new_findings(document, opened.previous.as_ref());
     if let Some(delegator) = &request.delegator {
         let delegator = parse_document(&RoleName::TARGETS, delegator)?;
-        findings.extend(lint::delegate(document, &delegator).iter().map(ToString::to_string));
+        findings.extend(
+            lint::delegate(document, &delegator)
+                .iter()
+                .map(ToString::to_string),
+        );
     }
     for (name, content) in &opened.contents {
         if let Some(new) = &content.new {
-            let root = opened.contents.get(crate::TRUSTED_ROOT).and_then(|content| content.new.as_ref());
-            findings.extend(crate::trusted::findings(name, new.as_bytes(), root.map(|root| root.as_bytes())));
+            let root = opened
+                .contents
+                .get(crate::TRUSTED_ROOT)
+                .and_then(|content| content.new.as_ref());
+            findings.extend(crate::trusted::findings(
+                name,
+                new.as_bytes(),
+                root.map(|root| root.as_bytes()),
+            ));
         }
     }
     Ok(Review {
@@ -759,7 +915,11 @@ pub fn review(request: &Request, now: Time) -> Result<Review, RepositoryError> {
 }
 
 /// Signs a request that came as a file: one signer, one machine, nothing else. Refused when it would break clients.
-pub async fn sign_file(bytes: &[u8], key: &Signer, now: Time) -> Result<(Request, Review), RepositoryError> {
+pub async fn sign_file(
+    bytes: &[u8],
+    key: &Signer,
+    now: Time,
+) -> Result<(Request, Review), RepositoryError> {
     let request = Request::parse(bytes)?;
     let reviewed = review(&request, now)?;
     if !reviewed.findings.is_empty() {
@@ -775,7 +935,8 @@ pub async fn sign_file(bytes: &[u8], key: &Signer, now: Time) -> Result<(Request
 async fn sign_with(ceremony: &mut Ceremony, key: &Signer) -> Result<usize, RepositoryError> {
     let ids = ceremony.ids_of(key.public_key().spki_der());
     if ids.is_empty() {
-        let own = Key::new(key.public_key().clone()).map_err(|error| RepositoryError::Key(error.to_string()))?;
+        let own = Key::new(key.public_key().clone())
+            .map_err(|error| RepositoryError::Key(error.to_string()))?;
         let document = ceremony.document();
         let asked: Vec<String> = ceremony
             .progress()
@@ -790,10 +951,13 @@ async fn sign_with(ceremony: &mut Ceremony, key: &Signer) -> Result<usize, Repos
             asked.join(", ")
         )));
     }
-    let signature = key.sign(ceremony.to_be_signed()).await.map_err(|source| RepositoryError::Signer {
-        what: format!("signing {} metadata", ceremony.document().role()),
-        source,
-    })?;
+    let signature =
+        key.sign(ceremony.to_be_signed())
+            .await
+            .map_err(|source| RepositoryError::Signer {
+                what: format!("signing {} metadata", ceremony.document().role()),
+                source,
+            })?;
     let mut added = 0;
     for id in ids {
         added += usize::from(ceremony.add(&id, signature.clone())?);
@@ -806,7 +970,11 @@ pub(crate) fn new_findings(document: &Document, previous: Option<&Document>) -> 
     let before = previous.map(lint::document).unwrap_or_default();
     lint::document(document)
         .iter()
-        .filter(|finding| !before.iter().any(|old| old.code == finding.code && old.what == finding.what))
+        .filter(|finding| {
+            !before
+                .iter()
+                .any(|old| old.code == finding.code && old.what == finding.what)
+        })
         .map(ToString::to_string)
         .collect()
 }
@@ -826,19 +994,28 @@ pub(crate) fn at_the_end(error: tuf::MetadataError) -> RepositoryError {
 }
 
 pub(crate) fn path(name: &str) -> Result<store::Path, RepositoryError> {
-    store::Path::new(name).ok_or_else(|| RepositoryError::Refused(format!("'{name}' is not a plain file name")))
+    store::Path::new(name)
+        .ok_or_else(|| RepositoryError::Refused(format!("'{name}' is not a plain file name")))
 }
 
-pub(crate) fn read(disk: &dyn Disk, name: &str, max: u64) -> Result<Option<Vec<u8>>, RepositoryError> {
-    disk.read(&path(name)?, max).map_err(|source| RepositoryError::Disk {
-        path: name.to_owned(),
-        action: "reading it",
-        source,
-    })
+pub(crate) fn read(
+    disk: &dyn Disk,
+    name: &str,
+    max: u64,
+) -> Result<Option<Vec<u8>>, RepositoryError> {
+    disk.read(&path(name)?, max)
+        .map_err(|source| RepositoryError::Disk {
+            path: name.to_owned(),
+            action: "reading it",
+            source,
+        })
 }
 
 /// Who signs the online roles: the root that is in force, and the one to come.
-pub(crate) fn online_required(role: &RoleName, roots: &[&Document]) -> Result<Vec<Required>, RepositoryError> {
+pub(crate) fn online_required(
+    role: &RoleName,
+    roots: &[&Document],
+) -> Result<Vec<Required>, RepositoryError> {
     let mut required: Vec<Required> = Vec::new();
     for root in roots {
         let keys = root.signers(role)?;

@@ -64,7 +64,10 @@ async fn keep(repository: Arc<Repository>, clock: Clock, health: Health) {
                     health.recover();
                 }
                 if status.level > Level::Ok {
-                    tracing::warn!(notes = status.notes.join("; "), "the repository needs somebody");
+                    tracing::warn!(
+                        notes = status.notes.join("; "),
+                        "the repository needs somebody"
+                    );
                 }
             }
             Err(error) => tracing::error!(error = shown(&error), "the repository cannot be read"),
@@ -96,17 +99,27 @@ async fn look(repository: &Repository, now: jiff::Timestamp) -> Result<(), Repos
     Ok(())
 }
 
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "seconds since 1970 and versions are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "seconds since 1970 and versions are far below 2^52"
+)]
 fn figures(status: &crate::Status, now: jiff::Timestamp) {
     metrics::gauge!("tuf_status").set(f64::from(status.level.exit_code()));
     for role in &status.roles {
         let name = role.role.clone();
         metrics::gauge!("tuf_role_version", "role" => name.clone()).set(role.version as f64);
-        metrics::gauge!("tuf_role_expires_timestamp_seconds", "role" => name.clone()).set(role.expires.as_second() as f64);
-        metrics::gauge!("tuf_role_due_timestamp_seconds", "role" => name).set(role.due.as_second() as f64);
+        metrics::gauge!("tuf_role_expires_timestamp_seconds", "role" => name.clone())
+            .set(role.expires.as_second() as f64);
+        metrics::gauge!("tuf_role_due_timestamp_seconds", "role" => name)
+            .set(role.due.as_second() as f64);
     }
     let waiting = status.waiting.iter().filter(|one| !one.complete).count();
-    let failing = status.clients.iter().filter(|one| one.error.is_some()).count();
+    let failing = status
+        .clients
+        .iter()
+        .filter(|one| one.error.is_some())
+        .count();
     metrics::gauge!("tuf_waiting_for_signatures").set(waiting as f64);
     metrics::gauge!("tuf_clients_failing").set(failing as f64);
     metrics::gauge!("tuf_status_timestamp_seconds").set(now.as_second() as f64);
@@ -119,8 +132,19 @@ async fn file(State(served): State<Arc<Served>>, UrlPath(name): UrlPath<String>)
     };
     match read {
         Ok(Ok(Some(bytes))) => {
-            let media = if name.ends_with(".json") { "application/json" } else { "application/octet-stream" };
-            ([(header::CONTENT_TYPE, media), (header::CACHE_CONTROL, cache_control(&name))], bytes).into_response()
+            let media = if name.ends_with(".json") {
+                "application/json"
+            } else {
+                "application/octet-stream"
+            };
+            (
+                [
+                    (header::CONTENT_TYPE, media),
+                    (header::CACHE_CONTROL, cache_control(&name)),
+                ],
+                bytes,
+            )
+                .into_response()
         }
         // A name that is no file of ours is not there.
         Ok(Ok(None) | Err(RepositoryError::Refused(_))) => StatusCode::NOT_FOUND.into_response(),

@@ -127,7 +127,9 @@ impl Repository {
         for role in roles {
             let Some(held) = published.of(&role) else {
                 status.level = Level::Broken;
-                status.notes.push(format!("{role} is not acceptable under the newest root: refresh signs it again"));
+                status.notes.push(format!(
+                    "{role} is not acceptable under the newest root: refresh signs it again"
+                ));
                 continue;
             };
             let signed_by = match (&role, &published.targets) {
@@ -138,8 +140,15 @@ impl Repository {
             let period = self.policy().period(&role);
             let due = expires.checked_sub(period.renew).unwrap_or(Time::MIN);
             // The daemon renews online roles as they become due; that they are a day late is worth a word.
-            let late = if role.is_offline() { due } else { due.checked_add(jiff::SignedDuration::from_hours(24)).unwrap_or(due) };
-            let alarm = expires.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(Time::MIN);
+            let late = if role.is_offline() {
+                due
+            } else {
+                due.checked_add(jiff::SignedDuration::from_hours(24))
+                    .unwrap_or(due)
+            };
+            let alarm = expires
+                .checked_sub(jiff::SignedDuration::from_hours(24))
+                .unwrap_or(Time::MIN);
             let level = match () {
                 () if alarm <= now => Level::Broken,
                 () if late <= now => Level::Due,
@@ -170,7 +179,10 @@ impl Repository {
                 error: seen.err().map(|error| error.to_string()),
             });
         }
-        let contents = (self.published_content(TRUSTED_ROOT)?, self.published_content(SIGNING_CONFIG)?);
+        let contents = (
+            self.published_content(TRUSTED_ROOT)?,
+            self.published_content(SIGNING_CONFIG)?,
+        );
         if let Some((root, config)) = trusted::parse(contents) {
             let open = review::to_be_closed(&root, &config, now);
             if !open.is_empty() {
@@ -203,7 +215,12 @@ impl Repository {
                 role: staged.role.to_string(),
                 version: staged.ceremony.document().version().get(),
                 complete: staged.ceremony.is_complete(),
-                signatures: staged.ceremony.progress().into_iter().map(signatures).collect(),
+                signatures: staged
+                    .ceremony
+                    .progress()
+                    .into_iter()
+                    .map(signatures)
+                    .collect(),
             });
         }
         Ok(())
@@ -223,12 +240,40 @@ impl Status {
         for role in &self.roles {
             let labels = format!("{{role=\"{}\"}}", role.role);
             line("tuf_role_version", &labels, role.version.to_string());
-            line("tuf_role_expires_timestamp_seconds", &labels, role.expires.as_second().to_string());
-            line("tuf_role_due_timestamp_seconds", &labels, role.due.as_second().to_string());
+            line(
+                "tuf_role_expires_timestamp_seconds",
+                &labels,
+                role.expires.as_second().to_string(),
+            );
+            line(
+                "tuf_role_due_timestamp_seconds",
+                &labels,
+                role.due.as_second().to_string(),
+            );
         }
-        line("tuf_waiting_for_signatures", "", self.waiting.iter().filter(|one| !one.complete).count().to_string());
-        line("tuf_clients_failing", "", self.clients.iter().filter(|one| one.error.is_some()).count().to_string());
-        line("tuf_status_timestamp_seconds", "", now.as_second().to_string());
+        line(
+            "tuf_waiting_for_signatures",
+            "",
+            self.waiting
+                .iter()
+                .filter(|one| !one.complete)
+                .count()
+                .to_string(),
+        );
+        line(
+            "tuf_clients_failing",
+            "",
+            self.clients
+                .iter()
+                .filter(|one| one.error.is_some())
+                .count()
+                .to_string(),
+        );
+        line(
+            "tuf_status_timestamp_seconds",
+            "",
+            now.as_second().to_string(),
+        );
         text
     }
 }
@@ -236,8 +281,12 @@ impl Status {
 fn remedy(role: &RoleName, version: Version, expires: Time, now: Time) -> String {
     let state = if expires <= now { "expired" } else { "ends" };
     let how = match role {
-        RoleName::Top(Role::Snapshot | Role::Timestamp) => "`cosign-rs root refresh` signs it again with the online key".to_owned(),
-        _ => format!("`cosign-rs root propose --renew {role}`, then `sign` by its signers, then `publish`"),
+        RoleName::Top(Role::Snapshot | Role::Timestamp) => {
+            "`cosign-rs root refresh` signs it again with the online key".to_owned()
+        }
+        _ => format!(
+            "`cosign-rs root propose --renew {role}`, then `sign` by its signers, then `publish`"
+        ),
     };
     format!("{role} {version} {state} at {expires}: {how}")
 }

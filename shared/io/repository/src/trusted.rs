@@ -15,8 +15,14 @@ pub(crate) fn parse(
     if root.is_none() && config.is_none() {
         return None;
     }
-    let root = root.map_or_else(|| Some(trust::author::empty_root()), |bytes| wire::parse(&bytes).ok())?;
-    let config = config.map_or_else(|| Some(trust::author::empty_config()), |bytes| wire::parse(&bytes).ok())?;
+    let root = root.map_or_else(
+        || Some(trust::author::empty_root()),
+        |bytes| wire::parse(&bytes).ok(),
+    )?;
+    let config = config.map_or_else(
+        || Some(trust::author::empty_config()),
+        |bytes| wire::parse(&bytes).ok(),
+    )?;
     Some((root, config))
 }
 
@@ -37,7 +43,10 @@ pub(crate) fn findings(name: &str, content: &[u8], root: Option<&[u8]>) -> Vec<S
     } else {
         Vec::new()
     };
-    found.iter().map(|finding| format!("{name}: {finding}")).collect()
+    found
+        .iter()
+        .map(|finding| format!("{name}: {finding}"))
+        .collect()
 }
 
 /// What the new ones may not do to clients that have the old ones.

@@ -140,7 +140,8 @@ pub struct Rollout {
 impl Rollout {
     /// The first moment at which every client knows what is proposed now.
     pub fn earliest(&self, now: Timestamp) -> Timestamp {
-        now.checked_add(self.life + self.margin).unwrap_or(Timestamp::MAX)
+        now.checked_add(self.life + self.margin)
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// The first moment at which every client knows what is published now.
@@ -220,8 +221,15 @@ pub fn add_log(
         LogKind::Ct => &mut root.ctlogs,
         LogKind::RekorV1 | LogKind::RekorV2 => &mut root.tlogs,
     };
-    if list.iter().any(|log| log.log_id.as_ref().is_some_and(|known| known.key_id.0 == id)) {
-        return Err(AuthorError::Listed { kind: "log", name: url });
+    if list.iter().any(|log| {
+        log.log_id
+            .as_ref()
+            .is_some_and(|known| known.key_id.0 == id)
+    }) {
+        return Err(AuthorError::Listed {
+            kind: "log",
+            name: url,
+        });
     }
     let one = TrustedRoot {
         tlogs: vec![instance],
@@ -251,7 +259,10 @@ pub fn add_authority(
         first.is_some_and(|first| first.raw_bytes.0 == lowest)
     };
     if list.iter().any(same) {
-        return Err(AuthorError::Listed { kind: "authority", name: url });
+        return Err(AuthorError::Listed {
+            kind: "authority",
+            name: url,
+        });
     }
     let one = TrustedRoot {
         authorities: vec![CertificateAuthority {
@@ -294,9 +305,9 @@ pub fn close(
         .map(|(url, _)| (*url).to_owned())
         .collect();
     // Of several that are open under one URL (a new chain of the same CA), the oldest.
-    let open = windows
-        .iter_mut()
-        .find(|(name, window)| same_url(name, &url) && window.is_some_and(|window| window.end.is_none()));
+    let open = windows.iter_mut().find(|(name, window)| {
+        same_url(name, &url) && window.is_some_and(|window| window.end.is_none())
+    });
     let Some((_, window)) = open else {
         return Err(AuthorError::Unknown {
             kind: "instance",
@@ -315,7 +326,11 @@ pub fn close(
     }
     let start = start_of(**window);
     if end < start {
-        return Err(AuthorError::Backwards { name: url, start, end });
+        return Err(AuthorError::Backwards {
+            name: url,
+            start,
+            end,
+        });
     }
     **window = Some(TimeRange {
         start: Some(start),
@@ -385,8 +400,14 @@ pub fn close_service(
 ) -> Result<(), AuthorError> {
     let list = services_mut(config, kind);
     let open = |service: &Service| service.valid_for.is_some_and(|window| window.end.is_none());
-    let known: Vec<String> = list.iter().filter(|service| open(service)).map(|service| service.url.clone()).collect();
-    let found = list.iter_mut().find(|service| open(service) && same_url(&service.url, url));
+    let known: Vec<String> = list
+        .iter()
+        .filter(|service| open(service))
+        .map(|service| service.url.clone())
+        .collect();
+    let found = list
+        .iter_mut()
+        .find(|service| open(service) && same_url(&service.url, url));
     let Some(service) = found else {
         return Err(AuthorError::Unknown {
             kind: "service",
@@ -458,16 +479,16 @@ fn services_mut(config: &mut shape::SigningConfig, kind: ServiceKind) -> &mut Ve
 /// A timestamp authority's service is the whole endpoint, its place in the trusted root the base.
 pub(crate) fn service_base(service: &Service) -> String {
     let url = service.url.trim_end_matches('/');
-    url.strip_suffix("/api/v1/timestamp").unwrap_or(url).to_owned()
+    url.strip_suffix("/api/v1/timestamp")
+        .unwrap_or(url)
+        .to_owned()
 }
 
 pub(crate) fn same_url(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
-fn log_windows(
-    logs: &mut [shape::TransparencyLogInstance],
-) -> Vec<(&str, &mut Option<TimeRange>)> {
+fn log_windows(logs: &mut [shape::TransparencyLogInstance]) -> Vec<(&str, &mut Option<TimeRange>)> {
     logs.iter_mut()
         .map(|log| (log.base_url.as_str(), &mut log.public_key.valid_for))
         .collect()
@@ -483,7 +504,9 @@ fn authority_windows(
 }
 
 fn start_of(window: Option<TimeRange>) -> Timestamp {
-    window.and_then(|window| window.start).unwrap_or(Timestamp::MIN)
+    window
+        .and_then(|window| window.start)
+        .unwrap_or(Timestamp::MIN)
 }
 
 fn base_url(text: &str) -> Result<String, AuthorError> {

@@ -62,29 +62,48 @@ pub fn root(bytes: &[u8]) -> Vec<Finding> {
             add("v0.2-field", what, "clients that only know version 0.1");
         }
     }
-    for authority in root.certificate_authorities.iter().chain(&root.timestamp_authorities) {
+    for authority in root
+        .certificate_authorities
+        .iter()
+        .chain(&root.timestamp_authorities)
+    {
         if !authority.operator.is_empty() {
             let what = format!("the authority {} has a field of version 0.2", authority.uri);
             add("v0.2-field", what, "clients that only know version 0.1");
         }
     }
     let parsed = parsed.unwrap_or_default();
-    for authority in parsed.authorities.iter().chain(&parsed.timestamp_authorities) {
+    for authority in parsed
+        .authorities
+        .iter()
+        .chain(&parsed.timestamp_authorities)
+    {
         let name = &authority.uri;
         for pair in authority.chain.windows(2) {
             if let [lower, upper] = pair
                 && !lower.is_signed_by(upper.public_key())
             {
-                let what = format!("in the chain of {name}, {} is not signed by the next one, {}", lower.subject_text(), upper.subject_text());
+                let what = format!(
+                    "in the chain of {name}, {} is not signed by the next one, {}",
+                    lower.subject_text(),
+                    upper.subject_text()
+                );
                 add("chain-order", what, "every client");
             }
         }
         if authority.anchor().is_some_and(|anchor| !anchor.is_ca()) && authority.chain.len() > 1 {
-            add("chain-order", format!("the chain of {name} does not end with an authority"), "every client");
+            add(
+                "chain-order",
+                format!("the chain of {name} does not end with an authority"),
+                "every client",
+            );
         }
         for certificate in &authority.chain {
             let over = certificate.not_after() < authority.validity.start;
-            let ahead = authority.validity.end.is_some_and(|end| end < certificate.not_before());
+            let ahead = authority
+                .validity
+                .end
+                .is_some_and(|end| end < certificate.not_before());
             if over || ahead {
                 let what = format!(
                     "{} is valid from {} to {}, and {name} issues {}",
@@ -116,34 +135,64 @@ pub fn config(bytes: &[u8], root: Option<&[u8]>) -> Vec<Finding> {
         let list = services(&config, kind);
         for (position, service) in list.iter().enumerate() {
             let url = &service.url;
-            let versions: &[u32] = if kind == ServiceKind::Rekor { &[1, 2] } else { &[1] };
+            let versions: &[u32] = if kind == ServiceKind::Rekor {
+                &[1, 2]
+            } else {
+                &[1]
+            };
             if !versions.contains(&service.major_api_version) {
-                let what = format!("the {name} {url} has majorApiVersion {}, expected {versions:?}", service.major_api_version);
+                let what = format!(
+                    "the {name} {url} has majorApiVersion {}, expected {versions:?}",
+                    service.major_api_version
+                );
                 add("api-version", what, "every client: none selects it");
             }
             if service.valid_for.and_then(|window| window.start).is_none() {
-                add("window", format!("the {name} {url} has no start"), "every client: none selects it");
+                add(
+                    "window",
+                    format!("the {name} {url} has no start"),
+                    "every client: none selects it",
+                );
             }
             for other in list.iter().skip(position + 1) {
                 let same = service.operator == other.operator
                     && service.major_api_version == other.major_api_version;
                 if same && overlap(service.valid_for, other.valid_for) {
-                    let what = format!("the {name}s {url} and {} of one operator are open at the same time", other.url);
-                    add("two-open", what, "sigstore-python takes the old one, sigstore-go the new one");
+                    let what = format!(
+                        "the {name}s {url} and {} of one operator are open at the same time",
+                        other.url
+                    );
+                    add(
+                        "two-open",
+                        what,
+                        "sigstore-python takes the old one, sigstore-go the new one",
+                    );
                 }
             }
             if let Some(root) = &root
                 && !knows(root, kind, service)
             {
-                let what = format!("the trusted root does not know the {name} {url} from its start on");
-                add("unknown-service", what, "every client: what it signs does not verify");
+                let what =
+                    format!("the trusted root does not know the {name} {url} from its start on");
+                add(
+                    "unknown-service",
+                    what,
+                    "every client: what it signs does not verify",
+                );
             }
         }
     }
-    let v2 = config.rekor_tlog_urls.iter().any(|service| service.major_api_version == 2);
+    let v2 = config
+        .rekor_tlog_urls
+        .iter()
+        .any(|service| service.major_api_version == 2);
     if v2 && config.tsa_urls.is_empty() {
         let what = "a Rekor v2 log needs a timestamp authority beside it".to_owned();
-        add("no-time", what, "every client: no signature of a certificate verifies");
+        add(
+            "no-time",
+            what,
+            "every client: no signature of a certificate verifies",
+        );
     }
     if let Some(root) = &root {
         wrong_ids(&config, root, &mut found);
@@ -170,7 +219,8 @@ pub fn rollout(
                 old.url == service.url && old.major_api_version == service.major_api_version
             });
             let start = service.valid_for.and_then(|window| window.start);
-            let trusted = TrustedRoot::from_wire(old.0.clone()).is_ok_and(|root| knows(&root, kind, service));
+            let trusted =
+                TrustedRoot::from_wire(old.0.clone()).is_ok_and(|root| knows(&root, kind, service));
             if !before && !trusted && start.is_some_and(|start| start < known) {
                 found.push(Finding {
                     code: "too-soon",
@@ -208,15 +258,25 @@ pub fn words(
         ];
         let logs = logs.into_iter().flat_map(|(kind, list)| {
             list.iter().map(move |log| {
-                let id = log.log_id.as_ref().map(|id| hint(&id.key_id.0)).unwrap_or_default();
-                (format!("{kind} {} ({id})", log.base_url), log.public_key.valid_for)
+                let id = log
+                    .log_id
+                    .as_ref()
+                    .map(|id| hint(&id.key_id.0))
+                    .unwrap_or_default();
+                (
+                    format!("{kind} {} ({id})", log.base_url),
+                    log.public_key.valid_for,
+                )
             })
         });
         let authorities = authorities.into_iter().flat_map(|(kind, list)| {
             list.iter().map(move |one| {
                 let first = one.cert_chain.certificates.first();
                 let id = first.map(|first| hint(&keys::sha256(&first.raw_bytes.0)));
-                (format!("{kind} {} ({})", one.uri, id.unwrap_or_default()), one.valid_for)
+                (
+                    format!("{kind} {} ({})", one.uri, id.unwrap_or_default()),
+                    one.valid_for,
+                )
             })
         });
         logs.chain(authorities).collect()
@@ -234,19 +294,32 @@ pub fn words(
             Some(_) => {}
         }
     }
-    for (name, _) in before.iter().filter(|(name, _)| !after.iter().any(|(known, _)| known == name)) {
-        said.push(format!("clients trust {name} no more, not for what it signed either"));
+    for (name, _) in before
+        .iter()
+        .filter(|(name, _)| !after.iter().any(|(known, _)| known == name))
+    {
+        said.push(format!(
+            "clients trust {name} no more, not for what it signed either"
+        ));
     }
     for (kind, name) in KINDS {
         let list = services(new.1, kind);
-        let list_before = old.map(|(_, config)| services(config, kind)).unwrap_or_default();
+        let list_before = old
+            .map(|(_, config)| services(config, kind))
+            .unwrap_or_default();
         for service in list {
             let same = |other: &&Service| {
                 other.url == service.url && other.major_api_version == service.major_api_version
             };
-            let shown = format!("the {name} {} (version {}, operator {})", service.url, service.major_api_version, service.operator);
+            let shown = format!(
+                "the {name} {} (version {}, operator {})",
+                service.url, service.major_api_version, service.operator
+            );
             match list_before.iter().find(same) {
-                None => said.push(format!("clients sign with {shown} {}", range(service.valid_for))),
+                None => said.push(format!(
+                    "clients sign with {shown} {}",
+                    range(service.valid_for)
+                )),
                 Some(old) if old != service => said.push(format!(
                     "clients sign with {shown} {} (so far {})",
                     range(service.valid_for),
@@ -255,11 +328,16 @@ pub fn words(
                 Some(_) => {}
             }
         }
-        for gone in list_before.iter().filter(|old| !list.iter().any(|one| one.url == old.url)) {
+        for gone in list_before
+            .iter()
+            .filter(|old| !list.iter().any(|one| one.url == old.url))
+        {
             said.push(format!("clients sign with the {name} {} no more", gone.url));
         }
     }
-    let counts = |config: &shape::SigningConfig| (config.rekor_tlog_config.clone(), config.tsa_config.clone());
+    let counts = |config: &shape::SigningConfig| {
+        (config.rekor_tlog_config.clone(), config.tsa_config.clone())
+    };
     if old.is_some_and(|(_, config)| counts(config) != counts(new.1)) {
         said.push("how many logs or timestamp authorities sign along changes".to_owned());
     }
@@ -272,17 +350,38 @@ pub fn to_be_closed(
     config: &shape::SigningConfig,
     now: Timestamp,
 ) -> Vec<String> {
-    let logs = root.tlogs.iter().map(|log| (ServiceKind::Rekor, log.base_url.as_str(), log.public_key.valid_for));
-    let authorities = root.certificate_authorities.iter().map(|one| (ServiceKind::Fulcio, one.uri.as_str(), one.valid_for));
-    let timestamps = root.timestamp_authorities.iter().map(|one| (ServiceKind::Tsa, one.uri.as_str(), one.valid_for));
+    let logs = root.tlogs.iter().map(|log| {
+        (
+            ServiceKind::Rekor,
+            log.base_url.as_str(),
+            log.public_key.valid_for,
+        )
+    });
+    let authorities = root
+        .certificate_authorities
+        .iter()
+        .map(|one| (ServiceKind::Fulcio, one.uri.as_str(), one.valid_for));
+    let timestamps = root
+        .timestamp_authorities
+        .iter()
+        .map(|one| (ServiceKind::Tsa, one.uri.as_str(), one.valid_for));
     let mut open = Vec::new();
     for (kind, url, window) in logs.chain(authorities).chain(timestamps) {
         let listed: Vec<&Service> = services(config, kind)
             .iter()
             .filter(|service| same_url(&service_base(service), url))
             .collect();
-        let ended = listed.iter().filter_map(|service| service.valid_for.and_then(|window| window.end)).max();
-        let all_ended = !listed.is_empty() && listed.iter().all(|service| service.valid_for.and_then(|window| window.end).is_some_and(|end| end < now));
+        let ended = listed
+            .iter()
+            .filter_map(|service| service.valid_for.and_then(|window| window.end))
+            .max();
+        let all_ended = !listed.is_empty()
+            && listed.iter().all(|service| {
+                service
+                    .valid_for
+                    .and_then(|window| window.end)
+                    .is_some_and(|end| end < now)
+            });
         if window.is_some_and(|window| window.end.is_none()) && all_ended {
             open.push(format!(
                 "nobody signs with {url} since {}: close it with `retire` when nothing is written to it any more",
@@ -297,7 +396,10 @@ fn removed(old: &shape::TrustedRoot, new: &shape::TrustedRoot) -> Vec<String> {
     let mut gone = Vec::new();
     for (before, after) in [(&old.tlogs, &new.tlogs), (&old.ctlogs, &new.ctlogs)] {
         for log in before {
-            if !after.iter().any(|other| other.public_key.raw_bytes == log.public_key.raw_bytes) {
+            if !after
+                .iter()
+                .any(|other| other.public_key.raw_bytes == log.public_key.raw_bytes)
+            {
                 gone.push(format!("the log {}", log.base_url));
             }
         }
@@ -317,10 +419,14 @@ fn removed(old: &shape::TrustedRoot, new: &shape::TrustedRoot) -> Vec<String> {
 
 /// Does what a service signs from its start on verify with this trusted root?
 fn knows(root: &TrustedRoot, kind: ServiceKind, service: &Service) -> bool {
-    let start = service.valid_for.and_then(|window| window.start).unwrap_or_default();
+    let start = service
+        .valid_for
+        .and_then(|window| window.start)
+        .unwrap_or_default();
     let base = service_base(service);
     let authority = |list: &[crate::CertificateAuthority]| {
-        list.iter().any(|one| same_url(&one.uri, &base) && covers(&one.validity, start))
+        list.iter()
+            .any(|one| same_url(&one.uri, &base) && covers(&one.validity, start))
     };
     match kind {
         ServiceKind::Oidc => true,
@@ -339,13 +445,26 @@ fn covers(validity: &crate::Validity, start: Timestamp) -> bool {
 
 /// For Rekor v2 the id has to be the note key id, or sigstore-go and cosign find no key for a checkpoint.
 fn wrong_ids(config: &shape::SigningConfig, root: &TrustedRoot, found: &mut Vec<Finding>) {
-    for service in config.rekor_tlog_urls.iter().filter(|service| service.major_api_version == 2) {
-        let logs: Vec<_> = root.tlogs.iter().filter(|log| same_url(&log.base_url, &service.url)).collect();
-        let fits = logs.iter().any(|log| note_id(&log.base_url, &log.key).is_some_and(|id| id == log.id));
+    for service in config
+        .rekor_tlog_urls
+        .iter()
+        .filter(|service| service.major_api_version == 2)
+    {
+        let logs: Vec<_> = root
+            .tlogs
+            .iter()
+            .filter(|log| same_url(&log.base_url, &service.url))
+            .collect();
+        let fits = logs
+            .iter()
+            .any(|log| note_id(&log.base_url, &log.key).is_some_and(|id| id == log.id));
         if !logs.is_empty() && !fits {
             found.push(Finding {
                 code: "log-id",
-                what: format!("the id of the Rekor v2 log {} is not its note key id", service.url),
+                what: format!(
+                    "the id of the Rekor v2 log {} is not its note key id",
+                    service.url
+                ),
                 breaks: "sigstore-go, cosign",
             });
         }
@@ -376,5 +495,8 @@ fn range(window: Option<TimeRange>) -> String {
 }
 
 fn hint(id: &[u8]) -> String {
-    id.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    id.iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

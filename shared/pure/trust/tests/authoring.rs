@@ -13,7 +13,8 @@ use trust::{ServiceKind, SigningConfig, TrustedRoot, review};
 use wire::trustroot as shape;
 
 const PUBLIC_GOOD: &[u8] = include_bytes!("../../../../testdata/trust/public-good.json");
-const PUBLIC_GOOD_SIGNING: &[u8] = include_bytes!("../../../../testdata/trust/public-good-signing.json");
+const PUBLIC_GOOD_SIGNING: &[u8] =
+    include_bytes!("../../../../testdata/trust/public-good-signing.json");
 
 const ROLLOUT: Rollout = Rollout {
     life: SignedDuration::from_hours(24 * 7),
@@ -38,8 +39,23 @@ fn key(number: usize) -> keys::PublicKey {
 fn one_log() -> (shape::TrustedRoot, shape::SigningConfig) {
     let (mut root, mut config) = (author::empty_root(), author::empty_config());
     let start = at("2026-01-01T00:00:00Z");
-    author::add_log(&mut root, LogKind::RekorV2, "https://log1.example.com/", &key(0), start).unwrap();
-    author::open_service(&mut config, ServiceKind::Rekor, "https://log1.example.com", 2, "example.com", start).unwrap();
+    author::add_log(
+        &mut root,
+        LogKind::RekorV2,
+        "https://log1.example.com/",
+        &key(0),
+        start,
+    )
+    .unwrap();
+    author::open_service(
+        &mut config,
+        ServiceKind::Rekor,
+        "https://log1.example.com",
+        2,
+        "example.com",
+        start,
+    )
+    .unwrap();
     (root, config)
 }
 
@@ -54,7 +70,10 @@ fn a_start_is_computed_and_a_sooner_one_refused() {
     assert_eq!(author::start(Some(start), now(), &ROLLOUT), Ok(start));
     let soon = at("2026-12-10T10:00:00Z");
     let error = author::start(Some(soon), now(), &ROLLOUT).unwrap_err();
-    assert!(matches!(error, AuthorError::TooSoon { earliest, .. } if earliest == at("2026-12-10T10:00:30Z")), "{error}");
+    assert!(
+        matches!(error, AuthorError::TooSoon { earliest, .. } if earliest == at("2026-12-10T10:00:30Z")),
+        "{error}"
+    );
 }
 
 #[test]
@@ -62,36 +81,120 @@ fn a_new_shard_is_trusted_at_once_and_signed_with_later() {
     let (old_root, old_config) = one_log();
     let (mut root, mut config) = (old_root.clone(), old_config.clone());
     let start = author::start(None, now(), &ROLLOUT).unwrap();
-    author::add_log(&mut root, LogKind::RekorV2, "https://log2.example.com", &key(1), now()).unwrap();
-    author::open_service(&mut config, ServiceKind::Rekor, "https://log2.example.com", 2, "example.com", start).unwrap();
+    author::add_log(
+        &mut root,
+        LogKind::RekorV2,
+        "https://log2.example.com",
+        &key(1),
+        now(),
+    )
+    .unwrap();
+    author::open_service(
+        &mut config,
+        ServiceKind::Rekor,
+        "https://log2.example.com",
+        2,
+        "example.com",
+        start,
+    )
+    .unwrap();
 
     // Newest first, and the old window closes in the moment in which the new one opens.
-    let urls: Vec<&str> = config.rekor_tlog_urls.iter().map(|service| service.url.as_str()).collect();
-    assert_eq!(urls, ["https://log2.example.com", "https://log1.example.com"]);
-    assert_eq!(config.rekor_tlog_urls[1].valid_for.unwrap().end, Some(start));
+    let urls: Vec<&str> = config
+        .rekor_tlog_urls
+        .iter()
+        .map(|service| service.url.as_str())
+        .collect();
+    assert_eq!(
+        urls,
+        ["https://log2.example.com", "https://log1.example.com"]
+    );
+    assert_eq!(
+        config.rekor_tlog_urls[1].valid_for.unwrap().end,
+        Some(start)
+    );
     let parsed = SigningConfig::from_wire(config.clone()).unwrap();
-    let called = |time| parsed.service(ServiceKind::Rekor, time).unwrap().url.clone();
-    assert_eq!(called(start - SignedDuration::from_secs(1)), "https://log1.example.com");
-    assert_eq!(called(start + SignedDuration::from_secs(1)), "https://log2.example.com");
+    let called = |time| {
+        parsed
+            .service(ServiceKind::Rekor, time)
+            .unwrap()
+            .url
+            .clone()
+    };
+    assert_eq!(
+        called(start - SignedDuration::from_secs(1)),
+        "https://log1.example.com"
+    );
+    assert_eq!(
+        called(start + SignedDuration::from_secs(1)),
+        "https://log2.example.com"
+    );
 
-    assert_eq!(codes(&review::rollout((&old_root, &old_config), (&root, &config), now(), &ROLLOUT)), [""; 0]);
+    assert_eq!(
+        codes(&review::rollout(
+            (&old_root, &old_config),
+            (&root, &config),
+            now(),
+            &ROLLOUT
+        )),
+        [""; 0]
+    );
     // Published too late for its date.
     let late = start - SignedDuration::from_hours(24);
-    assert_eq!(codes(&review::rollout((&old_root, &old_config), (&root, &config), late, &ROLLOUT)), ["too-soon"]);
+    assert_eq!(
+        codes(&review::rollout(
+            (&old_root, &old_config),
+            (&root, &config),
+            late,
+            &ROLLOUT
+        )),
+        ["too-soon"]
+    );
     let words = review::words(Some((&old_root, &old_config)), (&root, &config));
-    assert!(words.iter().any(|word| word.contains("clients sign with the log https://log2.example.com") && word.contains("from 2026-12-10T10:01:00Z on")), "{words:?}");
-    assert!(words.iter().any(|word| word.contains("clients trust the log https://log2.example.com")), "{words:?}");
+    assert!(
+        words.iter().any(|word| word
+            .contains("clients sign with the log https://log2.example.com")
+            && word.contains("from 2026-12-10T10:01:00Z on")),
+        "{words:?}"
+    );
+    assert!(
+        words
+            .iter()
+            .any(|word| word.contains("clients trust the log https://log2.example.com")),
+        "{words:?}"
+    );
 
     // Closing the old one in the trusted root: not while clients sign with it, and somebody is reminded afterwards.
-    let early = author::close(&mut root, &config, Part::Tlogs, "https://log1.example.com", now()).unwrap_err();
+    let early = author::close(
+        &mut root,
+        &config,
+        Part::Tlogs,
+        "https://log1.example.com",
+        now(),
+    )
+    .unwrap_err();
     assert!(matches!(early, AuthorError::InUse { .. }), "{early}");
     assert_eq!(review::to_be_closed(&root, &config, now()), [""; 0]);
     let after = start + SignedDuration::from_hours(24);
     assert!(review::to_be_closed(&root, &config, after)[0].contains("https://log1.example.com"));
-    author::close(&mut root, &config, Part::Tlogs, "https://log1.example.com/", after).unwrap();
+    author::close(
+        &mut root,
+        &config,
+        Part::Tlogs,
+        "https://log1.example.com/",
+        after,
+    )
+    .unwrap();
     assert_eq!(review::to_be_closed(&root, &config, after), [""; 0]);
     assert_eq!(root.tlogs.len(), 2);
-    let again = author::close(&mut root, &config, Part::Tlogs, "https://log1.example.com", after).unwrap_err();
+    let again = author::close(
+        &mut root,
+        &config,
+        Part::Tlogs,
+        "https://log1.example.com",
+        after,
+    )
+    .unwrap_err();
     assert!(matches!(again, AuthorError::Unknown { .. }), "{again}");
 }
 
@@ -99,12 +202,23 @@ fn a_new_shard_is_trusted_at_once_and_signed_with_later() {
 fn what_is_listed_stays_listed_and_is_listed_once() {
     let (old_root, config) = one_log();
     let mut root = old_root.clone();
-    let twice = author::add_log(&mut root, LogKind::RekorV2, "https://log1.example.com", &key(0), now());
+    let twice = author::add_log(
+        &mut root,
+        LogKind::RekorV2,
+        "https://log1.example.com",
+        &key(0),
+        now(),
+    );
     assert!(matches!(twice, Err(AuthorError::Listed { .. })));
     root.tlogs.clear();
     let found = review::rollout((&old_root, &config), (&root, &config), now(), &ROLLOUT);
     assert_eq!(codes(&found), ["removed"]);
-    for url in ["ftp://log.example.com", "log.example.com", "https://user@log.example.com", "https://log.example.com?x"] {
+    for url in [
+        "ftp://log.example.com",
+        "log.example.com",
+        "https://user@log.example.com",
+        "https://log.example.com?x",
+    ] {
         let added = author::add_log(&mut root, LogKind::Ct, url, &key(1), now());
         assert!(matches!(added, Err(AuthorError::Url { .. })), "{url}");
     }
@@ -118,20 +232,32 @@ fn the_public_goods_files_pass_the_review_and_damaged_ones_do_not() {
         assert!(text.contains(from), "{from}");
         codes(&review::root(text.replacen(from, to, 1).as_bytes()))
     };
-    assert_eq!(change("application/vnd.dev.sigstore.trustedroot+json;version=0.1", "application/vnd.dev.sigstore.trustedroot.v0.2+json"), ["media-type"]);
+    assert_eq!(
+        change(
+            "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+            "application/vnd.dev.sigstore.trustedroot.v0.2+json"
+        ),
+        ["media-type"]
+    );
     assert_eq!(change("logId", "logID"), ["trusted-root"]);
 
     let (root, mut config) = one_log();
     let json = |document: &shape::SigningConfig| author::to_json(document).unwrap().into_bytes();
     let root_json = author::to_json(&root).unwrap().into_bytes();
-    assert_eq!(codes(&review::config(&json(&config), Some(&root_json))), ["no-time"]);
+    assert_eq!(
+        codes(&review::config(&json(&config), Some(&root_json))),
+        ["no-time"]
+    );
     config.rekor_tlog_urls[0].major_api_version = 3;
     assert!(codes(&review::config(&json(&config), None)).contains(&"api-version"));
     config.rekor_tlog_urls[0].major_api_version = 1;
     let mut other = config.rekor_tlog_urls[0].clone();
     other.url = "https://elsewhere.example.com".to_owned();
     config.rekor_tlog_urls.push(other);
-    assert_eq!(codes(&review::config(&json(&config), Some(&root_json))), ["two-open", "unknown-service"]);
+    assert_eq!(
+        codes(&review::config(&json(&config), Some(&root_json))),
+        ["two-open", "unknown-service"]
+    );
 }
 
 #[test]

@@ -46,7 +46,9 @@ pub enum CeremonyError {
         signers: String,
     },
     /// A signature that does not verify.
-    #[error("the signature of the key {key} is not over this {role} {version}: was the document changed after it was signed?")]
+    #[error(
+        "the signature of the key {key} is not over this {role} {version}: was the document changed after it was signed?"
+    )]
     Wrong {
         /// The role.
         role: RoleName,

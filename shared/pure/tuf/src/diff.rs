@@ -55,10 +55,15 @@ fn signers(
     };
     for role in new.signed_roles()? {
         let (ids, threshold) = (new.key_ids(&role)?, new.threshold(&role)?);
-        let before = old.and_then(|old| Some((old.key_ids(&role).ok()?, old.threshold(&role).ok()?)));
+        let before =
+            old.and_then(|old| Some((old.key_ids(&role).ok()?, old.threshold(&role).ok()?)));
         let Some((ids_before, threshold_before)) = before else {
             let all: Vec<String> = ids.iter().map(shown).collect();
-            said.push(format!("{role} is signed by {threshold} of {}: {}", ids.len(), all.join(", ")));
+            said.push(format!(
+                "{role} is signed by {threshold} of {}: {}",
+                ids.len(),
+                all.join(", ")
+            ));
             continue;
         };
         for id in ids.difference(&ids_before) {
@@ -82,7 +87,10 @@ fn signers(
             }
         }
     }
-    for role in old.into_iter().flat_map(|old| old.signed_roles().unwrap_or_default()) {
+    for role in old
+        .into_iter()
+        .flat_map(|old| old.signed_roles().unwrap_or_default())
+    {
         if new.threshold(&role).is_err() {
             said.push(format!("{role} is no role any more"));
         }
@@ -100,7 +108,11 @@ fn targets(
     };
     let before = old.map(Document::targets).transpose()?.unwrap_or_default();
     for (name, file) in &listed {
-        let size = format!("{} bytes, SHA-256 {}", file.length(), hex::encode(file.sha256()));
+        let size = format!(
+            "{} bytes, SHA-256 {}",
+            file.length(),
+            hex::encode(file.sha256())
+        );
         match before.get(name) {
             None => said.push(format!("the target {name} is new: {size}")),
             Some(old) if old != file => said.push(format!("the target {name} changes: {size}")),
@@ -121,20 +133,39 @@ fn delegations(
     if new.role() == &RoleName::ROOT {
         return Ok(());
     }
-    let before = old.map(Document::delegations).transpose()?.unwrap_or_default();
+    let before = old
+        .map(Document::delegations)
+        .transpose()?
+        .unwrap_or_default();
     for delegation in new.delegations()? {
         if before.contains(&delegation) {
             continue;
         }
-        let end = if delegation.terminating { ", and nobody else" } else { "" };
-        said.push(format!("{} answers for {}{end}", delegation.name, delegation.paths.join(", ")));
+        let end = if delegation.terminating {
+            ", and nobody else"
+        } else {
+            ""
+        };
+        said.push(format!(
+            "{} answers for {}{end}",
+            delegation.name,
+            delegation.paths.join(", ")
+        ));
     }
     Ok(())
 }
 
 /// What no sentence above is about must not go unseen.
 fn others(old: Option<&Document>, new: &Document, said: &mut Vec<String>) {
-    const TOLD: [&str; 7] = ["version", "expires", "keys", "roles", "targets", "delegations", "meta"];
+    const TOLD: [&str; 7] = [
+        "version",
+        "expires",
+        "keys",
+        "roles",
+        "targets",
+        "delegations",
+        "meta",
+    ];
     let Some(old) = old else { return };
     let (before, after) = (old.to_value(), new.to_value());
     let names: BTreeSet<&String> = [&before, &after]
@@ -146,13 +177,17 @@ fn others(old: Option<&Document>, new: &Document, said: &mut Vec<String>) {
     for name in names {
         let (from, to) = (before.get(name), after.get(name));
         if from != to {
-            let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            let text = |value: Option<&Value>| {
+                value.map_or_else(|| "nothing".to_owned(), ToString::to_string)
+            };
             said.push(format!("{name} is {} (so far {})", text(to), text(from)));
         }
     }
     // A difference in the told members that none of the sentences shows: custom data of a target, a field of a role.
     if said.len() == 1 && !old.says_the_same(new) {
-        said.push("fields change that this program does not know; compare the two files".to_owned());
+        said.push(
+            "fields change that this program does not know; compare the two files".to_owned(),
+        );
     }
 }
 

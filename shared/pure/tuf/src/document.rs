@@ -352,7 +352,11 @@ impl Document {
                 .keys()
                 .map(|name| RoleName::parse(name))
                 .collect(),
-            _ => Ok(self.delegations()?.into_iter().map(|one| one.name).collect()),
+            _ => Ok(self
+                .delegations()?
+                .into_iter()
+                .map(|one| one.name)
+                .collect()),
         }
     }
 
@@ -462,11 +466,20 @@ impl Document {
     pub fn set_target(&mut self, name: &str, file: &TargetFile) -> Result<(), DocumentError> {
         check_target_name(name)?;
         let error = self.malformed("it has no targets".to_owned());
-        let targets = self.signed.get_mut("targets").and_then(Value::as_object_mut);
-        let entry = targets.ok_or(error)?.entry(name).or_insert_with(|| json!({}));
+        let targets = self
+            .signed
+            .get_mut("targets")
+            .and_then(Value::as_object_mut);
+        let entry = targets
+            .ok_or(error)?
+            .entry(name)
+            .or_insert_with(|| json!({}));
         if let Some(entry) = entry.as_object_mut() {
             entry.insert("length".into(), json!(file.length()));
-            entry.insert("hashes".into(), json!({ "sha256": hex::encode(file.sha256()) }));
+            entry.insert(
+                "hashes".into(),
+                json!({ "sha256": hex::encode(file.sha256()) }),
+            );
         }
         Ok(())
     }
@@ -474,7 +487,10 @@ impl Document {
     /// Lists a target no more.
     pub fn remove_target(&mut self, name: &str) -> Result<(), DocumentError> {
         let error = self.absent(format!("target {name}"));
-        let targets = self.signed.get_mut("targets").and_then(Value::as_object_mut);
+        let targets = self
+            .signed
+            .get_mut("targets")
+            .and_then(Value::as_object_mut);
         targets
             .and_then(|targets| targets.remove(name))
             .map(drop)
@@ -490,9 +506,8 @@ impl Document {
             .iter()
             .map(|role| {
                 let name = role.get("name").and_then(Value::as_str);
-                let name = name.ok_or_else(|| {
-                    self.malformed("a delegation has no name".to_owned())
-                })?;
+                let name =
+                    name.ok_or_else(|| self.malformed("a delegation has no name".to_owned()))?;
                 let paths = role.get("paths").and_then(Value::as_array);
                 let paths = paths
                     .into_iter()
@@ -532,7 +547,9 @@ impl Document {
                 .signed
                 .get_mut("delegations")
                 .and_then(|delegations| delegations.get_mut("roles")?.as_array_mut());
-            roles.ok_or(error)?.push(json!({ "name": name, "keyids": [], "threshold": 1 }));
+            roles
+                .ok_or(error)?
+                .push(json!({ "name": name, "keyids": [], "threshold": 1 }));
         }
         let role = self.role_mut(&delegation.name)?;
         role.insert("paths".into(), json!(delegation.paths));
@@ -643,9 +660,8 @@ impl Document {
 /// A target's name: parts with `/` between them, none of them empty, `.` or `..`.
 pub fn check_target_name(name: &str) -> Result<(), DocumentError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:@+".contains(&byte);
-    let part = |part: &str| {
-        !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain)
-    };
+    let part =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain);
     if name.len() <= TARGET_NAME_MAX && name.split('/').all(part) {
         Ok(())
     } else {

@@ -49,19 +49,36 @@ pub fn document(document: &Document) -> Vec<Finding> {
             // Signatures and indentation come on top; the finished file is measured again.
             let limit = document.role().kind().size_max();
             if bytes.len() > limit {
-                found.add("size", format!("{} bytes, more than {limit}", bytes.len()), "every client");
+                found.add(
+                    "size",
+                    format!("{} bytes, more than {limit}", bytes.len()),
+                    "every client",
+                );
             }
         }
-        Err(error @ CanonicalError::TooLarge(_)) => found.add("integer", error.to_string(), "tuf-js"),
+        Err(error @ CanonicalError::TooLarge(_)) => {
+            found.add("integer", error.to_string(), "tuf-js")
+        }
         Err(error) => found.add("canonical", error.to_string(), "every client"),
     }
     let version = document.member("spec_version").and_then(Value::as_str);
     if !version.is_some_and(|version| version == "1.0" || version.starts_with("1.")) {
-        found.add("spec-version", format!("spec_version is {version:?}, not 1.x"), "every client");
+        found.add(
+            "spec-version",
+            format!("spec_version is {version:?}, not 1.x"),
+            "every client",
+        );
     }
-    let date = document.member("expires").and_then(Value::as_str).unwrap_or_default();
+    let date = document
+        .member("expires")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if date.len() != 20 || !date.ends_with('Z') {
-        found.add("date", format!("expires is '{date}', not YYYY-MM-DDTHH:MM:SSZ"), "python-tuf");
+        found.add(
+            "date",
+            format!("expires is '{date}', not YYYY-MM-DDTHH:MM:SSZ"),
+            "python-tuf",
+        );
     }
     match document.role().kind() {
         Role::Root => root(document, &mut found),
@@ -85,7 +102,10 @@ pub fn delegate(delegate: &Document, delegator: &Document) -> Vec<Finding> {
     };
     for name in delegate.targets().unwrap_or_default().keys() {
         if !entry.paths.iter().any(|pattern| covers(pattern, name)) {
-            let what = format!("the target {name} is outside of its paths {:?}", entry.paths);
+            let what = format!(
+                "the target {name} is outside of its paths {:?}",
+                entry.paths
+            );
             found.add("outside-paths", what, "tough, and nobody else finds it");
         }
     }
@@ -113,7 +133,12 @@ fn root(document: &Document, found: &mut Findings) {
         let what = "consistent_snapshot is not true".to_owned();
         found.add("consistent-snapshot", what, "gh, sigstore-js");
     }
-    for role in [RoleName::ROOT, RoleName::TARGETS, RoleName::SNAPSHOT, RoleName::TIMESTAMP] {
+    for role in [
+        RoleName::ROOT,
+        RoleName::TARGETS,
+        RoleName::SNAPSHOT,
+        RoleName::TIMESTAMP,
+    ] {
         signers(document, &role, found);
     }
     keys(document, found);
@@ -121,20 +146,35 @@ fn root(document: &Document, found: &mut Findings) {
 
 fn targets(document: &Document, found: &mut Findings) {
     let Ok(listed) = document.targets() else {
-        found.add("targets", "the list of targets is malformed".to_owned(), "every client");
+        found.add(
+            "targets",
+            "the list of targets is malformed".to_owned(),
+            "every client",
+        );
         return;
     };
     for name in listed.keys() {
         if let Err(error) = check_target_name(name) {
-            found.add("target-name", error.to_string(), "clients that make files of that name");
+            found.add(
+                "target-name",
+                error.to_string(),
+                "clients that make files of that name",
+            );
         }
     }
     let Ok(delegations) = document.delegations() else {
-        found.add("delegations", "the delegations are malformed".to_owned(), "every client");
+        found.add(
+            "delegations",
+            "the delegations are malformed".to_owned(),
+            "every client",
+        );
         return;
     };
     if delegations.len() >= DELEGATIONS_MAX {
-        let what = format!("{} delegations; clients look into {DELEGATIONS_MAX} roles", delegations.len());
+        let what = format!(
+            "{} delegations; clients look into {DELEGATIONS_MAX} roles",
+            delegations.len()
+        );
         found.add("delegations", what, "every client");
     }
     let mut names = BTreeSet::new();
@@ -163,7 +203,14 @@ fn delegation_fields(document: &Document, found: &mut Findings) {
     let roles = document
         .member("delegations")
         .and_then(|delegations| delegations.get("roles")?.as_array());
-    let known = ["name", "keyids", "threshold", "paths", "path_hash_prefixes", "terminating"];
+    let known = [
+        "name",
+        "keyids",
+        "threshold",
+        "paths",
+        "path_hash_prefixes",
+        "terminating",
+    ];
     for role in roles.into_iter().flatten().filter_map(Value::as_object) {
         for field in role.keys().filter(|field| !known.contains(&field.as_str())) {
             let what = format!("a delegation has the field {field}");
@@ -190,13 +237,22 @@ fn keys(document: &Document, found: &mut Findings) {
     };
     for (id, value) in keys {
         match Key::from_json(value) {
-            Err(error) => found.add("key-type", format!("the key {id}: {error}"), "at least one client"),
+            Err(error) => found.add(
+                "key-type",
+                format!("the key {id}: {error}"),
+                "at least one client",
+            ),
             Ok(key) => {
                 // What we can read is more than what every client can.
                 if let Err(error) = Key::new(key.public_key().clone()) {
-                    found.add("key-type", format!("the key {id}: {error}"), "at least one client");
+                    found.add(
+                        "key-type",
+                        format!("the key {id}: {error}"),
+                        "at least one client",
+                    );
                 }
-                if key.id().as_str() != id && key_hash(value).is_none_or(|hash| hash.as_str() != id) {
+                if key.id().as_str() != id && key_hash(value).is_none_or(|hash| hash.as_str() != id)
+                {
                     let what = format!("the key id {id} is not the hash of its key");
                     found.add("key-id", what, "tough");
                 }

@@ -139,7 +139,10 @@ impl Request {
         let request: Self = serde_json::from_slice(bytes)
             .map_err(|error| RequestError::Syntax(error.to_string()))?;
         if request.media_type != MEDIA_TYPE {
-            let what = format!("mediaType is '{}', expected {MEDIA_TYPE}", request.media_type);
+            let what = format!(
+                "mediaType is '{}', expected {MEDIA_TYPE}",
+                request.media_type
+            );
             return Err(RequestError::Syntax(what));
         }
         Ok(request)
@@ -166,7 +169,9 @@ impl Request {
         ceremony.merge(&envelope)?;
         let previous = self.previous(&role)?;
         let document = ceremony.document();
-        let expected = previous.as_ref().map_or(Ok(crate::Version::ONE), |old| old.version().next());
+        let expected = previous
+            .as_ref()
+            .map_or(Ok(crate::Version::ONE), |old| old.version().next());
         // Root counts by one; the others may jump, which is how one gets past somebody else's fast-forward.
         let follows = match (&previous, role == RoleName::ROOT) {
             (_, true) => expected.is_ok_and(|next| next == document.version()),
@@ -201,7 +206,11 @@ impl Request {
     /// Who has to sign: read from the verified roots and delegations.
     pub fn required(&self, document: &Document) -> Result<Vec<Required>, RequestError> {
         let role = document.role();
-        let root = self.root.as_deref().map(|text| root_text("root", text)).transpose()?;
+        let root = self
+            .root
+            .as_deref()
+            .map(|text| root_text("root", text))
+            .transpose()?;
         let named = |by: &Document, keys: RoleKeys| Required {
             by: format!("{} {}", by.role(), by.version()),
             keys,
@@ -214,7 +223,11 @@ impl Request {
             required.push(named(document, document.signers(role)?));
             return Ok(required);
         }
-        let next = self.next.as_deref().map(|text| parse_root("next root", text)).transpose()?;
+        let next = self
+            .next
+            .as_deref()
+            .map(|text| parse_root("next root", text))
+            .transpose()?;
         let above: Vec<&Document> = match role {
             RoleName::Top(_) => root.iter().chain(&next).collect(),
             RoleName::Delegated(_) => Vec::new(),
@@ -260,7 +273,10 @@ impl Request {
             return Ok(());
         }
         let listed = document.targets()?;
-        let before = previous.map(Document::targets).transpose()?.unwrap_or_default();
+        let before = previous
+            .map(Document::targets)
+            .transpose()?
+            .unwrap_or_default();
         for (name, content) in &self.contents {
             let fits = |text: &Option<String>, file: Option<&TargetFile>| match text {
                 None => true,
@@ -308,6 +324,10 @@ fn parse(
 }
 
 fn value_envelope(value: &Value, role: &RoleName) -> Result<Envelope, RequestError> {
-    Envelope::parse(value.to_string().as_bytes(), role.kind().size_max())
-        .map_err(|source| RequestError::Part { part: "metadata", source })
+    Envelope::parse(value.to_string().as_bytes(), role.kind().size_max()).map_err(|source| {
+        RequestError::Part {
+            part: "metadata",
+            source,
+        }
+    })
 }

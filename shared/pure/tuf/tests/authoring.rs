@@ -13,21 +13,27 @@ use jiff::Timestamp as Time;
 use keys::PublicKey;
 use serde_json::{Value, json};
 use tuf::document::{check_target_name, covers, target_path};
-use tuf::{Delegation, Document, DocumentError, Key, KeyId, RoleName, TargetFile, Version, diff, lint};
+use tuf::{
+    Delegation, Document, DocumentError, Key, KeyId, RoleName, TargetFile, Version, diff, lint,
+};
 
 fn end() -> Time {
     "2027-01-01T00:00:00Z".parse().unwrap()
 }
 
 fn key(seed: u8) -> Key {
-    let der = SigningKey::from_bytes(&[seed; 32]).verifying_key().to_public_key_der().unwrap();
+    let der = SigningKey::from_bytes(&[seed; 32])
+        .verifying_key()
+        .to_public_key_der()
+        .unwrap();
     Key::new(PublicKey::from_spki_der(der.as_bytes()).unwrap()).unwrap()
 }
 
 fn root() -> Document {
     let mut root = Document::new(RoleName::ROOT, Version::ONE, end());
     for role in [RoleName::ROOT, RoleName::TARGETS] {
-        root.set_signers(&role, &[key(1), key(2), key(3)], 2).unwrap();
+        root.set_signers(&role, &[key(1), key(2), key(3)], 2)
+            .unwrap();
     }
     for role in [RoleName::SNAPSHOT, RoleName::TIMESTAMP] {
         root.set_signers(&role, &[key(9)], 1).unwrap();
@@ -46,7 +52,18 @@ fn foreign() -> Value {
     held["x-tuf-on-ci-keyowner"] = json!("@alice");
     value["keys"]["declared"] = held;
     for role in ["root", "targets"] {
-        let ids: Vec<Value> = value["roles"][role]["keyids"].as_array().unwrap().iter().map(|one| if *one == json!(id) { json!("declared") } else { one.clone() }).collect();
+        let ids: Vec<Value> = value["roles"][role]["keyids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                if *one == json!(id) {
+                    json!("declared")
+                } else {
+                    one.clone()
+                }
+            })
+            .collect();
         value["roles"][role]["keyids"] = json!(ids);
     }
     value
@@ -58,7 +75,9 @@ fn what_an_author_does_not_know_stays() {
     let mut document = Document::read(RoleName::ROOT, &before).unwrap();
     document.set_version(Version::new(2).unwrap());
     // One goes, one comes; alice keeps the id that somebody gave her.
-    document.set_signers(&RoleName::ROOT, &[key(1), key(2), key(4)], 2).unwrap();
+    document
+        .set_signers(&RoleName::ROOT, &[key(1), key(2), key(4)], 2)
+        .unwrap();
     let after = document.to_value();
     assert_eq!(after["spec_version"], "1.0.31");
     assert_eq!(after["x-tuf-on-ci-expiry-period"], 197);
@@ -68,14 +87,27 @@ fn what_an_author_does_not_know_stays() {
     assert!(ids.iter().any(|id| id.as_str() == "declared") && ids.contains(&key(4).id()));
     // The one that left root still signs targets, and so stays.
     assert!(document.key_value(&key(3).id()).is_some());
-    document.set_signers(&RoleName::TARGETS, &[key(1), key(2), key(4)], 2).unwrap();
+    document
+        .set_signers(&RoleName::TARGETS, &[key(1), key(2), key(4)], 2)
+        .unwrap();
     assert!(document.key_value(&key(3).id()).is_none());
 }
 
 #[test]
 fn a_threshold_that_the_keys_cannot_reach_is_no_threshold() {
-    for (keys, threshold) in [(vec![key(1)], 2), (vec![key(1), key(1)], 2), (vec![], 1), (vec![key(1)], 0)] {
-        assert!(root().set_signers(&RoleName::ROOT, &keys, threshold).is_err(), "{threshold} of {}", keys.len());
+    for (keys, threshold) in [
+        (vec![key(1)], 2),
+        (vec![key(1), key(1)], 2),
+        (vec![], 1),
+        (vec![key(1)], 0),
+    ] {
+        assert!(
+            root()
+                .set_signers(&RoleName::ROOT, &keys, threshold)
+                .is_err(),
+            "{threshold} of {}",
+            keys.len()
+        );
     }
 }
 
@@ -88,18 +120,33 @@ fn a_new_root_has_nothing_that_a_client_stumbles_over() {
 fn lint_names_what_breaks_and_whom() {
     let codes = |value: &Value, role: RoleName| -> Vec<&'static str> {
         let document = Document::read(role, value).unwrap();
-        lint::document(&document).iter().map(|finding| finding.code).collect()
+        lint::document(&document)
+            .iter()
+            .map(|finding| finding.code)
+            .collect()
     };
     let id = key(1).id().to_string();
     let cases: [(&str, &dyn Fn(&mut Value)); 8] = [
-        ("consistent-snapshot", &|root| root["consistent_snapshot"] = json!(false)),
-        ("spec-version", &|root| root["spec_version"] = json!("2.0.0")),
-        ("date", &|root| root["expires"] = json!("2027-01-01T00:00:00.5Z")),
+        ("consistent-snapshot", &|root| {
+            root["consistent_snapshot"] = json!(false)
+        }),
+        ("spec-version", &|root| {
+            root["spec_version"] = json!("2.0.0")
+        }),
+        ("date", &|root| {
+            root["expires"] = json!("2027-01-01T00:00:00.5Z")
+        }),
         ("integer", &|root| root["x"] = json!(1_u64 << 53)),
         ("canonical", &|root| root["x"] = json!(0.5)),
-        ("key-field", &|root| root["keys"][&id]["x-owner"] = json!("alice")),
-        ("threshold", &|root| root["roles"]["timestamp"]["threshold"] = json!(2)),
-        ("key-type", &|root| root["keys"][&id]["scheme"] = json!("rsa-pkcs1v15-sha256")),
+        ("key-field", &|root| {
+            root["keys"][&id]["x-owner"] = json!("alice")
+        }),
+        ("threshold", &|root| {
+            root["roles"]["timestamp"]["threshold"] = json!(2)
+        }),
+        ("key-type", &|root| {
+            root["keys"][&id]["scheme"] = json!("rsa-pkcs1v15-sha256")
+        }),
     ];
     for (expected, change) in cases {
         let mut value = root().to_value();
@@ -119,26 +166,47 @@ fn delegations_are_linted_from_both_sides() {
         paths: vec!["registry.example.com/team/*".to_owned()],
         terminating: true,
     };
-    targets.set_delegation(&delegation, &[key(5), key(6)], 2).unwrap();
+    targets
+        .set_delegation(&delegation, &[key(5), key(6)], 2)
+        .unwrap();
     assert_eq!(lint::document(&targets), []);
     assert_eq!(targets.delegations().unwrap(), [delegation]);
     assert_eq!(targets.signers(&role).unwrap().threshold(), 2);
     let mut delegate = Document::new(role.clone(), Version::ONE, end());
     let file = TargetFile::from_parts(1, [1; 32]);
-    delegate.set_target("registry.example.com/team/app:v1", &file).unwrap();
+    delegate
+        .set_target("registry.example.com/team/app:v1", &file)
+        .unwrap();
     assert_eq!(lint::delegate(&delegate, &targets), []);
-    delegate.set_target("registry.example.com/team/sub/app:v1", &file).unwrap();
+    delegate
+        .set_target("registry.example.com/team/sub/app:v1", &file)
+        .unwrap();
     let found = lint::delegate(&delegate, &targets);
-    assert!(found.len() == 1 && found[0].code == "outside-paths", "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].code == "outside-paths",
+        "{found:?}"
+    );
 
     let mut value = targets.to_value();
     value["delegations"]["roles"][0]["x-expiry"] = json!(1);
-    value["delegations"]["roles"][0].as_object_mut().unwrap().remove("terminating");
+    value["delegations"]["roles"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("terminating");
     let found = lint::document(&Document::read(RoleName::TARGETS, &value).unwrap());
-    assert_eq!(found.iter().filter(|finding| finding.code == "delegation-field").count(), 2);
+    assert_eq!(
+        found
+            .iter()
+            .filter(|finding| finding.code == "delegation-field")
+            .count(),
+        2
+    );
 
     targets.remove_delegation(&role).unwrap();
-    assert_eq!(targets.to_value(), Document::new(RoleName::TARGETS, Version::ONE, end()).to_value());
+    assert_eq!(
+        targets.to_value(),
+        Document::new(RoleName::TARGETS, Version::ONE, end()).to_value()
+    );
 }
 
 #[test]
@@ -146,7 +214,8 @@ fn changes_are_told_and_none_is_left_out() {
     let old = root();
     let mut new = old.clone();
     new.set_version(Version::new(2).unwrap());
-    new.set_signers(&RoleName::ROOT, &[key(1), key(2), key(3), key(4)], 3).unwrap();
+    new.set_signers(&RoleName::ROOT, &[key(1), key(2), key(3), key(4)], 3)
+        .unwrap();
     let name = |id: &KeyId| (*id == key(4).id()).then(|| "dave".to_owned());
     let words = diff::words(Some(&old), &new, &name).unwrap();
     assert_eq!(words.len(), 3, "{words:?}");
@@ -158,14 +227,20 @@ fn changes_are_told_and_none_is_left_out() {
     value["consistent_snapshot"] = json!(false);
     let changed = Document::read(RoleName::ROOT, &value).unwrap();
     let words = diff::words(Some(&old), &changed, &name).unwrap();
-    assert!(words.contains(&"consistent_snapshot is false (so far true)".to_owned()), "{words:?}");
+    assert!(
+        words.contains(&"consistent_snapshot is false (so far true)".to_owned()),
+        "{words:?}"
+    );
     // What has no sentence is at least not called nothing.
     let mut value = old.to_value();
     value["roles"]["root"]["x"] = json!(1);
     let changed = Document::read(RoleName::ROOT, &value).unwrap();
     let words = diff::words(Some(&old), &changed, &name).unwrap();
     assert!(words[1].contains("compare the two files"), "{words:?}");
-    assert_eq!(diff::words(Some(&old), &old, &name).unwrap()[1], "nothing else changes");
+    assert_eq!(
+        diff::words(Some(&old), &old, &name).unwrap()[1],
+        "nothing else changes"
+    );
 }
 
 #[test]
@@ -183,7 +258,11 @@ fn patterns_do_not_cross_a_slash() {
         ("a*b*c", "aXbX", false),
         ("a*", "a", true),
         ("", "a", false),
-        ("registry.example.com/team/*:v?", "registry.example.com/team/app:v1", true),
+        (
+            "registry.example.com/team/*:v?",
+            "registry.example.com/team/app:v1",
+            true,
+        ),
     ] {
         assert_eq!(covers(pattern, name), covered, "{pattern} {name}");
     }
@@ -194,14 +273,24 @@ fn patterns_do_not_cross_a_slash() {
 #[test]
 fn names_have_their_bounds() {
     for name in ["", "/a", "a//b", "a/../b", ".", "a b", "ä", "a\\b", "a\n"] {
-        assert!(matches!(check_target_name(name), Err(DocumentError::TargetName(_))), "{name}");
+        assert!(
+            matches!(check_target_name(name), Err(DocumentError::TargetName(_))),
+            "{name}"
+        );
     }
-    for name in ["trusted_root.json", "registry.npmjs.org/keys.json", "registry.example.com:5000/team/app:v1"] {
+    for name in [
+        "trusted_root.json",
+        "registry.npmjs.org/keys.json",
+        "registry.example.com:5000/team/app:v1",
+    ] {
         check_target_name(name).unwrap();
     }
     for name in ["", "1.root", "a/b", "a b", "ä", ".."] {
         assert!(RoleName::parse(name).is_err(), "{name}");
     }
     let file = TargetFile::from_parts(1, [0xab; 32]);
-    assert_eq!(target_path("a/b.json", &file), format!("a/{}.b.json", "ab".repeat(32)));
+    assert_eq!(
+        target_path("a/b.json", &file),
+        format!("a/{}.b.json", "ab".repeat(32))
+    );
 }

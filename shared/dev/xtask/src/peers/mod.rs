@@ -47,6 +47,11 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     images::check(report, &stack)
 }
 
+/// The trust root alone, beside a stack of its own.
+pub(crate) fn root(report: &mut Report) -> Result<()> {
+    tuf_repository::check(report, &Stack::start()?)
+}
+
 /// A program that can sign a file with our services.
 #[derive(Clone, Copy)]
 struct Signer {

@@ -53,9 +53,18 @@ const CLIENTS: [Client; 6] = [
 /// Changes, each with its commands.
 const STEPS: [(&str, fn(&Scene<'_>) -> Result<()>); 9] = [
     ("init", |scene| scene.sign_and_publish(&["alice", "bob"])),
-    ("a timestamp refresh", |scene| scene.root(&["refresh", "--force"])),
+    ("a timestamp refresh", |scene| {
+        scene.root(&["refresh", "--force"])
+    }),
     ("the rotation of one root key", |scene| {
-        scene.root(&["rotate", "root,targets", "--add", &scene.signer("dave")?, "--remove", "carol"])?;
+        scene.root(&[
+            "rotate",
+            "root,targets",
+            "--add",
+            &scene.signer("dave")?,
+            "--remove",
+            "carol",
+        ])?;
         scene.sign_and_publish(&["alice", "dave"])
     }),
     ("the rotation of all root keys", |scene| {
@@ -81,8 +90,16 @@ const STEPS: [(&str, fn(&Scene<'_>) -> Result<()>); 9] = [
     ("a new log shard", |scene| {
         let log = scene.second.address("rekor")?;
         // Sooner than clients can know of it is refused.
-        let soon = quiet(scene.command(&["add-shard", &log, "--start", "2026-01-01T00:00:00Z"]).env("HOME", scene.stack.path("home")))?;
-        ensure!(soon.code == Some(1) && soon.all().contains("too soon"), "{}", soon.all());
+        let soon = quiet(
+            scene
+                .command(&["add-shard", &log, "--start", "2026-01-01T00:00:00Z"])
+                .env("HOME", scene.stack.path("home")),
+        )?;
+        ensure!(
+            soon.code == Some(1) && soon.all().contains("too soon"),
+            "{}",
+            soon.all()
+        );
         scene.root(&["add-shard", &log])?;
         scene.sign_and_publish(&["erin", "grace"])
     }),
@@ -100,15 +117,26 @@ const STEPS: [(&str, fn(&Scene<'_>) -> Result<()>); 9] = [
 
 pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
     let mut scene = None;
-    report.check("cosign-rs root makes a repository out of running services", || {
-        scene = Some(Scene::begin(stack)?);
-        Ok(())
-    });
-    let Some(mut scene) = scene else { return Ok(()) };
+    report.check(
+        "cosign-rs root makes a repository out of running services",
+        || {
+            scene = Some(Scene::begin(stack)?);
+            Ok(())
+        },
+    );
+    let Some(mut scene) = scene else {
+        return Ok(());
+    };
     for client in CLIENTS.iter().filter(|client| !present(client.name)) {
-        report.skip(&format!("{} follows our repository", client.name), client.name);
+        report.skip(
+            &format!("{} follows our repository", client.name),
+            client.name,
+        );
     }
-    let clients: Vec<Client> = CLIENTS.into_iter().filter(|client| present(client.name)).collect();
+    let clients: Vec<Client> = CLIENTS
+        .into_iter()
+        .filter(|client| present(client.name))
+        .collect();
     for (name, change) in STEPS {
         let mut changed = false;
         report.check(&format!("cosign-rs root: {name}"), || {
@@ -123,19 +151,37 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
         let outcomes: Vec<(&str, Result<()>)> = thread::scope(|threads| {
             let running: Vec<_> = clients
                 .iter()
-                .map(|client| (client.name, threads.spawn(|| scene.from_every_root(*client))))
+                .map(|client| {
+                    (
+                        client.name,
+                        threads.spawn(|| scene.from_every_root(*client)),
+                    )
+                })
                 .collect();
             running
                 .into_iter()
-                .map(|(name, thread)| (name, thread.join().unwrap_or_else(|_| bail!("the check itself ended"))))
+                .map(|(name, thread)| {
+                    (
+                        name,
+                        thread
+                            .join()
+                            .unwrap_or_else(|_| bail!("the check itself ended")),
+                    )
+                })
                 .collect()
         });
         for (client, outcome) in outcomes {
-            report.check(&format!("{client} reads our repository after {name}, from every earlier root"), || outcome);
+            report.check(
+                &format!("{client} reads our repository after {name}, from every earlier root"),
+                || outcome,
+            );
         }
     }
     if present("cosign") {
-        report.check("cosign signs with what it learned from our repository, and verifies it", || cosign_signs(&scene));
+        report.check(
+            "cosign signs with what it learned from our repository, and verifies it",
+            || cosign_signs(&scene),
+        );
     }
     report.check("cosign-rs root status has nothing to do at the end", || {
         quiet(&mut scene.command(&["status", "--output", "json"]))?.expect(0)?;
@@ -164,7 +210,10 @@ impl<'a> Scene<'a> {
             state: stack.path("trust"),
             port: free_port()?,
             server: None,
-            artifact: stack.file("repository.txt", "a file whose verifiers trust our repository\n")?,
+            artifact: stack.file(
+                "repository.txt",
+                "a file whose verifiers trust our repository\n",
+            )?,
             bundle: stack.path("repository.sigstore.json"),
         };
         fs::create_dir_all(stack.path("signers"))?;
@@ -193,7 +242,10 @@ impl<'a> Scene<'a> {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(run::ours("cosign-rs"));
-        command.args(["root", "--state"]).arg(&self.state).args(arguments);
+        command
+            .args(["root", "--state"])
+            .arg(&self.state)
+            .args(arguments);
         command
     }
 
@@ -211,7 +263,14 @@ impl<'a> Scene<'a> {
             0 => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
             _ => &["-algorithm", "ED25519"],
         };
-        quiet(Command::new("openssl").arg("genpkey").args(algorithm).arg("-out").arg(&file))?.expect(0)?;
+        quiet(
+            Command::new("openssl")
+                .arg("genpkey")
+                .args(algorithm)
+                .arg("-out")
+                .arg(&file),
+        )?
+        .expect(0)?;
         quiet(Command::new("chmod").arg("600").arg(&file))?.expect(0)?;
         Ok(file)
     }
@@ -220,7 +279,14 @@ impl<'a> Scene<'a> {
     fn signer(&self, name: &str) -> Result<String> {
         let private = self.private_key(name)?;
         let public = private.with_extension("pem");
-        quiet(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(private).arg("-out").arg(&public))?.expect(0)?;
+        quiet(
+            Command::new("openssl")
+                .args(["pkey", "-pubout", "-in"])
+                .arg(private)
+                .arg("-out")
+                .arg(&public),
+        )?
+        .expect(0)?;
         Ok(format!("{name}={}", public.display()))
     }
 
@@ -235,7 +301,11 @@ impl<'a> Scene<'a> {
                 let own = self.stack.path("signers").join(format!("{name}.json"));
                 let key = self.private_key(name)?;
                 let mut sign = Command::new(run::ours("cosign-rs"));
-                sign.args(["root", "sign", "--yes", "--key"]).arg(&key).arg("--out").arg(&own).arg(&file);
+                sign.args(["root", "sign", "--yes", "--key"])
+                    .arg(&key)
+                    .arg("--out")
+                    .arg(&own)
+                    .arg(&file);
                 let signed = quiet(&mut sign)?;
                 // Those who have no part in this role are told so.
                 if signed.code == Some(1) && signed.stderr.contains("is no signer of") {
@@ -254,7 +324,11 @@ impl<'a> Scene<'a> {
         }
         let listen = format!("localhost:{}", self.port);
         let log = self.stack.path("root-serve.log");
-        self.server = Some(Server::start(&mut self.command(&["serve", "--listen", &listen]), self.port, &log)?);
+        self.server = Some(Server::start(
+            &mut self.command(&["serve", "--listen", &listen]),
+            self.port,
+            &log,
+        )?);
         Ok(())
     }
 
@@ -265,12 +339,17 @@ impl<'a> Scene<'a> {
     /// Starts the client anew at each root that was ever published.
     fn from_every_root(&self, client: Client) -> Result<()> {
         let published = self.state.join("published");
-        let roots = (1..).map(|version| published.join(format!("{version}.root.json"))).take_while(|file| file.is_file());
+        let roots = (1..)
+            .map(|version| published.join(format!("{version}.root.json")))
+            .take_while(|file| file.is_file());
         let mut started = 0;
         for root in roots {
             let home = tempfile::tempdir()?;
-            let finished = (client.follow)(self, &root, home.path()).with_context(|| format!("from {}", root.display()))?;
-            finished.expect(0).with_context(|| format!("from {}", root.display()))?;
+            let finished = (client.follow)(self, &root, home.path())
+                .with_context(|| format!("from {}", root.display()))?;
+            finished
+                .expect(0)
+                .with_context(|| format!("from {}", root.display()))?;
             started += 1;
         }
         ensure!(started > 0, "no root is published");
@@ -281,34 +360,70 @@ impl<'a> Scene<'a> {
 fn script(program: PathBuf, name: &str) -> Command {
     let mut command = Command::new(program);
     command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name))
+        .arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("peers")
+                .join(name),
+        )
         .env("NODE_PATH", install::folder().join("js/node_modules"));
     command
 }
 
 fn python_tuf(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
     let python = install::folder().join("python/bin/python");
-    quiet(script(python, "tuf.py").arg(scene.url()).arg(root).arg(home.join("cache")).args(TARGETS))
+    quiet(
+        script(python, "tuf.py")
+            .arg(scene.url())
+            .arg(root)
+            .arg(home.join("cache"))
+            .args(TARGETS),
+    )
 }
 
 fn tuf_js(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    quiet(script("node".into(), "tuf.js").arg("tuf-js").arg(scene.url()).arg(root).arg(home.join("cache")).args(TARGETS))
+    quiet(
+        script("node".into(), "tuf.js")
+            .arg("tuf-js")
+            .arg(scene.url())
+            .arg(root)
+            .arg(home.join("cache"))
+            .args(TARGETS),
+    )
 }
 
 fn sigstore_js(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    quiet(script("node".into(), "tuf.js").arg("sigstore-js").arg(scene.url()).arg(root).arg(home.join("cache")).args(TARGETS))
+    quiet(
+        script("node".into(), "tuf.js")
+            .arg("sigstore-js")
+            .arg(scene.url())
+            .arg(root)
+            .arg(home.join("cache"))
+            .args(TARGETS),
+    )
 }
 
 fn sigstore_python(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
     let stranger = || {
         let mut command = Command::new(python_program());
-        command.env("HOME", home).env_remove("XDG_DATA_HOME").env_remove("XDG_CACHE_HOME").args(["--instance", &scene.url()]);
+        command
+            .env("HOME", home)
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("XDG_CACHE_HOME")
+            .args(["--instance", &scene.url()]);
         command
     };
     quiet(stranger().arg("trust-instance").arg(root))?.expect(0)?;
     quiet(
         stranger()
-            .args(["verify", "identity", "--cert-identity", IDENTITY, "--cert-oidc-issuer", scene.stack.issuer(), "--bundle"])
+            .args([
+                "verify",
+                "identity",
+                "--cert-identity",
+                IDENTITY,
+                "--cert-oidc-issuer",
+                scene.stack.issuer(),
+                "--bundle",
+            ])
             .arg(&scene.bundle)
             .arg(&scene.artifact),
     )
@@ -317,12 +432,22 @@ fn sigstore_python(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finish
 fn gh(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
     let finished = quiet(
         Command::new(install::gh_program())
-            .args(["attestation", "trusted-root", "--tuf-url", &scene.url(), "--tuf-root"])
+            .args([
+                "attestation",
+                "trusted-root",
+                "--tuf-url",
+                &scene.url(),
+                "--tuf-root",
+            ])
             .arg(root)
             .env("HOME", home)
             .env_remove("XDG_CACHE_HOME"),
     )?;
-    ensure!(finished.code != Some(0) || finished.stdout.contains("trustedroot"), "no trusted root:\n{}", finished.all());
+    ensure!(
+        finished.code != Some(0) || finished.stdout.contains("trustedroot"),
+        "no trusted root:\n{}",
+        finished.all()
+    );
     Ok(finished)
 }
 
@@ -333,7 +458,12 @@ fn cosign_at(home: &Path) -> Command {
 }
 
 fn cosign(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    quiet(cosign_at(home).args(["initialize", "--mirror", &scene.url(), "--root"]).arg(root))?.expect(0)?;
+    quiet(
+        cosign_at(home)
+            .args(["initialize", "--mirror", &scene.url(), "--root"])
+            .arg(root),
+    )?
+    .expect(0)?;
     quiet(
         cosign_at(home)
             .arg("verify-blob")
@@ -352,7 +482,13 @@ fn cosign_signs(scene: &Scene<'_>) -> Result<()> {
     let bundle = scene.stack.path("repository-cosign.sigstore.json");
     quiet(
         cosign_at(home.path())
-            .args(["sign-blob", "--yes", "--identity-token", &scene.stack.token()?, "--bundle"])
+            .args([
+                "sign-blob",
+                "--yes",
+                "--identity-token",
+                &scene.stack.token()?,
+                "--bundle",
+            ])
             .arg(&bundle)
             .arg(&scene.artifact),
     )?

@@ -36,7 +36,13 @@ pub fn key(algorithm: Algorithm) -> Signer {
 
 pub fn people(number: usize) -> Vec<Signer> {
     (0..number)
-        .map(|at| key(if at % 2 == 0 { Algorithm::EcdsaP256Sha256 } else { Algorithm::Ed25519 }))
+        .map(|at| {
+            key(if at % 2 == 0 {
+                Algorithm::EcdsaP256Sha256
+            } else {
+                Algorithm::Ed25519
+            })
+        })
         .collect()
 }
 
@@ -71,17 +77,38 @@ pub fn open(disk: &SimDisk) -> Repository {
 /// A repository that is published, 2 of 3.
 pub async fn published(disk: &SimDisk, root: &[Signer], online: &Signer, now: Time) {
     let begun = beginning(root, 2, online);
-    let repository = Repository::init(Arc::new(disk.clone()), Path::new("trust"), &policy(), &begun, now).unwrap();
+    let repository = Repository::init(
+        Arc::new(disk.clone()),
+        Path::new("trust"),
+        &policy(),
+        &begun,
+        now,
+    )
+    .unwrap();
     sign_all(&repository, &root[..2], now).await;
-    repository.write().unwrap().publish(std::slice::from_ref(online), now).await.unwrap();
+    repository
+        .write()
+        .unwrap()
+        .publish(std::slice::from_ref(online), now)
+        .await
+        .unwrap();
 }
 
 /// Everybody signs whatever waits for them.
 pub async fn sign_all(repository: &Repository, people: &[Signer], now: Time) {
     for staged in repository.staged(now).unwrap() {
         for one in people {
-            if !staged.ceremony.ids_of(one.public_key().spki_der()).is_empty() {
-                repository.write().unwrap().sign(&staged.role, one, now).await.unwrap();
+            if !staged
+                .ceremony
+                .ids_of(one.public_key().spki_der())
+                .is_empty()
+            {
+                repository
+                    .write()
+                    .unwrap()
+                    .sign(&staged.role, one, now)
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -90,7 +117,11 @@ pub async fn sign_all(repository: &Repository, people: &[Signer], now: Time) {
 /// What a client sees that starts at this root.
 pub fn client(disk: &SimDisk, start: u64, now: Time) -> Result<Seen, RepositoryError> {
     let repository = open(disk);
-    walk(&|name| repository.published_file(name), Version::new(start).unwrap(), now)
+    walk(
+        &|name| repository.published_file(name),
+        Version::new(start).unwrap(),
+        now,
+    )
 }
 
 /// Clients of every root see the same, and nothing expired.
@@ -99,7 +130,10 @@ pub fn all_clients(disk: &SimDisk, now: Time) -> Seen {
     let roots = repository.versions(&RoleName::ROOT).unwrap();
     let mut seen: Vec<Seen> = roots
         .iter()
-        .map(|root| client(disk, root.get(), now).unwrap_or_else(|error| panic!("from root {root} at {now}: {error}")))
+        .map(|root| {
+            client(disk, root.get(), now)
+                .unwrap_or_else(|error| panic!("from root {root} at {now}: {error}"))
+        })
         .collect();
     seen.dedup();
     assert_eq!(seen.len(), 1, "clients see different things");
