@@ -32,12 +32,12 @@ const ONLINE_KEY: &str = "online.key";
 pub(crate) async fn run(root: Root) -> Result<()> {
     let state = root.state;
     match root.verb {
-        Verb::Init(init) => begin(&state, init).await,
-        Verb::Propose(propose) => self::propose(&state, propose),
+        Verb::Init(init) => begin(&state, &init).await,
+        Verb::Propose(propose) => self::propose(&state, &propose),
         Verb::Show(show) => {
             tell::request(&Request::parse(&read(&show.file)?)?, Timestamp::now()).map(drop)
         }
-        Verb::Sign(sign) => self::sign(sign).await,
+        Verb::Sign(sign) => self::sign(&sign).await,
         Verb::Merge(merge) => self::merge(&state, &merge.files),
         Verb::Discard { role } => {
             let role = RoleName::parse(&role)?;
@@ -50,9 +50,9 @@ pub(crate) async fn run(root: Root) -> Result<()> {
         Verb::Refresh { force } => refresh(&state, force).await,
         Verb::Serve { listen } => serve_it(&state, &listen).await,
         Verb::Rotate(rotate) => self::rotate(&state, &rotate).await,
-        Verb::AddShard(add) => services::add_shard(&open(&state)?, add).await,
-        Verb::AddCa(add) => services::add_ca(&open(&state)?, add).await,
-        Verb::AddLog(add) => services::add_log(&open(&state)?, add).await,
+        Verb::AddShard(add) => services::add_shard(&open(&state)?, &add).await,
+        Verb::AddCa(add) => services::add_ca(&open(&state)?, &add).await,
+        Verb::AddLog(add) => services::add_log(&open(&state)?, &add).await,
         Verb::Retire(retire) => services::retire(&open(&state)?, &retire),
         Verb::Delegate(delegate) => self::delegate(&state, &delegate),
         Verb::Tag(tag) => self::tag(&state, &tag),
@@ -68,7 +68,7 @@ fn open(state: &Path) -> Result<Repository> {
         .with_context(|| format!("the state folder {}", state.display()))
 }
 
-async fn begin(state: &Path, init: Init) -> Result<()> {
+async fn begin(state: &Path, init: &Init) -> Result<()> {
     let now = Timestamp::now();
     let folder = Arc::new(
         Folder::open(state).with_context(|| format!("the state folder {}", state.display()))?,
@@ -121,7 +121,7 @@ async fn begin(state: &Path, init: Init) -> Result<()> {
         keys: signers.iter().map(|(_, key)| key.clone()).collect(),
         threshold,
     };
-    let mut contents = services::discover(&init, now).await?;
+    let mut contents = services::discover(init, now).await?;
     contents.extend(files(&init.targets)?);
     if contents.is_empty() {
         say(
@@ -166,7 +166,7 @@ fn policy_text(operator: &str, development: bool) -> String {
     }
 }
 
-fn propose(state: &Path, propose: Propose) -> Result<()> {
+fn propose(state: &Path, propose: &Propose) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
     let mut contents = files(&propose.targets)?;
@@ -218,7 +218,7 @@ fn propose(state: &Path, propose: Propose) -> Result<()> {
     tell::next_steps(&repository, state, now)
 }
 
-async fn sign(sign: Sign) -> Result<()> {
+async fn sign(sign: &Sign) -> Result<()> {
     let now = Timestamp::now();
     ensure!(
         sign.out.is_none() || sign.files.len() == 1,

@@ -66,7 +66,7 @@ fn agent() -> Agent {
     Agent::new(client::Settings::default())
 }
 
-pub(super) async fn add_shard(repository: &Repository, add: AddShard) -> Result<()> {
+pub(super) async fn add_shard(repository: &Repository, add: &AddShard) -> Result<()> {
     let now = Timestamp::now();
     let given = add.log.key.as_deref().map(public_key).transpose()?;
     let key = discover::log_key(&agent(), LogKind::RekorV2, &add.log.url, given.as_ref()).await?;
@@ -97,7 +97,7 @@ pub(super) async fn add_shard(repository: &Repository, add: AddShard) -> Result<
     Ok(())
 }
 
-pub(super) async fn add_ca(repository: &Repository, add: AddCa) -> Result<()> {
+pub(super) async fn add_ca(repository: &Repository, add: &AddCa) -> Result<()> {
     let now = Timestamp::now();
     let chains = match (&add.chain, add.tsa) {
         (Some(file), _) => {
@@ -110,17 +110,12 @@ pub(super) async fn add_ca(repository: &Repository, add: AddCa) -> Result<()> {
     let policy = repository.policy();
     let start = author::start(add.start, now, &policy.rollout)?;
     let operator = add.operator.as_deref().unwrap_or(&policy.operator);
-    let (kind, service, url) = match add.tsa {
-        true => (
-            AuthorityKind::Timestamps,
-            ServiceKind::Tsa,
-            discover::tsa_endpoint(&add.url),
-        ),
-        false => (
-            AuthorityKind::Certificates,
-            ServiceKind::Fulcio,
-            add.url.as_str().trim_end_matches('/').to_owned(),
-        ),
+    let (kind, service, url) = if add.tsa {
+        let endpoint = discover::tsa_endpoint(&add.url);
+        (AuthorityKind::Timestamps, ServiceKind::Tsa, endpoint)
+    } else {
+        let base = add.url.as_str().trim_end_matches('/').to_owned();
+        (AuthorityKind::Certificates, ServiceKind::Fulcio, base)
     };
     let since = add.since.unwrap_or_else(|| whole_second(now));
     change(repository, now, |root, config| {
@@ -143,7 +138,7 @@ pub(super) async fn add_ca(repository: &Repository, add: AddCa) -> Result<()> {
     })
 }
 
-pub(super) async fn add_log(repository: &Repository, add: AddLog) -> Result<()> {
+pub(super) async fn add_log(repository: &Repository, add: &AddLog) -> Result<()> {
     let now = Timestamp::now();
     let kind = match add.kind {
         TrustedLog::Ctlog => LogKind::Ct,

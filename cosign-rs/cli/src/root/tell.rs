@@ -103,9 +103,10 @@ pub(super) fn status(status: &Status) -> String {
     }
     for waiting in &status.waiting {
         for signatures in &waiting.signatures {
-            let missing = match signatures.have >= signatures.threshold {
-                true => "complete".to_owned(),
-                false => format!("one of {} is missing", signatures.missing.join(", ")),
+            let missing = if signatures.have >= signatures.threshold {
+                "complete".to_owned()
+            } else {
+                format!("one of {} is missing", signatures.missing.join(", "))
             };
             lines.push(format!(
                 "waits: {} {} has {} of {} signatures for {}: {missing}",

@@ -106,9 +106,10 @@ pub async fn discover(
             author::add_log(&mut found.root, kind, url.as_str(), &key, since)?;
         }
     }
-    let (version, signed_with) = match services.rekor.is_empty() {
-        false => (2, &services.rekor),
-        true => (1, &services.rekor_v1),
+    let (version, signed_with) = if services.rekor.is_empty() {
+        (1, &services.rekor_v1)
+    } else {
+        (2, &services.rekor)
     };
     for (url, _) in signed_with {
         author::open_service(

@@ -47,7 +47,11 @@ impl Repository {
             ));
         }
         if published.root.document.member("consistent_snapshot") != Some(&true.into()) {
-            notes.push("consistent snapshots are off: `cosign-rs root rotate root` turns them on with the next root".to_owned());
+            return Err(RepositoryError::Refused(
+                "consistent snapshots are off in its root, and clients would ask for other file names than we write: turn them on with the tool that \
+                 made it, and take it over then"
+                    .to_owned(),
+            ));
         }
         for role in [
             RoleName::ROOT,

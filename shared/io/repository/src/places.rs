@@ -216,11 +216,11 @@ impl Repository {
             let Some(content) = content else { continue };
             let cached = cache_control(&name);
             let key = key(&name);
-            let there = match cached == IMMUTABLE || name != "timestamp.json" {
-                true => store.head(&key).await.ok().map(|meta| meta.size),
-                false => None,
-            };
-            if there.is_some() && there == u64::try_from(content.len()).ok() && name != "root.json"
+            let there = store.head(&key).await.ok().map(|meta| meta.size);
+            if there.is_some()
+                && there == u64::try_from(content.len()).ok()
+                && name != "root.json"
+                && name != "timestamp.json"
             {
                 continue;
             }
@@ -304,4 +304,122 @@ fn number(name: &str) -> u64 {
         .next()
         .and_then(|number| number.parse().ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use keys::Algorithm;
+    use object_store::memory::InMemory;
+    use signer::Signer;
+    use store::sim::SimDisk;
+
+    use super::*;
+    use crate::{Beginning, Signers};
+
+    async fn repository(now: Timestamp) -> (Repository, Signer) {
+        let make = || Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+        let (offline, online) = (make(), make());
+        let signers = Signers {
+            keys: vec![offline.public_key().clone()],
+            threshold: 1,
+        };
+        let beginning = Beginning {
+            root: signers.clone(),
+            targets: signers,
+            online: online.public_key().clone(),
+            contents: BTreeMap::from([("artifact.txt".to_owned(), b"one".to_vec())]),
+        };
+        let policy = crate::policy::EXAMPLE.replace("\"production\"", "\"development\"");
+        let disk = Arc::new(SimDisk::new());
+        let repository = Repository::init(disk, Path::new("t"), &policy, &beginning, now).unwrap();
+        let writer = repository.write().unwrap();
+        for role in [tuf::RoleName::ROOT, tuf::RoleName::TARGETS] {
+            writer.sign(&role, &offline, now).await.unwrap();
+        }
+        writer
+            .publish(std::slice::from_ref(&online), now)
+            .await
+            .unwrap();
+        drop(writer);
+        (repository, online)
+    }
+
+    #[tokio::test]
+    async fn a_bucket_gets_each_file_once_with_its_cache_headers() {
+        let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
+        let (repository, online) = repository(now).await;
+        let bucket = InMemory::new();
+        assert_eq!(repository.copy_to_store(&bucket, "tuf/").await, Ok(6));
+        for (name, cached) in [
+            ("timestamp.json", FRESH),
+            ("1.root.json", FRESH),
+            ("root.json", FRESH),
+            ("1.snapshot.json", IMMUTABLE),
+            ("1.targets.json", IMMUTABLE),
+        ] {
+            let object = bucket.get(&Key::from(format!("tuf/{name}"))).await.unwrap();
+            let header = object.attributes.get(&Attribute::CacheControl).cloned();
+            assert_eq!(header, Some(cached.into()), "{name}");
+            let bytes = object.bytes().await.unwrap();
+            assert_eq!(
+                repository.published_file(name).unwrap().unwrap(),
+                bytes,
+                "{name}"
+            );
+        }
+        // A new timestamp is all that changes; root.json is written with it, as it has no version in its name.
+        let writer = repository.write().unwrap();
+        let online = std::slice::from_ref(&online);
+        writer
+            .refresh(online, crate::Timestamp::Always, now)
+            .await
+            .unwrap();
+        drop(writer);
+        assert_eq!(repository.copy_to_store(&bucket, "tuf/").await, Ok(2));
+        let object = bucket.get(&Key::from("tuf/timestamp.json")).await.unwrap();
+        let there = object.bytes().await.unwrap();
+        assert_eq!(
+            repository
+                .published_file("timestamp.json")
+                .unwrap()
+                .unwrap(),
+            there
+        );
+    }
+
+    #[test]
+    fn the_order_of_copies_shows_no_reader_half_of_it() {
+        let mut names: Vec<String> = [
+            "2.root.json",
+            "10.root.json",
+            "root.json",
+            "timestamp.json",
+            "3.snapshot.json",
+            "2.targets.json",
+            "1.team.json",
+            "targets/ab.x",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        names.sort_by_key(|name| (rank(name), number(name), name.clone()));
+        assert_eq!(
+            names,
+            [
+                "targets/ab.x",
+                "1.team.json",
+                "2.targets.json",
+                "3.snapshot.json",
+                "timestamp.json",
+                "2.root.json",
+                "10.root.json",
+                "root.json"
+            ]
+        );
+        begin(&mut names);
+        assert_eq!(names.last().map(String::as_str), Some("timestamp.json"));
+    }
 }

@@ -163,7 +163,7 @@ impl Writer<'_> {
             plan.files.extend(root);
             plan.files.extend(late);
         }
-        self.check_clients(before.as_ref(), &plan, for_both, now)?;
+        self.check_clients(before.as_ref(), &plan, for_both)?;
         let mut done = Done {
             written: Vec::new(),
             notes,
@@ -422,7 +422,6 @@ impl Writer<'_> {
         before: Option<&Published>,
         plan: &Plan,
         for_both: bool,
-        now: Time,
     ) -> Result<(), RepositoryError> {
         let overlay: RefCell<BTreeMap<&str, &[u8]>> = RefCell::new(BTreeMap::new());
         let files = |name: &str| -> Result<Option<Vec<u8>>, RepositoryError> {
@@ -453,10 +452,9 @@ impl Writer<'_> {
                 .iter()
                 .enumerate()
                 .filter(|(place, _)| *place == 0 || *place >= skipped);
-            // What is expired now is the reason why it is renewed: only the end counts.
-            let at = if at_the_end { now } else { Time::MIN };
+            // Expired or not: what is about to be written holds, and what is not is the reason why it is. `status` tells of the rest.
             for (_, start) in chosen {
-                walk(&files, *start, at)?;
+                walk(&files, *start, Time::MIN)?;
             }
         }
         Ok(())

@@ -165,7 +165,7 @@ impl Repository {
                 due,
                 level,
                 threshold: signed_by.threshold(&role).unwrap_or(0),
-                keys: signed_by.key_ids(&role).map(|ids| ids.len()).unwrap_or(0),
+                keys: signed_by.key_ids(&role).map_or(0, |ids| ids.len()),
             });
         }
         for start in &published.roots {

@@ -401,7 +401,7 @@ impl Document {
     fn drop_unused_keys(&mut self) -> Result<(), DocumentError> {
         let mut used = BTreeSet::new();
         for role in self.signed_roles()? {
-            used.extend(self.key_ids(&role)?.into_iter().map(|id| id.to_string()));
+            used.extend(self.key_ids(&role)?.iter().map(ToString::to_string));
         }
         self.keys_mut()?.retain(|id, _| used.contains(id));
         Ok(())

@@ -65,7 +65,7 @@ const STEPS: [(&str, fn(&Scene<'_>) -> Result<()>); 9] = [
             "--remove",
             "carol",
         ])?;
-        scene.sign_and_publish(&["alice", "dave"])
+        scene.sign_and_publish(&["dave", "bob", "alice"])
     }),
     ("the rotation of all root keys", |scene| {
         let new = ["erin", "frank", "grace"].map(|name| scene.signer(name));

@@ -76,20 +76,26 @@ pub fn open(disk: &SimDisk) -> Repository {
 
 /// A repository that is published, 2 of 3.
 pub async fn published(disk: &SimDisk, root: &[Signer], online: &Signer, now: Time) {
+    published_with(disk, &policy(), root, online, now).await;
+}
+
+/// The same with another policy.
+pub async fn published_with(
+    disk: &SimDisk,
+    policy: &str,
+    root: &[Signer],
+    online: &Signer,
+    now: Time,
+) {
     let begun = beginning(root, 2, online);
-    let repository = Repository::init(
-        Arc::new(disk.clone()),
-        Path::new("trust"),
-        &policy(),
-        &begun,
-        now,
-    )
-    .unwrap();
+    let disk = Arc::new(disk.clone());
+    let repository = Repository::init(disk, Path::new("trust"), policy, &begun, now).unwrap();
     sign_all(&repository, &root[..2], now).await;
+    let online = std::slice::from_ref(online);
     repository
         .write()
         .unwrap()
-        .publish(std::slice::from_ref(online), now)
+        .publish(online, now)
         .await
         .unwrap();
 }
