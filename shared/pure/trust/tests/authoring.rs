@@ -262,10 +262,19 @@ fn the_public_goods_files_pass_the_review_and_damaged_ones_do_not() {
 
 #[test]
 fn a_rekor_v2_log_has_its_note_key_id() {
-    let (mut root, config) = one_log();
+    let (_, config) = one_log();
     let config = author::to_json(&config).unwrap().into_bytes();
+    let mut root = author::empty_root();
+    // Of an Ed25519 key: for ECDSA both ids are the same.
+    let (url, start) = (
+        "https://log1.example.com",
+        "2026-01-01T00:00:00Z".parse().unwrap(),
+    );
+    author::add_log(&mut root, LogKind::RekorV2, url, &key(1), start).unwrap();
+    let right = author::to_json(&root).unwrap().into_bytes();
+    assert!(!codes(&review::config(&config, Some(&right))).contains(&"log-id"));
     root.tlogs[0].log_id = Some(wire::common::LogId {
-        key_id: wire::encoding::Bytes(key(0).key_id().to_vec()),
+        key_id: wire::encoding::Bytes(key(1).key_id().to_vec()),
     });
     let root = author::to_json(&root).unwrap().into_bytes();
     assert!(codes(&review::config(&config, Some(&root))).contains(&"log-id"));
