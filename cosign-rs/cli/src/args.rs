@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Initialize(Initialize),
     /// Look after the trust domains: whom we trust, since when, until when
     Trust(TrustCommands),
+    /// Run a trust root of your own: a TUF repository, from its first ceremony on
+    Root(crate::root::args::Root),
     /// Print the version
     Version {
         /// As JSON

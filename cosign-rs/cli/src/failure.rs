@@ -45,6 +45,11 @@ pub(crate) struct Advice {
     hint: String,
 }
 
+/// An answer that is an exit code, and was printed already.
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+pub(crate) struct Exit(pub(crate) u8);
+
 /// An error that tells what to do next.
 pub(crate) fn advice(problem: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
     Advice {

@@ -6,7 +6,8 @@
 //!   verify  artifact and bundles <- files, or registry;  then one pure pass: verify::bundle
 //! ```
 //!
-//! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked.
+//! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked; `root status` has codes
+//! of its own.
 //!
 //! Verifying calls nobody but the registry that holds the image and, once a day, the trust domain's repository; with `--offline`, or with a
 //! trusted root from a file, not even that. Deliberately not here yet: keys of one's own for signing, the formats of cosign before 3.
@@ -21,6 +22,7 @@ mod identity;
 mod predicate;
 mod report;
 mod retired;
+mod root;
 mod trust_domain;
 mod trust_files;
 
@@ -53,6 +55,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(failure::Exit(code)) = error.downcast_ref() {
+                return ExitCode::from(*code);
+            }
             failure::tell(&error);
             if json {
                 // Standard error has it already.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::leaf::CertificateLeaf;
-use crate::roots::{RootSet, VerifiedChain};
+use crate::roots::{RootSet, Roots, VerifiedChain};
 
 /// The longest chain that is looked at.
 pub(crate) const MAX_CHAIN: usize = 10;
@@ -124,6 +124,12 @@ pub fn parse(request: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
     let request: AddChainRequest =
         serde_json::from_slice(request).map_err(|error| Refusal::Json(error.to_string()))?;
     Ok(request.chain.into_iter().map(|der| der.0).collect())
+}
+
+/// Whether a log with these roots would take a request's body; nothing is kept of it.
+pub fn would_take(request: &[u8], kind: Kind, roots: &Roots) -> Result<(), Refusal> {
+    let chain = parse(request)?;
+    admit(&chain, kind, &roots.now(), Window::default(), true).map(drop)
 }
 
 /// Checks a submission.

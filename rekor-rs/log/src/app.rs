@@ -256,6 +256,7 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         witnessing,
         door: Door::new(gate.clone(), config.dsse),
         duplicates: config.duplicates,
+        public_key: keys.verifier.public_key().to_pem(),
         log_id: keys.verifier.id().to_vec(),
     };
     let search = match search {
@@ -329,6 +330,7 @@ async fn build_reader(
         witnessing,
         door: Door::new(gate.clone(), config.dsse),
         duplicates: config.duplicates,
+        public_key: keys.verifier.public_key().to_pem(),
         log_id: keys.verifier.id().to_vec(),
     };
     let router = routes(state, v1.as_ref(), search, &gate, &health).await?;

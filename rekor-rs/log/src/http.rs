@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) writes: Writes,
     pub(crate) witnessing: Option<Witnessing>,
     pub(crate) duplicates: Duplicates,
+    /// The public key, PEM.
+    pub(crate) public_key: String,
     /// `logId.keyId`: the whole hash whose first four bytes are the note's key hint.
     pub(crate) log_id: Vec<u8>,
 }
@@ -64,9 +66,19 @@ pub(crate) fn routes(state: State) -> Router {
         .route("/tile/{*path}", get(tile));
     Router::new()
         .route("/api/v2/log/entries", post(add))
+        .route("/api/v2/log/publicKey", get(public_key))
         .nest("/api/v2", reads.clone())
         .merge(reads)
         .with_state(state)
+}
+
+/// `GET /api/v2/log/publicKey`: for whoever makes a trusted root, who compares it with what this machine says. Verifiers do not ask for it.
+async fn public_key(extract::State(state): extract::State<State>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/x-pem-file")],
+        state.public_key.clone(),
+    )
+        .into_response()
 }
 
 /// `GET /readyz`: whether entries can be added here. (`/healthz` says whether the process can do its work at all, which may be reading.)

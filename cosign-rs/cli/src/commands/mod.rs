@@ -18,6 +18,10 @@ use crate::failure::advice;
 use crate::identity;
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    // It waits for people and for signals.
+    if let Command::Root(root) = arguments.command {
+        return crate::root::run(root).await;
+    }
     let patience = arguments.timeout;
     let work = async {
         match arguments.command {
@@ -34,6 +38,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Command::TufConformance(client) => tuf_conformance::run(client).await,
             Command::Initialize(initialize) => domains::initialize(initialize).await,
             Command::Trust(commands) => domains::run(commands.command).await,
+            Command::Root(root) => crate::root::run(root).await,
             Command::Version { json } => program::version(json),
             Command::Completion { shell } => program::completion(shell),
             Command::Man { folder } => program::man(&folder),

@@ -49,6 +49,10 @@ const EDGES: &[(&str, &str)] = &[
         "sign",
         "keys dsse pki entry trust bundle verify signer client",
     ),
+    (
+        "repository",
+        "keys wire pki tuf trust serve store signer client",
+    ),
     // fulcio-rs
     (
         "ctlog-rs",
@@ -67,11 +71,11 @@ const EDGES: &[(&str, &str)] = &[
     // cosign-rs
     (
         "cosign-rs",
-        "keys dsse pki tuf trust bundle verify signer client tuf-client oci sign",
+        "keys wire dsse pki tuf trust bundle verify serve store signer client tuf-client oci sign repository",
     ),
     (
         "sigstack",
-        "keys note pki tuf serve store signer ctlog-rs tsa-rs fulcio-rs rekor-rs cosign-rs",
+        "keys note pki tuf serve store signer repository ctlog-rs tsa-rs fulcio-rs rekor-rs cosign-rs",
     ),
     // shared/dev
     ("xtask", ""),

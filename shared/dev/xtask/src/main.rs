@@ -9,6 +9,7 @@
 //! | `cargo xtask peers test` | our services and our CLI against those peers |
 //! | `cargo xtask peers cluster` | of those, the log on PostgreSQL and an S3 bucket |
 //! | `cargo xtask peers ctlog` | of those, the CT log before clients of others, and the CA with a log of others |
+//! | `cargo xtask peers root` | of those, clients that follow a trust root of our own |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
 //! | `cargo xtask peers issuers` | of those, who gets certificates and timestamps of ours |
 //! | `cargo xtask readme` | runs the commands that the documents show |
@@ -49,6 +50,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers install | peers test      the real clients and servers
   peers cluster                   the log on PostgreSQL and an S3 bucket
   peers ctlog                     the CT log before clients of others, and the CA with a log of others
+  peers root                      clients that follow a trust root of our own
   peers record                    a log before gRPC clients, fsck and witnesses of others
   peers issuers                   clients and identity providers of others before our issuers
   conformance sigstore | tuf      the public suites
@@ -92,6 +94,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
             peers::check(&mut report)?;
         }
         ["peers", "cluster"] => peers::cluster::check(&mut report)?,
+        ["peers", "root"] => peers::root(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
         ["peers", "ctlog"] => peers::ctlog::check(&mut report)?,
         ["peers", "issuers"] => peers::issuing(&mut report)?,

@@ -80,6 +80,7 @@ pub fn agent(roots: Vec<u8>) -> Agent {
         extra_roots_pem: roots,
         // Lengths are those of the files as they are signed.
         decompress: false,
+        ..Settings::default()
     })
 }
 

@@ -124,6 +124,14 @@ impl Envelope {
         Ok(&self.signed)
     }
 
+    /// The signatures that can be read, each with the id of its key; unverified. Empty and undecodable ones are none.
+    pub fn signatures(&self) -> impl Iterator<Item = (&KeyId, Vec<u8>)> {
+        self.signatures
+            .iter()
+            .filter(|signature| !signature.sig.is_empty())
+            .filter_map(|signature| Some((&signature.keyid, hex::decode(&signature.sig).ok()?)))
+    }
+
     /// What somebody signed, without any check of who: for a root, which says itself who signs it.
     pub const fn unverified(&self) -> &Value {
         &self.signed

@@ -165,6 +165,11 @@ impl Key {
         KeyId(hex::encode(keys::sha256(&bytes)))
     }
 
+    /// Reads a key as it stands in metadata.
+    pub fn read(value: &Value) -> Result<Self, KeyError> {
+        Self::from_json(value)
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let (keytype, scheme) = self.scheme.names();
         let public = match self.scheme {

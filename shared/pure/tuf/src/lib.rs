@@ -18,17 +18,24 @@
 
 pub mod author;
 pub mod canonical;
+pub mod ceremony;
+pub mod diff;
+pub mod document;
 pub mod envelope;
 mod glob;
 pub mod key;
+pub mod lint;
 pub mod metadata;
 mod path;
 mod received;
+pub mod request;
 pub mod search;
 pub mod update;
 
 pub use author::{AuthorError, Prepared, Signed, prepare};
 pub use canonical::CanonicalError;
+pub use ceremony::{Ceremony, CeremonyError, Progress, Required, Sealed};
+pub use document::{Delegation, Document, DocumentError, RoleName};
 pub use envelope::{Envelope, EnvelopeError};
 pub use key::{Key, KeyError, KeyId, RoleKeys};
 pub use metadata::{
@@ -36,5 +43,6 @@ pub use metadata::{
     Targets, Timestamp, Version,
 };
 pub use path::{TargetPath, TargetPathError};
+pub use request::{Request, RequestError};
 pub use search::{Search, TARGET_MAX, Target, TargetError};
 pub use update::{File, Keep, Mode, Place, Trusted, Update, UpdateError, Want, describe_root};

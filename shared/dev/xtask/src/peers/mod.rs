@@ -16,6 +16,7 @@ pub(crate) mod site;
 pub(crate) mod stack;
 mod timestamps;
 mod tuf;
+mod tuf_repository;
 pub(crate) mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     rekor_v1::check(report, &stack)?;
     stack.sign_with_rekor(2);
     tuf::check(report, &stack)?;
+    tuf_repository::check(report, &stack)?;
     record::check(report)?;
     services::check(report)?;
     ctlog::check(report)?;
@@ -60,6 +62,11 @@ pub(crate) fn issuing(report: &mut Report) -> Result<()> {
 fn issuing_with(report: &mut Report, stack: &Stack) -> Result<()> {
     issuers::check(report, stack)?;
     timestamps::check(report, stack)
+}
+
+/// The trust root alone, beside a stack of its own.
+pub(crate) fn root(report: &mut Report) -> Result<()> {
+    tuf_repository::check(report, &Stack::start()?)
 }
 
 /// A program that can sign a file with our services.
@@ -232,8 +239,9 @@ pub(crate) fn present(name: &str) -> bool {
     match name {
         "cosign" => cosign_program().is_file(),
         "cosign 2.5" => install::folder().join(rekor_v1::COSIGN_2).is_file(),
-        "sigstore-python" => python_program().is_file(),
-        "sigstore-js" => {
+        "sigstore-python" | "python-tuf" => python_program().is_file(),
+        "gh" => install::gh_program().is_file(),
+        "sigstore-js" | "sigstore-js (TUF)" | "tuf-js" => {
             install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")
         }
         "sigstore-go" => debian_program("sigstore-go-verification").is_file(),
