@@ -259,7 +259,7 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         log_id: keys.verifier.id().to_vec(),
     };
     let search = match search {
-        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref()).await?),
+        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref(), &gate).await?),
         None => None,
     };
     let router = routes(state, v1.as_ref(), search, &gate, &health).await?;
@@ -277,6 +277,7 @@ async fn search_api(
     search: Search,
     log: &Log<Entry>,
     v1: Option<&V1Log>,
+    gate: &Gate,
 ) -> Result<SearchApi, BuildError> {
     let tree = search.follow(&config.origin, log, v2_keys).await;
     Ok(SearchApi {
@@ -287,6 +288,7 @@ async fn search_api(
         },
         v1: v1.map(|v1| v1.trees.clone()),
         search,
+        gate: gate.clone(),
     })
 }
 
@@ -314,7 +316,7 @@ async fn build_reader(
     };
     let v1 = open_v1(deps, Access::Read, search.clone(), &health).await?;
     let search = match search {
-        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref()).await?),
+        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref(), &gate).await?),
         None => None,
     };
     let witnessing = match &deps.witnessing {

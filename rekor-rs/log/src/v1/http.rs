@@ -491,13 +491,14 @@ async fn search_index(
         ));
     };
     check_json(&headers)?;
-    let query: Question = wire::parse(&body?).map_err(|error| {
+    let mut query: Question = wire::parse(&body?).map_err(|error| {
         Refused::bad(format!(
             "parsing query body from \"\" failed, because {error}"
         ))
     })?;
-    let (keys, mode) = query.keys().map_err(|error| match error {
+    let (keys, mode) = query.keys(&v1.gate).await.map_err(|error| match error {
         QuestionError::Schema { code, message } => Refused::schema(code, message),
+        QuestionError::Turned(turned) => turned.into(),
         other => Refused::bad(other.to_string()),
     })?;
     let shards = v1.trees.now();
