@@ -400,6 +400,8 @@ async fn what_is_wrong_is_refused_as_upstream_does() {
             json!({"logIndexes": vec![0; 6], "entryUUIDs": vec!["ab".repeat(32); 5]}),
             422,
         ),
+        (json!({"entries": vec![json!(vec![0; 100]); 11]}), 611),
+        (json!({"entryUUIDs": vec!["xyz"; 11]}), 611),
         (json!({"entryUUIDs": ["xyz"]}), 605),
         (json!({"logIndexes": [-1]}), 609),
     ] {
@@ -644,7 +646,8 @@ async fn entries_of_every_kind_go_in_and_are_found() {
         assert!(retrieved.json()[0].get(&id).is_some(), "{name}");
         let found = log.get(&format!("/entries/{id}")).await.json();
         let kept = found[&id].get("attestation").is_some();
-        assert_eq!(kept, kind == Kind::Cose, "{name}");
+        let attested = matches!(kind, Kind::Cose | Kind::Intoto);
+        assert_eq!(kept, attested, "{name}");
 
         let spec = &case["proposal"]["spec"];
         let key = match kind {
@@ -672,7 +675,7 @@ async fn entries_of_every_kind_go_in_and_are_found() {
         assert!(ids.contains(&id), "{name}: not found by its key");
     }
     for kind in [
-        "rekord", "rfc3161", "cose", "tuf", "jar", "alpine", "rpm", "helm",
+        "dsse", "intoto", "rekord", "rfc3161", "cose", "tuf", "jar", "alpine", "rpm", "helm",
     ] {
         assert!(kinds.contains(kind), "{kind}: data was lost");
     }
@@ -686,11 +689,18 @@ async fn only_kinds_of_the_settings_go_in() {
     let log = open_for(folder.path(), &shards, NOW, kinds).await.unwrap();
     log.add(&proposal(&client(), "a message")).await;
     for (kind, case) in known_answers() {
+        if kinds.contains(&kind) {
+            continue;
+        }
         let refused = log.post("", &case["proposal"]).await;
         let message = format!(
             "invalid kind value: {:?}: this log takes hashedrekord, dsse",
             kind.name()
         );
+        assert_eq!(refused.error(), (422, 606, message.clone()));
+        // Nor is its signature checked for whoever only looks for it.
+        let query = json!({"entries": [case["proposal"]]});
+        let refused = log.post("/retrieve", &query).await;
         assert_eq!(refused.error(), (422, 606, message));
     }
 }

@@ -22,6 +22,7 @@
 
 mod attestations;
 pub mod config;
+mod few;
 mod http;
 pub mod id;
 pub mod leaf;
