@@ -682,6 +682,44 @@ async fn entries_of_every_kind_go_in_and_are_found() {
 }
 
 #[tokio::test]
+async fn a_statement_of_many_files_is_found_by_them_and_the_rest_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = instance(folder.path()).await;
+    let digest = |number: u32| hex::encode(sha256(&number.to_be_bytes()));
+    let propose = async |count: u32| {
+        let subjects: Vec<_> = (0..count)
+            .map(|number| json!({"name": "a", "digest": {"sha256": digest(number)}}))
+            .collect();
+        let statement = json!({"subject": subjects}).to_string();
+        let signer = client();
+        let pae = dsse::pae(dsse::IN_TOTO, statement.as_bytes());
+        let envelope = json!({"payloadType": dsse::IN_TOTO, "payload": b64(&statement),
+            "signatures": [{"sig": b64(signer.sign_local(&pae).unwrap())}]});
+        let answer = log
+            .post("", &json!({"kind": "dsse", "apiVersion": "0.0.1", "spec": {"proposedContent": {
+                "envelope": envelope.to_string(), "verifiers": [b64(signer.public_key().to_pem())]}}}))
+            .await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json());
+        let left_out = answer.headers.get("x-search-keys-left-out");
+        left_out.map(|count| count.to_str().unwrap().parse::<u32>().unwrap())
+    };
+    assert_eq!(propose(900).await, None);
+    assert!(propose(2000).await.unwrap() > 1000);
+    let request =
+        Request::post("/api/v1/index/retrieve").header("content-type", "application/json");
+    let query = json!({"hash": format!("sha256:{}", digest(899))});
+    let found = log
+        .call(request.body(query.to_string().into()).unwrap())
+        .await;
+    assert_eq!(
+        found.json().as_array().unwrap().len(),
+        2,
+        "{}",
+        found.json()
+    );
+}
+
+#[tokio::test]
 async fn only_kinds_of_the_settings_go_in() {
     let folder = tempfile::tempdir().unwrap();
     let shards = [shard(1234)];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -41,6 +41,8 @@ const MAX_RETRIEVE: usize = 10;
 const MAX_FOUND: usize = 1000;
 /// How often the index is asked for them: two keys that are often and rarely together would else keep it busy.
 const MAX_ROUNDS: usize = 20;
+/// With how many search keys an entry was not put into the index, where it has too many. (Not in upstream, whose index has no limit.)
+const LEFT_OUT: HeaderName = HeaderName::from_static("x-search-keys-left-out");
 /// Numbers that go-openapi gives to values that break a schema.
 const WRONG_TYPE: u16 = 601;
 const REQUIRED: u16 = 602;
@@ -277,7 +279,12 @@ async fn add(
         (header::LOCATION, entry_url(&id)),
     ];
     let entries = shape::LogEntries::from([(id.to_string(), entry)]);
-    Ok((StatusCode::CREATED, headers, Json(entries)).into_response())
+    let mut response = (StatusCode::CREATED, headers, Json(entries)).into_response();
+    if accepted.left_out() > 0 {
+        let left_out = HeaderValue::from(accepted.left_out());
+        response.headers_mut().insert(LEFT_OUT, left_out);
+    }
+    Ok(response)
 }
 
 /// Has the leader add an entry, and answers as it does.
@@ -292,6 +299,7 @@ async fn send_on(forward: &Forward, headers: &HeaderMap, body: Bytes) -> Result<
         header::ETAG,
         header::LOCATION,
         header::RETRY_AFTER,
+        LEFT_OUT,
     ] {
         if let Some(value) = answer.headers.get(&name) {
             response.headers_mut().insert(name, value.clone());
