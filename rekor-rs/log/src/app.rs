@@ -27,7 +27,7 @@ use crate::search::{self, Search};
 use crate::storage::{Ground, Storage};
 use crate::v1::config::{ShardConfig, V1Config};
 use crate::v1::shards::Shard;
-use crate::v1::{self, Access, Attestations, Shards, Trees, V1};
+use crate::v1::{self, Access, Attestations, GiveUp, Shards, Trees, V1};
 use crate::witnessing::{Witnessing, WitnessingConfig};
 
 /// How often a process that stands by tries to become the writer.
@@ -139,24 +139,23 @@ pub struct App {
 }
 
 impl App {
-    /// Waits until this process does not lead one of the logs any more, or one of them has stopped. In a folder only the latter happens, and
-    /// only a restart helps; so this is for logs of a cluster.
+    /// Waits until this process does not lead one of the logs any more, or one of them has stopped; also one that is begun later. In a folder only the
+    /// latter happens, and only a restart helps; so this is for logs of a cluster.
     fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let stopped = self.log.stopped();
         let ground = self.ground.clone();
-        let shards = self.v1.as_ref().map(|v1| v1.trees.now());
-        let shards: Vec<_> = shards.iter().flat_map(Shards::all).cloned().collect();
-        let mut others: JoinSet<()> = shards.into_iter().map(Shard::ended).collect();
+        let v1 = self.v1.as_ref().map(V1Log::ended);
         async move {
-            let other = async {
-                if others.join_next().await.is_none() {
-                    std::future::pending::<()>().await;
+            let v1 = async {
+                match v1 {
+                    Some(v1) => v1.await,
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = ground.lost() => {}
                 _ = stopped => {}
-                () = other => {}
+                () = v1 => {}
             }
         }
     }
@@ -173,6 +172,9 @@ pub struct V1Log {
     storage: Storage,
     clock: Clock,
     health: Health,
+    attestations: Option<Attestations>,
+    /// The tree that takes entries: says that another one does, and keeps none of them open.
+    turns: Arc<watch::Sender<u64>>,
 }
 
 impl V1Log {
@@ -202,6 +204,34 @@ impl V1Log {
         Ok(())
     }
 
+    /// [`App::ended`] for these trees, those that follow them, and the attestations. Keeps none of them open.
+    fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut turns = self.turns.subscribe();
+        let put = Arc::downgrade(&self.put);
+        let mut ends = JoinSet::new();
+        for shard in self.trees.now().all().cloned() {
+            ends.spawn(shard.ended());
+        }
+        if let Some(attestations) = &self.attestations {
+            ends.spawn(attestations.lost());
+        }
+        async move {
+            loop {
+                tokio::select! {
+                    Some(_) = ends.join_next() => return,
+                    turned = turns.changed() => {
+                        let trees = put.upgrade().map(|put| Trees::of(&put).now());
+                        match (turned, trees) {
+                            (Ok(()), Some(trees)) => ends.spawn(trees.active().clone().ended()),
+                            // The routes are gone, and the trees with them.
+                            _ => return,
+                        };
+                    }
+                }
+            }
+        }
+    }
+
     /// Reads the next tree of the settings too, when whoever writes the logs has begun it; says whether it was.
     async fn take_up(&self, shard: &ShardConfig, signer: Signer) -> anyhow::Result<bool> {
         let shards = self.trees.now();
@@ -222,6 +252,7 @@ impl V1Log {
         let (tree, offset) = (active.tree_id, active.offset);
         tracing::info!(tree, offset, "{what}");
         self.put.send_replace(shards);
+        self.turns.send_replace(tree);
     }
 }
 
@@ -262,7 +293,7 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref(), &gate).await?),
         None => None,
     };
-    let router = routes(state, v1.as_ref(), search, &gate, &health).await?;
+    let router = routes(state, v1.as_ref(), search, &gate, &health);
     Ok(App {
         router,
         log,
@@ -333,7 +364,7 @@ async fn build_reader(
         duplicates: config.duplicates,
         log_id: keys.verifier.id().to_vec(),
     };
-    let router = routes(state, v1.as_ref(), search, &gate, &health).await?;
+    let router = routes(state, v1.as_ref(), search, &gate, &health);
     if let Some(v1) = v1 {
         tokio::spawn(follow_settings(settings.to_owned(), v1, Access::Read));
     }
@@ -360,13 +391,13 @@ impl Keys {
     }
 }
 
-async fn routes(
+fn routes(
     state: State,
     v1: Option<&V1Log>,
     search: Option<SearchApi>,
     gate: &Gate,
     health: &Health,
-) -> Result<Router, BuildError> {
+) -> Router {
     let writes = state.writes.clone();
     let mut router = http::routes(state.clone())
         .merge(grpc::routes(state, health.clone(), BODY))
@@ -375,29 +406,13 @@ async fn routes(
         .merge(http::description())
         .merge(http::front_page());
     if let Some(v1) = v1 {
-        let attestations = match &v1.config.attestations {
-            Some(home) => {
-                let access = match writes {
-                    Writes::Here => Access::Write,
-                    _ => Access::Read,
-                };
-                let files = v1.storage.ground(home).map_err(BuildError::Open)?.files();
-                let largest = v1.config.attestation_bytes;
-                let open = move || Attestations::open(files, access, largest);
-                let opened = tokio::task::spawn_blocking(open).await;
-                let opened = opened.map_err(std::io::Error::from).flatten();
-                let opened = opened.context("v1.attestations");
-                Some(opened.map_err(BuildError::V1)?)
-            }
-            None => None,
-        };
         router = router.merge(v1::routes(V1 {
             trees: v1.trees.clone(),
             kept: v1.put.clone(),
             writes,
             search: v1.search.clone(),
             gate: gate.clone(),
-            attestations,
+            attestations: v1.attestations.clone(),
             kinds: v1.config.kinds.clone(),
             clock: v1.clock.clone(),
         }));
@@ -408,11 +423,11 @@ async fn routes(
     for name in ["rekor_v2_build_info", "rekor_build_info"] {
         metrics::gauge!(name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     }
-    Ok(router
+    router
         .fallback(http::unknown_path)
         .method_not_allowed_fallback(http::unknown_method)
         .layer(middleware::from_fn(figures::count))
-        .layer(http::browsers()))
+        .layer(http::browsers())
 }
 
 fn v2_keys(framed: &[u8]) -> Vec<String> {
@@ -457,10 +472,25 @@ async fn open_v1(
         let head = shard.log.published().head;
         tracing::info!(tree = shard.tree_id, offset = shard.offset, size = %head.size, root = %head.root, "the v1 shard is open");
     }
+    let attestations = match &config.attestations {
+        Some(home) => {
+            let ground = deps.storage.ground(home).map_err(BuildError::Open)?;
+            let largest = config.attestation_bytes;
+            let open = move || Attestations::open(ground, access, largest);
+            let opened = tokio::task::spawn_blocking(open).await;
+            let opened = opened.context("v1.attestations").map_err(BuildError::V1)?;
+            let opened = opened.context("v1.attestations");
+            Some(opened.map_err(BuildError::V1)?)
+        }
+        None => None,
+    };
+    let turns = Arc::new(watch::Sender::new(shards.active().tree_id));
     let (put, trees) = Trees::new(shards);
     Ok(Some(V1Log {
         trees,
         put: Arc::new(put),
+        attestations,
+        turns,
         config,
         search,
         storage: deps.storage.clone(),
@@ -529,6 +559,10 @@ async fn start(
     let open = Open {
         log: app.log.downgrade(),
         trees: app.v1.as_ref().map(|v1| Arc::downgrade(&v1.put)),
+        attestations: app
+            .v1
+            .as_ref()
+            .and_then(|v1| Some(v1.attestations.as_ref()?.give_up())),
     };
     let ended = app.ended();
     close_at_the_end(&app, &open, closing);
@@ -548,6 +582,7 @@ async fn start(
 struct Open {
     log: WeakLog<Entry>,
     trees: Option<Weak<watch::Sender<Shards>>>,
+    attestations: Option<GiveUp>,
 }
 
 impl Open {
@@ -563,6 +598,10 @@ impl Open {
             closing.spawn(async move { log.close().await });
         }
         while closing.join_next().await.is_some() {}
+        // Last: an entry that is written has its attestation.
+        if let Some(attestations) = self.attestations {
+            attestations.now().await;
+        }
     }
 }
 
@@ -716,7 +755,7 @@ impl Instance {
 /// Looks whether the settings have new trees behind those of now, and begins them; or reads them, when whoever writes the logs has begun them. Ends
 /// with the log.
 async fn follow_settings(settings: PathBuf, v1: V1Log, access: Access) {
-    // The routes hold the trees; this task must not.
+    // The routes hold the trees and the attestations; this task must not.
     let V1Log {
         trees,
         put,
@@ -725,10 +764,11 @@ async fn follow_settings(settings: PathBuf, v1: V1Log, access: Access) {
         storage,
         clock,
         health,
+        attestations,
+        turns,
     } = v1;
     let weak = Arc::downgrade(&put);
-    drop(put);
-    drop(trees);
+    drop((put, trees, attestations));
     let mut config = config;
     let mut told = String::new();
     loop {
@@ -742,6 +782,8 @@ async fn follow_settings(settings: PathBuf, v1: V1Log, access: Access) {
             storage: storage.clone(),
             clock: clock.clone(),
             health: health.clone(),
+            attestations: None,
+            turns: turns.clone(),
         };
         match go_on_as_told(&settings, &v1, access).await {
             Ok(Some(now)) => {

@@ -28,6 +28,6 @@ pub mod id;
 pub mod leaf;
 pub mod shards;
 
-pub(crate) use attestations::Attestations;
+pub(crate) use attestations::{Attestations, GiveUp};
 pub(crate) use http::{V1, routes};
 pub use shards::{Access, Shards, Trees};
