@@ -330,7 +330,7 @@ async fn build_reader(
     config: &LogConfig,
     deps: &Deps,
     writes: Writes,
-) -> Result<Router, BuildError> {
+) -> Result<(Router, Died), BuildError> {
     let keys = Keys::of(config, deps)?;
     let gate = Gate::new();
     let health = Health::serving();
@@ -364,11 +364,29 @@ async fn build_reader(
         duplicates: config.duplicates,
         log_id: keys.verifier.id().to_vec(),
     };
+    let mut followers = JoinSet::new();
+    let stopped = state.log.stopped();
+    followers.spawn(async move { drop(stopped.await) });
+    if let Some(v1) = &v1 {
+        followers.spawn(v1.ended());
+    }
     let router = routes(state, v1.as_ref(), search, &gate, &health);
     if let Some(v1) = v1 {
         tokio::spawn(follow_settings(settings.to_owned(), v1, Access::Read));
     }
-    Ok(router)
+    Ok((router, Died(followers)))
+}
+
+/// Those who follow the writer of each log. One that cannot go on shows for ever what it has seen last.
+struct Died(JoinSet<()>);
+
+impl Died {
+    /// Waits until one of them cannot.
+    async fn one(&mut self) {
+        if self.0.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 struct Keys {
@@ -512,8 +530,10 @@ pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> 
     let deps = Deps::of(&config, storage, Clock::system()).await?;
     let closing = Closing::default();
     let router = match role {
+        // Its health says when it cannot go on; then it has to be started again.
         Role::Reader => build_reader(settings, &config.log, &deps, Writes::Nowhere)
             .await?
+            .0
             .into(),
         Role::Writer => start(settings, &config, deps, &closing).await?.0.into(),
         Role::Standby => {
@@ -659,9 +679,9 @@ impl Instance {
                 tracing::warn!(
                     "another process writes these logs: serving reads only, until it has ended"
                 );
-                let reader = self.reader().await?;
+                let (reader, died) = self.reader().await?;
                 let (switch, routes) = Routes::switchable(reader);
-                tokio::spawn(async move { self.stand_by(&switch, true).await });
+                tokio::spawn(async move { self.stand_by(&switch, Some(died)).await });
                 Ok(routes)
             }
             Err(error) => Err(error.into()),
@@ -670,7 +690,7 @@ impl Instance {
 
     /// After having led: reads, and then as [`Self::stand_by`].
     async fn go_on(self, switch: &Switch) {
-        self.stand_by(switch, false).await;
+        self.stand_by(switch, None).await;
     }
 
     /// The settings of now: there may be a tree that was not there when this process started.
@@ -682,37 +702,59 @@ impl Instance {
         Ok((config, deps))
     }
 
-    async fn reader(&self) -> Result<Router, BuildError> {
+    async fn reader(&self) -> Result<(Router, Died), BuildError> {
         let writes = self.writes.clone();
         build_reader(&self.settings, &self.config.log, &self.deps, writes).await
     }
 
-    /// Whether it could.
-    async fn read(&self, switch: &Switch) -> bool {
+    /// Serves reads, if it can.
+    async fn read(&self, switch: &Switch) -> Option<Died> {
         match self.reader().await {
-            Ok(router) => {
+            Ok((router, died)) => {
                 switch.set(router);
-                true
+                Some(died)
             }
             Err(error) => {
                 let cause = format!("{:#}", anyhow::Error::from(error));
                 tracing::error!(cause, "cannot serve reads, trying again");
-                false
+                None
             }
+        }
+    }
+
+    /// Waits until it makes sense to try to lead; false when who reads died meanwhile, and reads have to be served anew.
+    async fn vacant(&self, reads: Option<&mut Died>) -> bool {
+        let vacant = async {
+            match self.deps.storage.ground(&self.config.log.home) {
+                Ok(ground) => ground.vacant(TURN).await,
+                Err(_) => tokio::time::sleep(TURN).await,
+            }
+        };
+        let Some(reads) = reads else {
+            // Until it serves reads: not longer than this.
+            let _ = tokio::time::timeout(TURN, vacant).await;
+            return true;
+        };
+        tokio::select! {
+            () = vacant => true,
+            () = reads.one() => false,
         }
     }
 
     /// Tries to become the writer whenever nobody is, and serves reads meanwhile; ends when it is one in a folder. `reads` says whether the
     /// routes of now are those of a reader.
-    async fn stand_by(self, switch: &Switch, mut reads: bool) {
+    async fn stand_by(self, switch: &Switch, mut reads: Option<Died>) {
         let mut told = String::new();
         loop {
-            if !reads {
+            if reads.is_none() {
                 reads = self.read(switch).await;
             }
-            match self.deps.storage.ground(&self.config.log.home) {
-                Ok(ground) => ground.vacant(TURN).await,
-                Err(_) => tokio::time::sleep(TURN).await,
+            if !self.vacant(reads.as_mut()).await {
+                tracing::warn!(
+                    "who followed the writer of the logs could not go on: reading them anew"
+                );
+                reads = None;
+                continue;
             }
             let started = match self.now().await {
                 Ok((config, deps)) => {
@@ -731,7 +773,7 @@ impl Instance {
                     ended.await;
                     tracing::warn!("this instance does not lead the logs any more");
                     told.clear();
-                    reads = false;
+                    reads = None;
                 }
                 Err((true, _)) => {
                     told.clear();
