@@ -184,7 +184,7 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
         begun.elapsed()
     };
     grows(100);
-    let mut promised = Vec::new();
+    let (mut promised, mut attested_by_all) = (Vec::new(), Vec::new());
     let mut slowest = Duration::ZERO;
     for round in 0..4 {
         let leads = |service: &Option<Service>| {
@@ -209,8 +209,11 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
                 opened.is_ok_and(|opened| opened.head().size >= TreeSize::new(size))
             });
         let v1 = running[leader].as_ref().unwrap().add_v1(round);
-        assert_eq!(v1.1, u64::from(round), "sent on to the leader");
+        assert_eq!(v1.1, 2 * u64::from(round), "sent on to the leader");
         promised.push((round, v1.0));
+        // Whoever leads has the right to write attestations as well.
+        let attested = running[leader].as_ref().unwrap();
+        attested_by_all.push(attested.propose(&common::intoto(round)).0);
     }
     done.store(true, Ordering::Relaxed);
     for client in clients {
@@ -229,6 +232,11 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
     for service in bodies {
         for (number, id) in &promised {
             finds(&service, *number, id);
+        }
+        for id in &attested_by_all {
+            service.until(&format!("/api/v1/log/entries/{id}"), |status, body| {
+                status == 200 && body.contains("\"attestation\":{\"data\":")
+            });
         }
         service.until("/checkpoint", |_, body| {
             let opened = note::open(body.as_bytes(), std::slice::from_ref(&verifier));

@@ -84,6 +84,7 @@ pub fn restore(restore: &Restore) -> anyhow::Result<()> {
             "{} is not empty: a log that is there is not replaced; move it away first",
             place.at
         );
+        sequencer::mend(&open(&from)?)?;
         guard(place, &from, restore.without_guard).with_context(|| place.origin.clone())?;
         locks.push(place.lock()?);
     }
@@ -92,7 +93,8 @@ pub fn restore(restore: &Restore) -> anyhow::Result<()> {
     if let Some(to) = site.attestations()?
         && kept.is_dir()
     {
-        let _lock = to.lock()?;
+        let lock = to.lock().context("the attestations")?;
+        let _lock = lock.context("another process uses the attestations")?;
         copy_attestations(&open(&kept)?, &*to)?;
     }
     for place in &site.places {

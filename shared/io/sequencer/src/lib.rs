@@ -42,6 +42,7 @@ mod config;
 mod error;
 mod follow;
 mod fsck;
+mod incoming;
 mod known;
 mod layout;
 mod leaf;
@@ -56,7 +57,7 @@ mod shared;
 mod state;
 mod write_behind;
 
-pub use backup::{CopyReport, copy, finish, guard};
+pub use backup::{CopyReport, copy, finish, guard, mend};
 pub use checkpoint_signer::{CheckpointSigner, NoteSigner, SignError, SignFuture, TreeHeadSigner};
 pub use config::{Clock, Config};
 pub use error::{AppendError, FreezeError, FsckError, OpenError, ReadError};

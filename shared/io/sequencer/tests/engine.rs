@@ -776,14 +776,25 @@ async fn a_frozen_log_is_read_and_takes_nothing() {
     }
     fsck_on::<Named>(&disk, None, &verifier()).unwrap();
 
-    // A crash in the writing can leave a part: then the log is not frozen.
-    let whole = disk.files()[&Path::new("frozen").unwrap()].clone();
-    disk.tamper(&Path::new("frozen").unwrap(), |bytes| bytes.truncate(20));
+    // What is left of the file is damage: the log was closed for good.
+    let frozen = Path::new("frozen").unwrap();
+    let whole = disk.files()[&frozen].clone();
+    for length in [1, 20, whole.len() - 1] {
+        disk.tamper(&frozen, |bytes| *bytes = whole[..length].to_vec());
+        let opened = open_sim(&disk, config()).await;
+        assert!(
+            matches!(&opened, Err(OpenError::Damaged(why)) if why.contains("frozen")),
+            "{length}: {opened:?}"
+        );
+        assert!(fsck_on::<Named>(&disk, None, &verifier()).is_err());
+    }
+    // An empty one is a name without a file: nobody was told that the log is frozen.
+    disk.tamper(&frozen, Vec::clear);
     let log = open_sim(&disk, config()).await.unwrap();
     log.append(named(1000)).await.unwrap();
     drop(log);
     // And a log that has grown beyond what it was frozen at is refused.
-    disk.tamper(&Path::new("frozen").unwrap(), |bytes| *bytes = whole);
+    disk.tamper(&frozen, |bytes| *bytes = whole);
     assert!(matches!(
         open_sim(&disk, config()).await,
         Err(OpenError::Damaged(_))
