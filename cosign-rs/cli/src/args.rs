@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use keys::Algorithm;
 
 /// Sign and verify container images and files without keeping a key.
@@ -58,6 +59,12 @@ pub(crate) enum Command {
     ImportKeyPair(ImportKeyPair),
     /// Print the public half of a key
     PublicKey(PublicKey),
+    /// Set up a trust domain: where its repository is, and the root that everything is verified from
+    Initialize(Initialize),
+    /// Look after the trust domains: whom we trust, since when, until when
+    Trust(TrustCommands),
+    /// Run a trust root of your own: a TUF repository, from its first ceremony on
+    Root(crate::root::args::Root),
     /// Print the version
     Version {
         /// As JSON
@@ -80,6 +87,9 @@ pub(crate) enum Command {
     /// The signing half of the sigstore-conformance protocol
     #[command(hide = true)]
     SignBundle(SignBundle),
+    /// The client of the tuf-conformance protocol
+    #[command(hide = true)]
+    TufConformance(TufConformance),
 }
 
 impl Command {
@@ -100,22 +110,66 @@ impl Command {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Trust")]
 pub(crate) struct Trust {
-    /// Trusted root: whose certificates, logs and timestamps are believed. Without it the public-good one that is built in
-    #[arg(long, value_name = "FILE", conflicts_with = "trust_config")]
+    /// Trusted root: whose certificates, logs and timestamps are believed. Without it that of the trust domain
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trust_config", "trust_domain"])]
     pub(crate) trusted_root: Option<PathBuf>,
     /// Trusted root and signing config in one file (`ClientTrustConfig`)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "trust_domain")]
     pub(crate) trust_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) following: Following,
     /// There is no other format
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_parser = only_true)]
     pub(crate) new_bundle_format: Option<bool>,
+}
+
+impl Trust {
+    /// Where no other trust is named.
+    pub(crate) fn default_to_staging(&mut self) {
+        if self.trusted_root.is_none() && self.trust_config.is_none() {
+            let domain = &mut self.following.trust_domain;
+            domain.get_or_insert_with(|| "staging".to_owned());
+        }
+    }
+}
+
+/// Which repository says whom to trust, and when it is asked.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Trust")]
+pub(crate) struct Following {
+    /// Trust domain: public-good, staging, github, or a name or address that initialize was told. Without it $TUF_MIRROR, the one that was initialised last, or public-good
+    #[arg(long, value_name = "NAME|URL")]
+    pub(crate) trust_domain: Option<String>,
+    /// When the trust domain's repository is asked
+    #[arg(long, value_enum, default_value_t = TrustRefresh::Daily)]
+    pub(crate) trust_refresh: TrustRefresh,
+    /// Open no connection, but to a registry that holds the image: trust what is cached, or built in
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Go on with cached trust whose time is over. For air gaps: what was revoked since then is not known
+    #[arg(long, requires = "offline")]
+    pub(crate) allow_expired_trust: bool,
+    /// Judge as of this time whether trust is expired, as 2026-08-22 or 2026-08-22T12:00:00Z. For tests and air gaps
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<Timestamp>,
+}
+
+/// When a repository is asked whom to trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrustRefresh {
+    /// When it was last asked more than a day ago, or what is cached is expired
+    Daily,
+    /// Each time
+    Always,
+    /// When what is cached is expired
+    UntilExpiry,
 }
 
 /// Whom to call when signing.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Trust")]
 pub(crate) struct Services {
-    /// Which services sign with you; goes with --trusted-root. Without both, those of the public-good instance
+    /// Which services sign with you; goes with --trusted-root. Without both, those of the trust domain
     #[arg(long, value_name = "FILE", conflicts_with = "trust_config")]
     pub(crate) signing_config: Option<PathBuf>,
 }
@@ -311,9 +365,6 @@ pub(crate) struct Verify {
     /// How to print the result [default: json]
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Output>,
-    /// Ask nobody but the registry. It is always so; the flag is there for scripts that say it
-    #[arg(long)]
-    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) expected: Expected,
     #[command(flatten)]
@@ -361,9 +412,6 @@ pub(crate) struct VerifyAttestation {
     /// What kind of predicate must be there, as in attest
     #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
     pub(crate) predicate_type: String,
-    /// Ask nobody but the registry. It is always so; the flag is there for scripts that say it
-    #[arg(long)]
-    pub(crate) offline: bool,
     /// How to print the result: the envelopes, one on a line, or a report for people [default: json]
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Output>,
@@ -403,9 +451,6 @@ pub(crate) struct VerifyBlob {
     /// The bundle
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: PathBuf,
-    /// Open no connection. It is always so; the flag is there for scripts that say it
-    #[arg(long)]
-    pub(crate) offline: bool,
     /// How to print the result [default: text]
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Output>,
@@ -463,9 +508,6 @@ pub(crate) struct VerifyBlobAttestation {
     /// What kind of predicate it must be, as in attest; without it any kind
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) predicate_type: Option<String>,
-    /// Open no connection. It is always so; the flag is there for scripts that say it
-    #[arg(long)]
-    pub(crate) offline: bool,
     /// How to print the result [default: text]
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Output>,
@@ -511,7 +553,7 @@ pub(crate) struct PublicKey {
 /// `verify-bundle`: sigstore-conformance `docs/cli_protocol.md`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyBundle {
-    /// Use the staging instance: needs --trusted-root here
+    /// Use the staging instance
     #[arg(long)]
     pub(crate) staging: bool,
     /// The bundle
@@ -528,7 +570,7 @@ pub(crate) struct VerifyBundle {
 /// `sign-bundle`: sigstore-conformance `docs/cli_protocol.md`.
 #[derive(Debug, Args)]
 pub(crate) struct SignBundle {
-    /// Use the staging instance: needs --trusted-root and --signing-config here
+    /// Use the staging instance
     #[arg(long)]
     pub(crate) staging: bool,
     /// The file is an in-toto statement
@@ -545,6 +587,141 @@ pub(crate) struct SignBundle {
     pub(crate) trust: Trust,
     #[command(flatten)]
     pub(crate) services: Services,
+}
+
+/// `initialize`.
+#[derive(Debug, Args)]
+pub(crate) struct Initialize {
+    /// Repository of the trust domain
+    #[arg(long, value_name = "URL", conflicts_with = "staging")]
+    pub(crate) mirror: Option<String>,
+    /// Root to begin from, a file or a URL; for a repository that is not built in it must be named
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) root: Option<String>,
+    /// SHA-256 of the root, in hex; for one from a URL it must be named
+    #[arg(long, value_name = "HEX", requires = "root")]
+    pub(crate) root_checksum: Option<String>,
+    /// The staging instance
+    #[arg(long)]
+    pub(crate) staging: bool,
+    /// What to call it; without it by its address
+    #[arg(long, value_name = "NAME", value_parser = domain_name)]
+    pub(crate) name: Option<String>,
+    /// Do not make it the one that is meant where nobody names one
+    #[arg(long)]
+    pub(crate) no_default: bool,
+    /// Judge as of this time whether trust is expired, as 2026-08-22 or 2026-08-22T12:00:00Z. For tests and air gaps
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<Timestamp>,
+}
+
+/// `trust`.
+#[derive(Debug, Args)]
+pub(crate) struct TrustCommands {
+    #[command(subcommand)]
+    pub(crate) command: TrustCommand,
+}
+
+/// What can be done about trust domains.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustCommand {
+    /// Which trust domains there are
+    List {
+        /// How to print it [default: text]
+        #[arg(short, long, value_enum)]
+        output: Option<Output>,
+    },
+    /// What is cached of a trust domain, and until when it holds; exit code 1 if it does not
+    Status {
+        /// How to print it [default: text]
+        #[arg(short, long, value_enum)]
+        output: Option<Output>,
+        #[command(flatten)]
+        following: Following,
+    },
+    /// Ask the repository now
+    Refresh {
+        #[command(flatten)]
+        following: Following,
+    },
+    /// Say in words what another trusted root would change: the repository's newest one, or a file
+    Diff {
+        /// Trusted root to compare the cached one with
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        #[command(flatten)]
+        following: Following,
+    },
+    /// Write what is trusted into a file, for --trusted-root or --trust-config elsewhere
+    Export {
+        /// The file; - for standard output
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// What to write
+        #[arg(long, value_enum, default_value_t = ExportFormat::TrustConfig)]
+        format: ExportFormat,
+        #[command(flatten)]
+        following: Following,
+    },
+}
+
+/// What `trust export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Trusted root and signing config in one file
+    TrustConfig,
+    /// The trusted root alone
+    TrustedRoot,
+}
+
+/// `tuf-conformance`: tuf-conformance `CLIENT-CLI.md`.
+#[derive(Debug, Args)]
+pub(crate) struct TufConformance {
+    #[arg(long)]
+    pub(crate) metadata_dir: PathBuf,
+    #[arg(long)]
+    pub(crate) metadata_url: Option<String>,
+    #[arg(long)]
+    pub(crate) target_name: Vec<String>,
+    #[arg(long)]
+    pub(crate) target_base_url: Option<String>,
+    #[arg(long)]
+    pub(crate) target_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: TufConformanceCommand,
+}
+
+/// The three commands of the protocol.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TufConformanceCommand {
+    /// Begin from a root
+    Init { trusted_root: PathBuf },
+    /// Update
+    Refresh,
+    /// Update, and get targets
+    Download,
+}
+
+fn domain_name(text: &str) -> Result<String, String> {
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if plain && !text.is_empty() && text.len() <= 64 {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has up to 64 letters, digits, '.', '-' and '_'".to_owned())
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    let day = |text: &str| {
+        let date: jiff::civil::Date = text.parse().ok()?;
+        Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    text.parse()
+        .ok()
+        .or_else(|| day(text))
+        .ok_or_else(|| "expected a time such as 2026-08-22T12:00:00Z, or a day".to_owned())
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -598,7 +775,7 @@ pub(crate) fn with_environment(command: clap::Command) -> clap::Command {
         .map(|command| command.get_name().to_owned())
         .collect();
     names.iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |command| command.mut_args(variable))
+        command.mut_subcommand(name, with_environment)
     })
 }
 
@@ -626,16 +803,22 @@ fn variable(argument: clap::Arg) -> clap::Arg {
 /// The variables that are set and stand for a flag of one of the commands.
 pub(crate) fn variables_in_use() -> Vec<String> {
     let command = with_environment(Arguments::command());
-    let mut names: Vec<String> = command
-        .get_subcommands()
-        .flat_map(clap::Command::get_arguments)
-        .chain(command.get_arguments())
-        .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
-        .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
-        .collect();
+    let mut names = Vec::new();
+    collect_variables(&command, &mut names);
     names.sort_unstable();
     names.dedup();
     names
+}
+
+fn collect_variables(command: &clap::Command, names: &mut Vec<String>) {
+    let set = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
+        .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    names.extend(set);
+    for command in command.get_subcommands() {
+        collect_variables(command, names);
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use oci::OciError;
 use sign::SignError;
 use verify::VerifyError;
 
+use crate::trust_domain::Hinted;
+
 /// Something was verified and does not hold.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -42,6 +44,11 @@ pub(crate) struct Advice {
     problem: String,
     hint: String,
 }
+
+/// An answer that is an exit code, and was printed already.
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+pub(crate) struct Exit(pub(crate) u8);
 
 /// An error that tells what to do next.
 pub(crate) fn advice(problem: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
@@ -181,6 +188,9 @@ fn find<E: Error + 'static>(error: &anyhow::Error) -> Option<&E> {
 fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(advice) = find::<Advice>(error) {
         return Some(advice.hint.clone());
+    }
+    if let Some(hinted) = find::<Hinted>(error) {
+        return Some(hinted.hint.clone());
     }
     if let Some(refused) = find::<Refused>(error) {
         return verify_hint(&refused.why).map(str::to_owned);

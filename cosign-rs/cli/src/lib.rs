@@ -6,10 +6,11 @@
 //!   verify  artifact and bundles <- files, or registry;  then one pure pass: verify::bundle
 //! ```
 //!
-//! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked.
+//! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked; `root status` has codes
+//! of its own.
 //!
-//! Verifying calls nobody but the registry that holds the image; with files it opens no connection. Deliberately not here yet: a TUF client
-//! (the trusted root comes from a file, or is the one that is built in), the formats of cosign before 3.
+//! Verifying calls nobody but the registry that holds the image and, once a day, the trust domain's repository; with `--offline`, or with a
+//! trusted root from a file, not even that. Deliberately not here yet: the formats of cosign before 3.
 
 mod args;
 mod artifact;
@@ -22,6 +23,8 @@ mod predicate;
 mod private_key;
 mod report;
 mod retired;
+mod root;
+mod trust_domain;
 mod trust_files;
 
 use std::ffi::OsString;
@@ -53,6 +56,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(failure::Exit(code)) = error.downcast_ref() {
+                return ExitCode::from(*code);
+            }
             failure::tell(&error);
             if json {
                 // Standard error has it already.

@@ -43,10 +43,12 @@ pub(crate) async fn public(text: &str) -> Result<PublicKey> {
     }
     let pem = match text.strip_prefix("env://") {
         Some(name) => std::env::var(name)
-            .map_err(|_| advice(
-                format!("the variable {name} of --key {text} is not set, or is no text"),
-                "set it to the public key in PEM",
-            ))?
+            .map_err(|_| {
+                advice(
+                    format!("the variable {name} of --key {text} is not set, or is no text"),
+                    "set it to the public key in PEM",
+                )
+            })?
             .into_bytes(),
         None => read_at_most(Path::new(text), PUBLIC_MAX)?,
     };
@@ -113,7 +115,10 @@ pub(crate) fn new_password() -> Result<Zeroizing<String>> {
     }
     let first = ask("Password for the new private key")?;
     if first != ask("The same again")? {
-        return Err(advice("the two passwords differ", "nothing was written; try again"));
+        return Err(advice(
+            "the two passwords differ",
+            "nothing was written; try again",
+        ));
     }
     Ok(first)
 }

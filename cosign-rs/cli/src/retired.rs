@@ -81,10 +81,6 @@ const RETIRED: &[(&str, &str)] = &[
 /// Commands of cosign that are not here.
 const COMMANDS: &[(&str, &str)] = &[
     (
-        "initialize",
-        "there is no TUF client yet: pass a trusted root with --trusted-root, or --trust-config",
-    ),
-    (
         "login",
         "use the login of docker, podman or oras: their credentials are read",
     ),
@@ -117,7 +113,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("upload", "oras push uploads files"),
     (
         "trusted-root",
-        "cosign writes trusted roots; `sigstack init` writes those of a stack",
+        "cosign writes trusted roots; `sigstack init` writes those of a stack, and `trust export` that of a trust domain",
     ),
     (
         "signing-config",

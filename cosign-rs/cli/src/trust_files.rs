@@ -6,33 +6,25 @@ use anyhow::{Context as _, Result};
 use trust::{ClientTrustConfig, SigningConfig, TrustedRoot};
 
 use crate::args;
-use crate::failure::{advice, say};
+use crate::failure::advice;
+use crate::trust_domain;
 
-/// The trusted root of the public-good instance, which is what people mean who name none.
-const PUBLIC_GOOD: &[u8] = include_bytes!("../../../testdata/trust/public-good.json");
-/// The services of the public-good instance, with its Rekor v2 log.
-const PUBLIC_GOOD_SIGNING: &[u8] =
-    include_bytes!("../../../testdata/trust/public-good-signing.json");
-/// When both were taken from sigstore/root-signing. They are as old as this program and learn nothing new.
-const PUBLIC_GOOD_TAKEN: &str = "2026-08-21";
 /// The most that is read of one of these files; the parser takes no larger document either.
 const FILE_MAX: u64 = 16 << 20;
 
-/// Whom to trust.
-pub(crate) fn trusted_root(trust: &args::Trust) -> Result<TrustedRoot> {
+/// Whom to trust: a file, or what the trust domain's repository says.
+pub(crate) async fn trusted_root(trust: &args::Trust) -> Result<TrustedRoot> {
     if let Some(path) = &trust.trust_config {
         return Ok(trust_config(path)?.root);
     }
-    let Some(path) = &trust.trusted_root else {
-        say(&format!(
-            "note: trusting the public-good instance as of {PUBLIC_GOOD_TAKEN}; --trusted-root names another one"
-        ));
-        return TrustedRoot::parse(PUBLIC_GOOD).context("the built-in trusted root");
-    };
-    root_of(path)
+    match &trust.trusted_root {
+        Some(path) => root_of(path),
+        None => trust_domain::trusted_root(&trust.following).await,
+    }
 }
 
-fn root_of(path: &Path) -> Result<TrustedRoot> {
+/// The trusted root in a file.
+pub(crate) fn root_of(path: &Path) -> Result<TrustedRoot> {
     let bytes = read(path)?;
     TrustedRoot::parse(&bytes)
         .map_err(|error| mixed_up(&bytes, path, "trusted root", error))
@@ -77,7 +69,7 @@ fn mixed_up(
 
 /// Whom to trust and whom to call. A signing config without the trusted root of the same instance is of no use, nor the other way round, so that
 /// either both are named or neither.
-pub(crate) fn for_signing(
+pub(crate) async fn for_signing(
     trust: &args::Trust,
     services: &args::Services,
 ) -> Result<(TrustedRoot, SigningConfig)> {
@@ -87,15 +79,7 @@ pub(crate) fn for_signing(
     }
     match (&trust.trusted_root, &services.signing_config) {
         (Some(root), Some(config)) => Ok((root_of(root)?, config_of(config)?)),
-        (None, None) => {
-            say(&format!(
-                "note: signing with the public-good instance as of {PUBLIC_GOOD_TAKEN}: your identity goes into its public logs; --trust-config names another one"
-            ));
-            Ok((
-                TrustedRoot::parse(PUBLIC_GOOD).context("the built-in trusted root")?,
-                SigningConfig::parse(PUBLIC_GOOD_SIGNING).context("the built-in signing config")?,
-            ))
-        }
+        (None, None) => trust_domain::for_signing(&trust.following).await,
         (Some(_), None) => Err(advice(
             "a trusted root without a signing config: which certificate authority, log and timestamp authority sign with you?",
             "pass --signing-config too, or --trust-config, which has both; `sigstack up` writes all three",
@@ -108,7 +92,7 @@ pub(crate) fn for_signing(
 }
 
 /// The same for a key of one's own, which signs without anybody's help too: none where it is not logged and nobody else is named.
-pub(crate) fn for_signing_with_key(
+pub(crate) async fn for_signing_with_key(
     trust: &args::Trust,
     services: &args::Services,
     logged: bool,
@@ -117,14 +101,15 @@ pub(crate) fn for_signing_with_key(
     if !logged && nobody {
         return Ok(None);
     }
-    for_signing(trust, services).map(Some)
+    for_signing(trust, services).await.map(Some)
 }
 
-/// Whether the public-good instance is called because nobody named another one.
-pub(crate) const fn is_public_by_default(trust: &args::Trust, services: &args::Services) -> bool {
-    trust.trust_config.is_none()
-        && trust.trusted_root.is_none()
-        && services.signing_config.is_none()
+/// Whether a public instance is called because nobody named files of another one.
+pub(crate) fn is_public_by_default(trust: &args::Trust, services: &args::Services) -> Result<bool> {
+    let files = trust.trust_config.is_some()
+        || trust.trusted_root.is_some()
+        || services.signing_config.is_some();
+    Ok(!files && trust_domain::is_public(&trust.following)?)
 }
 
 fn trust_config(path: &Path) -> Result<ClientTrustConfig> {
@@ -159,31 +144,9 @@ pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_built_in_root_is_readable_and_names_all_four_kinds() {
-        let root = TrustedRoot::parse(PUBLIC_GOOD).unwrap();
-        assert_eq!(root.tlogs.len(), 2);
-        assert_eq!(root.ctlogs.len(), 2);
-        assert_eq!(root.authorities.len(), 2);
-        assert_eq!(root.timestamp_authorities.len(), 1);
-    }
-
-    #[test]
-    fn the_built_in_services_are_those_of_the_built_in_root() {
-        let config = SigningConfig::parse(PUBLIC_GOOD_SIGNING).unwrap();
-        let now = format!("{PUBLIC_GOOD_TAKEN}T00:00:00Z").parse().unwrap();
-        let services = sign::Services::select(&config, now, 0).unwrap();
-        assert_eq!(
-            services.fulcio().map(url::Url::as_str),
-            Some("https://fulcio.sigstore.dev/")
-        );
-        let root = TrustedRoot::parse(PUBLIC_GOOD).unwrap();
-        let log = services.logs()[0].as_str().trim_end_matches('/');
-        assert!(
-            root.tlogs.iter().any(|known| known.base_url == log),
-            "{log}"
-        );
-    }
+    const PUBLIC_GOOD: &[u8] = include_bytes!("../../../testdata/trust/public-good.json");
+    const PUBLIC_GOOD_SIGNING: &[u8] =
+        include_bytes!("../../../testdata/trust/public-good-signing.json");
 
     #[test]
     fn a_file_of_another_kind_is_named() {

@@ -84,10 +84,7 @@ fn settings(
             addresses.issuer
         ),
         Name::Registry => format!("[registry]\nfolder = \"data\"\nreferrers = {referrers}\n"),
-        Name::Tuf => {
-            "[tuf]\nfolder = \".\"\noffline_key = \"offline.pem\"\nonline_key = \"online.pem\"\n"
-                .to_owned()
-        }
+        Name::Tuf => "[tuf]\nfolder = \".\"\n".to_owned(),
         Name::Rekor => format!(
             "[log]\norigin = \"{REKOR_ORIGIN}\"\nkey = \"key.pem\"\nfolder = \"log\"\ncheckpoint_copy = \"last.checkpoint\"\n\n\
              [v1]\nhost = \"{REKOR_ORIGIN}\"\nattestations = \"attestations\"\n\n\

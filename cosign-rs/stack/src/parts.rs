@@ -11,7 +11,6 @@ use signer::Signer;
 
 use crate::args::Part;
 use crate::issuer::{self, Minter};
-use crate::state::State;
 use crate::trust_files::TrustFiles;
 use crate::{registry, repository};
 
@@ -69,8 +68,6 @@ struct RawTuf {
 #[serde(deny_unknown_fields)]
 struct TufTable {
     folder: PathBuf,
-    offline_key: PathBuf,
-    online_key: PathBuf,
 }
 
 /// Brings a part to life from its settings file.
@@ -107,13 +104,8 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
         }
         Part::Tuf => {
             let raw: RawTuf = settings::load(config)?;
-            let path = |named: &Path| settings::beside(config, named);
-            let state = State::open(&path(&raw.tuf.folder))?;
-            let signers = repository::Signers {
-                offline: Signer::load(&path(&raw.tuf.offline_key))?,
-                online: Signer::load(&path(&raw.tuf.online_key))?,
-            };
-            let router = repository::build(state, signers, Clock::system());
+            let router =
+                repository::build(&settings::beside(config, &raw.tuf.folder), Clock::system())?;
             Ok(Service {
                 closing: serve::Closing::default(),
                 server: raw.server.checked(Limits::default())?,
@@ -125,16 +117,22 @@ pub(crate) async fn build(part: Part, config: &Path) -> Result<Service> {
 
 /// Publishes the trust files as TUF targets.
 pub(crate) async fn publish(
-    state: &State,
+    folder: &Path,
     signers: &repository::Signers,
     files: &TrustFiles,
     clock: &Clock,
 ) -> Result<()> {
     let targets = std::collections::BTreeMap::from([
-        ("trusted_root.json", files.trusted_root.clone()),
-        ("signing_config.v0.2.json", files.signing_config.clone()),
+        (
+            ::repository::TRUSTED_ROOT.to_owned(),
+            files.trusted_root.clone(),
+        ),
+        (
+            ::repository::SIGNING_CONFIG.to_owned(),
+            files.signing_config.clone(),
+        ),
     ]);
-    repository::refresh(state, signers, &targets, clock.now())
+    repository::refresh(folder, signers, &targets, clock.now())
         .await
         .context("the TUF repository")
 }

@@ -11,7 +11,7 @@
 //!   tsa/      tsa.toml      key.pem  chain.pem
 //!   rekor/    rekor.toml    key.pem  log/  last.checkpoint  v1.pem  v1/  v1.checkpoint  attestations/  search.sqlite
 //!   registry/ registry.toml data/
-//!   tuf/      tuf.toml      offline.pem  online.pem  published/  lock
+//!   tuf/      tuf.toml      offline.pem  online.pem  policy.toml  published/  lock
 //! ```
 //!
 //! Each service has a folder of its own, with settings that name only what is in it: a container gets that folder and sees nobody

@@ -219,7 +219,7 @@ async fn lay_out(state: &State, addresses: &Addresses, options: &Options) -> Res
         &options.host,
         options.referrers,
     )?;
-    let repository = State::open(&state.path(Name::Tuf.as_str()))?;
+    let repository = state.path(Name::Tuf.as_str());
     parts::publish(&repository, &material.tuf, &files, &clock).await
 }
 

@@ -260,6 +260,46 @@ async fn the_tuf_repository_gives_out_the_trust_files() {
     stack.stop().await;
 }
 
+/// What the services say of themselves makes the same trusted root and signing config as what the stack knows of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_finds_what_the_stack_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let stack = Stack::start(&Options::free(folder.path())).await.unwrap();
+    let addresses = stack.addresses();
+    let url = |text: &str| url::Url::parse(text).unwrap();
+    let services = repository::discover::Services {
+        fulcio: vec![url(&addresses.fulcio)],
+        ctlog: vec![(url(&addresses.ctlog), None)],
+        rekor: vec![(url(&addresses.rekor), None)],
+        rekor_v1: vec![(url(&addresses.rekor), None)],
+        tsa: vec![url(&addresses.tsa)],
+        oidc: vec![url(&addresses.issuer)],
+    };
+    let written: Value = serde_json::from_slice(&read(folder.path(), "trusted_root.json")).unwrap();
+    let since = written["tlogs"][0]["publicKey"]["validFor"]["start"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let agent = client::Agent::new(client::Settings::default());
+    let found = repository::discover::discover(&agent, &services, "sigstack", since)
+        .await
+        .unwrap();
+    let mut found_root = serde_json::to_value(&found.root).unwrap();
+    let mut known_root = written;
+    // The names of subjects are for people.
+    for root in [&mut found_root, &mut known_root] {
+        for part in ["certificateAuthorities", "timestampAuthorities"] {
+            root[part][0].as_object_mut().unwrap().remove("subject");
+        }
+    }
+    assert_eq!(found_root, known_root);
+    let known: Value = serde_json::from_slice(&read(folder.path(), "signing_config.json")).unwrap();
+    assert_eq!(serde_json::to_value(&found.config).unwrap(), known);
+    assert!(trust::review::root(&serde_json::to_vec(&found.root).unwrap()).is_empty());
+    stack.stop().await;
+}
+
 /// What each service's own `main` does, without the process around it.
 async fn service(name: Name, settings: &Path) -> anyhow::Result<Service> {
     match name {

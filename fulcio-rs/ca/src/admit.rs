@@ -1,8 +1,8 @@
-//! Who asks, and does he hold the key? Checks in upstream's order: token, key, strength, proof.
+//! Who asks, and does he hold the key? Checks in upstream's order: token, key, strength, proof, algorithm.
 
 use jiff::Timestamp;
 use keys::{Algorithm, KeyError, PublicKey};
-use pki::{Csr, CsrError};
+use pki::{Csr, CsrError, Field};
 use thiserror::Error;
 use wire::fulcio::SigningCertificateRequest;
 
@@ -16,6 +16,26 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    /// Uses the token up, where each is good for one certificate: last, so that a request that is refused for anything else does not.
+    pub(crate) fn spend(&self, issuers: &Issuers, now: Timestamp) -> Result<(), AdmitError> {
+        Ok(issuers.spend(&self.principal, now)?)
+    }
+
+    /// Who: the token's issuer, and its subject there.
+    pub(crate) fn identity(&self) -> (&str, &str) {
+        let Principal {
+            subject,
+            extensions,
+            ..
+        } = &self.principal;
+        (
+            extensions.issuer().unwrap_or_default(),
+            extensions
+                .get(Field::TokenSubject)
+                .unwrap_or(subject.value()),
+        )
+    }
+
     pub(crate) fn into_parts(self) -> (Principal, PublicKey) {
         (self.principal, self.key)
     }
@@ -36,12 +56,14 @@ pub(crate) enum AdmitError {
     Weak(String),
     #[error("the proof of possession does not verify")]
     Proof,
+    #[error("unrecognized signature algorithm: {0}")]
+    UnknownAlgorithm(String),
     #[error("signing algorithm not permitted: {0}")]
-    Algorithm(String),
+    Algorithm(&'static str),
 }
 
 /// The default of upstream's `client-signing-algorithms`.
-const ALLOWED: [Algorithm; 7] = [
+pub(crate) const ALGORITHMS: [Algorithm; 7] = [
     Algorithm::EcdsaP256Sha256,
     Algorithm::EcdsaP384Sha384,
     Algorithm::EcdsaP521Sha512,
@@ -54,6 +76,7 @@ const ALLOWED: [Algorithm; 7] = [
 /// Checks a request. The header's token counts only where the body has none.
 pub(crate) async fn admit(
     issuers: &Issuers,
+    permitted: &[Algorithm],
     request: SigningCertificateRequest,
     header_token: Option<&str>,
     now: Timestamp,
@@ -68,33 +91,47 @@ pub(crate) async fn admit(
         .ok_or(AdmitError::NoToken)?;
     let principal = issuers.identify(token, now).await?;
     let csr = request.certificate_signing_request.0;
-    let key = if csr.is_empty() {
+    let (key, algorithm) = if csr.is_empty() {
         let request = request
             .public_key_request
             .ok_or_else(|| AdmitError::Key("the request has neither a key nor a CSR".into()))?;
         let key = PublicKey::from_pem(&request.public_key.content).map_err(key_error)?;
-        check_proof(&principal, &key, &request.proof_of_possession.0)?;
-        key
+        key.check_strength().map_err(key_error)?;
+        let algorithm = check_proof(&principal, &key, permitted, &request.proof_of_possession.0)?;
+        (key, algorithm)
     } else {
         let text = std::str::from_utf8(&csr)
             .map_err(|_| AdmitError::Csr(CsrError::Malformed("not text".into())))?;
-        Csr::from_pem(text).map_err(csr_error)?.public_key().clone()
+        let csr = Csr::from_pem(text).map_err(csr_error)?;
+        let key = csr.public_key().clone();
+        key.check_strength().map_err(key_error)?;
+        (key, csr.algorithm())
     };
-    let algorithm = key.default_algorithm();
-    if !ALLOWED.contains(&algorithm) {
-        return Err(AdmitError::Algorithm(algorithm.registry_name().to_owned()));
+    if !permitted.contains(&algorithm) {
+        return Err(AdmitError::Algorithm(algorithm.registry_name()));
     }
     Ok(Admitted { principal, key })
 }
 
-fn check_proof(principal: &Principal, key: &PublicKey, proof: &[u8]) -> Result<(), AdmitError> {
-    let algorithm = key.default_algorithm();
-    let holds = |name: &String| key.verify(algorithm, name.as_bytes(), proof).is_ok();
-    if principal.proofs.iter().any(holds) {
-        Ok(())
-    } else {
-        Err(AdmitError::Proof)
-    }
+/// With which algorithm the proof verifies: that which goes with the key, or another one that is permitted.
+fn check_proof(
+    principal: &Principal,
+    key: &PublicKey,
+    permitted: &[Algorithm],
+    proof: &[u8],
+) -> Result<Algorithm, AdmitError> {
+    let usual = key.default_algorithm();
+    let others = permitted
+        .iter()
+        .copied()
+        .filter(|other| other.key_type() == key.key_type() && *other != usual);
+    std::iter::once(usual)
+        .chain(others)
+        .find(|algorithm| {
+            let mut names = principal.proofs.iter();
+            names.any(|name| key.verify(*algorithm, name.as_bytes(), proof).is_ok())
+        })
+        .ok_or(AdmitError::Proof)
 }
 
 fn key_error(error: KeyError) -> AdmitError {
@@ -108,7 +145,7 @@ fn csr_error(error: CsrError) -> AdmitError {
     match error {
         CsrError::Key(error) => key_error(error),
         CsrError::Signature => AdmitError::Proof,
-        CsrError::Algorithm(name) => AdmitError::Algorithm(name),
+        CsrError::Algorithm(name) => AdmitError::UnknownAlgorithm(name),
         malformed @ CsrError::Malformed(_) => AdmitError::Csr(malformed),
     }
 }

@@ -1,24 +1,26 @@
 //! Bringing the authority to life.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
+use axum::{Router, middleware};
 use keys::PublicKey;
-use pki::{Certificate, oid};
-use serve::{Clock, Health, Service};
+use pki::Certificate;
+use serve::{Allowance, Clock, Health, Live, Service};
 use signer::Signer;
 use thiserror::Error;
-use url::Url;
 
-use crate::config::{Config, CtLogConfig};
-use crate::ctlog::CtLog;
-use crate::http::{self, State};
-use crate::issue::Authority;
-use crate::issuers::{Issuers, MAX_FILE};
+use crate::api::State;
+use crate::chain::{Chain, ChainError};
+use crate::config::{BODY, Config};
+use crate::ctlog::settings::CtLogConfig;
+use crate::ctlog::{CtLog, RemoteLog};
+use crate::figures::{self, Shown};
+use crate::follow::{self, Follower};
+use crate::issue::{Authority, Policy};
+use crate::issuers::Issuers;
+use crate::{grpc, http, ready};
 
 /// What the authority needs from outside.
 #[derive(Debug)]
@@ -27,10 +29,16 @@ pub struct Deps {
     pub signer: Signer,
     /// Issuing certificate first, root last.
     pub chain: Vec<Certificate>,
-    /// URL and key of the CT log; none by an explicit word only.
-    pub ct_log: Option<(Url, PublicKey)>,
+    /// Chains that will issue: clients are told of them before they do.
+    pub next: Vec<Vec<Certificate>>,
+    /// Chains that have issued: clients are told of them as long as their certificates are verified.
+    pub retired: Vec<Vec<Certificate>>,
+    /// Who witnesses certificates; nobody by an explicit word only.
+    pub ct_log: Option<CtLog>,
     /// The identity providers.
     pub issuers: Issuers,
+    /// What is issued.
+    pub policy: Policy,
     /// The time.
     pub clock: Clock,
 }
@@ -38,134 +46,136 @@ pub struct Deps {
 /// Why the authority cannot run.
 #[derive(Debug, Error)]
 pub enum BuildError {
-    /// No certificate.
-    #[error("the chain is empty")]
-    NoChain,
-    /// The first certificate is about another key.
-    #[error("the first certificate of the chain is not the key's")]
-    Key,
-    /// A certificate of the chain may not do what it has to.
-    #[error("the certificate {subject:?} of the chain {what}")]
-    Chain {
-        /// Its subject.
-        subject: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// The log's URL is none.
-    #[error("the CT log's URL")]
-    CtLog(#[from] url::ParseError),
+    /// The chain it issues under.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A chain of the past or of the future.
+    #[error("a chain under next or retired")]
+    OtherChain(#[source] ChainError),
 }
 
-/// Checks key and chain and makes the routes.
+/// Checks key and chains and makes the routes.
 pub fn build(deps: Deps) -> Result<Router, BuildError> {
     let Deps {
         signer,
         chain,
+        next,
+        retired,
         ct_log,
         issuers,
+        policy,
         clock,
     } = deps;
-    check_chain(&chain, &signer, &clock)?;
-    let ct_log = ct_log.map(|(url, key)| CtLog::new(&url, key)).transpose()?;
-    if ct_log.is_none() {
+    serve::metrics::init();
+    let known = |chains: Vec<Vec<Certificate>>| {
+        let chains = chains.into_iter().map(Chain::known);
+        chains
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(BuildError::OtherChain)
+    };
+    let allowance = policy.identity_rate;
+    let authority = Authority {
+        chain: Chain::active(chain, signer.public_key(), clock.now())?,
+        next: known(next)?,
+        retired: known(retired)?,
+        signer,
+        ephemeral: false,
+        ct_log,
+        policy,
+        allowance: allowance.map(|(rate, burst)| Arc::new(Allowance::new(rate, burst))),
+    };
+    Shown::default().show(&authority, clock.now());
+    Ok(routes(State {
+        authority: Live::new(authority),
+        issuers: Live::new(issuers),
+        clock,
+    }))
+}
+
+fn routes(state: State) -> Router {
+    figures::build_info();
+    if state.authority.now().ct_log.is_none() {
         tracing::warn!("no CT log: certificates carry no SCT, and most clients refuse them");
     }
+    let health = Health::serving().with_services(grpc::SERVICES);
+    let router = http::routes(state.clone())
+        .merge(grpc::routes(state.clone(), BODY))
+        .merge(serve::grpc::health(&health))
+        .merge(health.routes());
+    let ready = ready::route(http::otherwise(router.clone()), state);
+    http::otherwise(router.merge(ready)).layer(middleware::from_fn(figures::time))
+}
+
+/// The authority of a settings file, ready to be put on a socket. It follows its files: see [`Follower`].
+pub async fn service(settings: &Path) -> anyhow::Result<Service> {
+    let (service, follower) = open(settings).await?;
+    tokio::spawn(follower.follow());
+    Ok(service)
+}
+
+/// As [`service`], but whoever calls it says when the files are looked at.
+pub async fn open(settings: &Path) -> anyhow::Result<(Service, Follower)> {
+    let config = Config::load(settings)?;
+    let closing = serve::Closing::default();
+    let clock = Clock::system();
+    let follower = Follower::begin(
+        settings,
+        &config.authority,
+        clock.clone(),
+        async |authority| witness(&config.ct_log, authority, &closing).await,
+    )
+    .await?;
     let state = State {
-        authority: Arc::new(Authority {
-            signer,
-            chain,
-            ct_log,
-        }),
-        issuers: Arc::new(issuers),
+        authority: follower.authority().clone(),
+        issuers: follower.issuers().clone(),
         clock,
     };
-    Ok(http::routes(state).merge(Health::serving().routes()))
+    let service = Service {
+        closing,
+        router: routes(state).into(),
+        server: config.server,
+    };
+    Ok((service, follower))
 }
 
-fn check_chain(chain: &[Certificate], signer: &Signer, clock: &Clock) -> Result<(), BuildError> {
-    let issuing = chain.first().ok_or(BuildError::NoChain)?;
-    if issuing.public_key() != signer.public_key() {
-        return Err(BuildError::Key);
-    }
-    let now = clock.now();
-    for (position, certificate) in chain.iter().enumerate() {
-        let wrong = |what| {
-            Err(BuildError::Chain {
-                subject: certificate.subject_text(),
-                what,
-            })
-        };
-        // The last one is a root, or trusted as it is.
-        let issuer = chain.get(position.saturating_add(1)).unwrap_or(certificate);
-        if !certificate.is_ca() || !certificate.may_sign_certificates() {
-            return wrong("may not sign certificates");
-        }
-        if !certificate.is_valid_at(now) {
-            return wrong("is not valid now");
-        }
-        if certificate.issuer_der() != issuer.subject_der()
-            || !certificate.is_signed_by(issuer.public_key())
-        {
-            return wrong("is not signed by the next one");
-        }
-        if certificate
-            .purposes()
-            .is_some_and(|(_, purposes)| !purposes.contains(&oid::CODE_SIGNING))
-        {
-            return wrong("is not for code signing");
-        }
-    }
-    Ok(())
-}
-
-/// The authority of a settings file, ready to be put on a socket.
-pub async fn service(settings: &Path) -> anyhow::Result<Service> {
-    let config = Config::load(settings)?;
-    let ct_log = match &config.ct_log {
-        CtLogConfig::Nobody => None,
-        CtLogConfig::Log { url, public_key } => {
-            let key = read(public_key).and_then(|text| Ok(PublicKey::from_pem(&text)?));
+/// The witness that the settings name. Logs that run in this process are served at their own address, until `closing`.
+async fn witness(
+    config: &CtLogConfig,
+    authority: &Authority,
+    closing: &serve::Closing,
+) -> anyhow::Result<Option<CtLog>> {
+    match config {
+        CtLogConfig::Nobody => Ok(None),
+        CtLogConfig::Log {
+            url,
+            public_key,
+            origin,
+            authorities,
+            patience,
+        } => {
+            let key = follow::read(public_key).and_then(|text| Ok(PublicKey::from_pem(&text)?));
             let key =
                 key.with_context(|| format!("ct_log.public_key: {}", public_key.display()))?;
-            Some((url.clone(), key))
+            let authorities_pem = match authorities {
+                Some(file) => follow::read(file)
+                    .context("ct_log.authorities")?
+                    .into_bytes(),
+                None => Vec::new(),
+            };
+            let log = CtLog::at(RemoteLog {
+                url: url.clone(),
+                key,
+                origin: origin.clone(),
+                authorities_pem,
+                patience: *patience,
+            });
+            Ok(Some(log.context("ct_log.url")?))
         }
-    };
-    let issuers = &config.authority.issuers;
-    let deps = Deps {
-        signer: Signer::open(&config.authority.key)
-            .await
-            .context("ca.key")?,
-        chain: read(&config.authority.chain)
-            .and_then(|text| Ok(Certificate::chain_from_pem(&text)?))
-            .with_context(|| format!("ca.chain: {}", config.authority.chain.display()))?,
-        ct_log,
-        issuers: Issuers::parse(
-            read(issuers)?.as_bytes(),
-            &client::Settings {
-                attempts: 2,
-                // A client waits for it, and has less patience than a request's limit.
-                connect_timeout: Duration::from_secs(3),
-                read_timeout: Duration::from_secs(4),
-                call_timeout: Duration::from_secs(4),
-                ..client::Settings::default()
-            },
-        )
-        .with_context(|| issuers.display().to_string())?,
-        clock: Clock::system(),
-    };
-    Ok(Service {
-        closing: serve::Closing::default(),
-        router: build(deps)?.into(),
-        server: config.server,
-    })
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-    file.take(MAX_FILE)
-        .read_to_string(&mut text)
-        .with_context(|| path.display().to_string())?;
-    Ok(text)
+        CtLogConfig::Here { settings } => {
+            // What the authority's chains end in are roots of its log without a further word.
+            let logs = ctlog_rs::app::serve_beside(settings, &authority.roots(), closing).await;
+            let logs = logs.with_context(|| format!("ct_log.settings: {}", settings.display()))?;
+            Ok(Some(CtLog::here(logs)))
+        }
+    }
 }

@@ -1,25 +1,32 @@
 //! The HTTP interface: bytes in, one call, bytes out.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{self, Path};
-use axum::http::header;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use ct::{AddChainReply, LeafEntry, Sct, to_be_signed};
-use pki::Certificate;
-use sequencer::{AppendError, Leaf as _, Log, Resource};
+use axum::{Json, Router, middleware};
+use ct::AddChainReply;
+use flate2::write::GzEncoder;
+use jiff::Timestamp;
+use note::VerifierKey;
+use sequencer::{Leaf as _, LeafHashes, Log, Resource};
 use serde::Serialize;
 use serve::{Code, Problem};
-use signer::Signer;
 use wire::encoding::Bytes as Base64;
 
-use crate::admit::{self, Kind, Refusal};
+use crate::admit::{self, Kind, Refusal, Window};
+use crate::config::MERGE_DELAY;
+use crate::figures;
 use crate::issuers::Issuers;
-use crate::leaf::{CertificateLeaf, extensions};
+use crate::leaf::CertificateLeaf;
+use crate::read;
+use crate::roots::Roots;
+use crate::submit::{AddError, Submissions};
 
 /// Tiles of any width and issuers are fixed for ever.
 const FOR_EVER: &str = "max-age=604800, immutable";
@@ -28,24 +35,42 @@ const FOR_EVER: &str = "max-age=604800, immutable";
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) log: Log<CertificateLeaf>,
-    pub(crate) signer: Signer,
-    pub(crate) roots: Arc<[Certificate]>,
+    pub(crate) submissions: Submissions,
+    pub(crate) verifier: VerifierKey,
+    pub(crate) roots: Roots,
     pub(crate) issuers: Issuers,
-    pub(crate) leaf_index: bool,
+    pub(crate) hashes: LeafHashes,
+    pub(crate) about: Arc<About>,
 }
 
-/// The log at the root, and the same below the path of its URL.
-pub(crate) fn routes(state: State, prefix: Option<&str>) -> Router {
+/// The log below the path of its URL, and at the root besides, if it is to have it.
+pub(crate) fn routes(state: State, prefix: Option<&str>, at_root: bool) -> Router {
+    let counted = middleware::from_fn_with_state(state.about.origin.clone(), figures::count);
     let log = Router::new()
         .route("/ct/v1/add-pre-chain", post(add_pre_chain))
         .route("/ct/v1/add-chain", post(add_chain))
-        .route("/ct/v1/get-roots", get(roots))
+        .route("/ct/v1/get-sth", get(read::tree_head))
+        .route("/ct/v1/get-sth-consistency", get(read::consistency))
+        .route("/ct/v1/get-proof-by-hash", get(read::proof_by_hash))
+        .route("/ct/v1/get-entries", get(read::entries))
+        .route("/ct/v1/get-roots", get(read::roots))
+        .route("/ct/v1/get-entry-and-proof", get(read::entry_and_proof))
         .route("/checkpoint", get(checkpoint))
         .route("/tile/{*path}", get(tile))
-        .route("/issuer/{fingerprint}", get(issuer));
-    let router = match prefix {
-        Some(prefix) => Router::new().nest(prefix, log.clone()).merge(log),
-        None => log,
+        .route("/issuer/{fingerprint}", get(issuer))
+        .route("/log.v3.json", get(about))
+        .method_not_allowed_fallback(async || {
+            Problem::with_status(
+                StatusCode::METHOD_NOT_ALLOWED,
+                Code::Unimplemented,
+                "the method is not allowed here",
+            )
+        })
+        .route_layer(counted);
+    let router = match (prefix, at_root) {
+        (Some(prefix), true) => Router::new().nest(prefix, log.clone()).merge(log),
+        (Some(prefix), false) => Router::new().nest(prefix, log),
+        (None, _) => log,
     };
     router.layer(serve::cors::public()).with_state(state)
 }
@@ -65,70 +90,10 @@ async fn add_chain(
 }
 
 async fn add(state: State, kind: Kind, body: Bytes) -> Result<Response, Problem> {
-    let (roots, issuers, leaf_index) =
-        (state.roots.clone(), state.issuers.clone(), state.leaf_index);
-    // Signatures of the chain, and for a new issuer a sync of the disk: not on the threads that serve connections.
-    let admitted = tokio::task::spawn_blocking(move || {
-        let admitted = admit::admit(&body, kind, &roots, leaf_index)?;
-        issuers
-            .keep(&admitted.issuers)
-            .map_err(|error| Problem::internal(&error))?;
-        Ok::<_, Problem>(admitted)
-    });
-    let admitted = admitted
-        .await
-        .map_err(|_| Problem::unavailable("the log is going down", 5))??;
-    let appended = state
-        .log
-        .append(admitted.leaf)
-        .await
-        .map_err(|error| not_appended(&error))?;
-    // From here on the entry is durable; a crash before the answer costs the client a repetition, which gets the same time and index.
-    let extensions = extensions(leaf_index, appended.inclusion.index);
-    let malformed = |error: ct::CtError| Problem::internal(&error);
-    // An SCT for a leaf that is not in the tree would be a lie for ever: time and index come from files, the leaf hash from the tree.
-    let leaf = LeafEntry {
-        entry: admitted.entry.clone(),
-        precertificate: None,
-        chain: Vec::new(),
-    };
-    let leaf = leaf
-        .merkle_tree_leaf(appended.timestamp_ms, &extensions)
-        .map_err(malformed)?;
-    if tlog::hash::leaf(&leaf) != appended.inclusion.leaf {
-        let index = appended.inclusion.index;
-        let what = format!("the time kept for entry {index} is not the one in the tree: run fsck");
-        return Err(Problem::internal(&std::io::Error::other(what)));
-    }
-    let signed =
-        to_be_signed(&admitted.entry, appended.timestamp_ms, &extensions).map_err(malformed)?;
-    let signature = state.signer.sign(&signed).await.map_err(|cause| {
-        tracing::error!(%cause, "the SCT was not signed");
-        Problem::unavailable("the log cannot sign now, try again", 5)
-    })?;
-    let sct = Sct::new(
-        state.signer.public_key(),
-        appended.timestamp_ms,
-        extensions,
-        signature,
-    );
-    sct.verify(&admitted.entry, state.signer.public_key())
-        .map_err(malformed)?;
-    if !appended.duplicate {
-        metrics::counter!("ctlog_new_entries").increment(1);
-    }
-    Ok(Json(AddChainReply::new(&sct).map_err(malformed)?).into_response())
-}
-
-#[derive(Serialize)]
-struct Roots {
-    certificates: Vec<Base64>,
-}
-
-async fn roots(extract::State(state): extract::State<State>) -> Json<Roots> {
-    Json(Roots {
-        certificates: state.roots.iter().map(|root| root.der().into()).collect(),
-    })
+    let chain = admit::parse(&body)?;
+    let sct = state.submissions.add(kind, chain).await?;
+    let reply = AddChainReply::new(&sct).map_err(|error| Problem::internal(&error))?;
+    Ok(Json(reply).into_response())
 }
 
 async fn checkpoint(extract::State(state): extract::State<State>) -> Response {
@@ -143,6 +108,7 @@ async fn checkpoint(extract::State(state): extract::State<State>) -> Response {
 async fn tile(
     extract::State(state): extract::State<State>,
     Path(path): Path<String>,
+    asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let missing = || Problem::new(Code::NotFound, "the log has no such tile");
     let resource =
@@ -156,7 +122,39 @@ async fn tile(
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, FOR_EVER),
     ];
-    Ok((headers, bytes.ok_or_else(missing)?).into_response())
+    let bytes = bytes.ok_or_else(missing)?;
+    // static-ct-api: data tiles should be compressed; hashes cannot be.
+    if !matches!(resource, Resource::Bundle(_)) {
+        return Ok((headers, bytes).into_response());
+    }
+    let vary = (header::VARY, "accept-encoding");
+    if !takes_gzip(&asked) {
+        return Ok((headers, [vary], bytes).into_response());
+    }
+    let packed = tokio::task::spawn_blocking(move || gzip(&bytes)).await;
+    let packed = packed.map_err(std::io::Error::from).flatten();
+    let packed = packed.map_err(|error| Problem::internal(&error))?;
+    let packing = [(header::CONTENT_ENCODING, "gzip"), vary];
+    Ok((headers, packing, packed).into_response())
+}
+
+/// Whether `Accept-Encoding` names gzip and does not forbid it (RFC 9110 12.5.3).
+fn takes_gzip(asked: &HeaderMap) -> bool {
+    let values = asked.get_all(header::ACCEPT_ENCODING).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let forbidden = ["0", "0.", "0.0", "0.00", "0.000"];
+        let weight = weight.trim().strip_prefix("q=");
+        name.trim().eq_ignore_ascii_case("gzip")
+            && !weight.is_some_and(|weight| forbidden.contains(&weight.trim()))
+    })
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packing = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packing.write_all(bytes)?;
+    packing.finish()
 }
 
 /// `/issuer/<fingerprint>`
@@ -169,41 +167,108 @@ async fn issuer(
         .ok()
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(missing)?;
-    let read = tokio::task::spawn_blocking(move || state.issuers.read(&bytes));
-    let der = read
-        .await
-        .map_err(|_| missing())?
-        .map_err(|error| Problem::internal(&error))?;
+    let der = state.issuer(bytes).await?.ok_or_else(missing)?;
     let headers = [
         (header::CONTENT_TYPE, "application/pkix-cert"),
         (header::CACHE_CONTROL, FOR_EVER),
     ];
-    Ok((headers, der.ok_or_else(missing)?).into_response())
+    Ok((headers, der.to_vec()).into_response())
+}
+
+impl State {
+    /// A certificate above a leaf, by its fingerprint.
+    pub(crate) async fn issuer(&self, fingerprint: [u8; 32]) -> Result<Option<Arc<[u8]>>, Problem> {
+        if let Some(known) = self.issuers.known(&fingerprint) {
+            return Ok(Some(known));
+        }
+        let issuers = self.issuers.clone();
+        let read = tokio::task::spawn_blocking(move || issuers.read(&fingerprint)).await;
+        let read = read.map_err(std::io::Error::from).flatten();
+        read.map_err(|error| Problem::internal(&error))
+    }
+}
+
+/// What a log says about itself to those who keep lists of logs (schema log-list v3 of the CT ecosystem).
+#[derive(Debug)]
+pub(crate) struct About {
+    /// First line of its checkpoints.
+    pub(crate) origin: Arc<str>,
+    /// Where it takes entries and shows them.
+    pub(crate) url: String,
+    pub(crate) log_id: [u8; 32],
+    /// SPKI.
+    pub(crate) key: Vec<u8>,
+    pub(crate) window: Window,
+}
+
+#[derive(Serialize)]
+struct LogV3<'a> {
+    description: &'a str,
+    log_id: Base64,
+    key: Base64,
+    url: &'a str,
+    submission_url: &'a str,
+    monitoring_url: &'a str,
+    mmd: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temporal_interval: Option<Interval>,
+}
+
+#[derive(Serialize)]
+struct Interval {
+    start_inclusive: Timestamp,
+    end_exclusive: Timestamp,
+}
+
+async fn about(extract::State(state): extract::State<State>) -> Response {
+    let about = &state.about;
+    let window = about.window.start.zip(about.window.limit);
+    let answer = LogV3 {
+        description: &about.origin,
+        log_id: about.log_id.as_slice().into(),
+        key: about.key.as_slice().into(),
+        url: &about.url,
+        submission_url: &about.url,
+        monitoring_url: &about.url,
+        mmd: MERGE_DELAY.as_secs(),
+        temporal_interval: window.map(|(start_inclusive, end_exclusive)| Interval {
+            start_inclusive,
+            end_exclusive,
+        }),
+    };
+    Json(answer).into_response()
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let reason = match refusal {
-            Refusal::Json(_) | Refusal::Length(_) => "REQUEST_MALFORMED",
-            Refusal::Certificate { .. } => "CERTIFICATE_MALFORMED",
-            Refusal::Link { .. } => "CHAIN_BROKEN",
-            Refusal::UnknownRoot(_) => "UNKNOWN_ROOT",
-            Refusal::Kind(_) => "WRONG_KIND",
-        };
-        Self::invalid_argument(refusal.to_string()).with_detail(reason)
+        Self::invalid_argument(refusal.to_string()).with_detail(refusal.reason())
     }
 }
 
-fn not_appended(error: &AppendError) -> Problem {
-    match error {
-        AppendError::Overloaded { retry_after } => {
-            let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX);
-            Problem::unavailable("the log is overloaded, try again", seconds.max(1))
-        }
-        AppendError::NotSigned(_) => Problem::unavailable("the log cannot sign now, try again", 5),
-        AppendError::Stopped(_) | AppendError::Closed | AppendError::Frozen => {
-            Problem::unavailable("the log takes no entries now", 30)
-        }
-        AppendError::Proof(_) | AppendError::Unreadable(_) => Problem::internal(error),
+impl From<AddError> for Problem {
+    fn from(error: AddError) -> Self {
+        let reason = error.reason();
+        let seconds =
+            |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1);
+        let problem = match error {
+            AddError::Refused(refusal) => return refusal.into(),
+            // What a log says that is over (RFC 9110 15.5.11): clients do not come back with the same.
+            AddError::Frozen => Self::with_status(
+                StatusCode::GONE,
+                Code::FailedPrecondition,
+                error.to_string(),
+            ),
+            AddError::Overloaded(after) => Self::unavailable(error.to_string(), seconds(after)),
+            AddError::Unavailable {
+                retry_after,
+                source: ref cause,
+                ..
+            } => {
+                tracing::error!(?cause, "{error}");
+                Self::unavailable(error.to_string(), seconds(retry_after))
+            }
+            AddError::Internal(ref cause) => Self::internal(cause.as_ref()),
+        };
+        problem.with_detail(reason)
     }
 }

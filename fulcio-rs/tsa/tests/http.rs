@@ -21,15 +21,17 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use keys::{Algorithm, HashAlgorithm};
-use pki::Certificate;
 use pki::profile::{Authority, AuthorityParameters, prepare_authority};
+use pki::{Certificate, tlv};
 use serde_json::{Value, json};
 use serve::Clock;
 use signer::Signer;
 use tower::ServiceExt as _;
-use tsa_rs::app::{self, BuildError, Deps};
+use tsa_rs::app::{self, App, Deps};
 use tsa_rs::config::{Certificates, TsaConfig};
-use tsp::{Request as Query, verify};
+use tsa_rs::desk::{BuildError, Desk, Officer};
+use tsa_rs::time::Timekeeper;
+use tsp::{Request as Query, Resolution, verify, verify_answer};
 
 const DATA: &[u8] = b"the signature that is stamped";
 const QUERY: &str = "application/timestamp-query";
@@ -64,26 +66,35 @@ fn certificate(
 
 struct Instance {
     router: Router,
+    desk: Desk,
     chain: Vec<Certificate>,
     clock: Clock,
 }
 
-fn instance(algorithm: Algorithm, config: &TsaConfig) -> Instance {
+/// A key and its chain.
+fn authority(algorithm: Algorithm) -> (Signer, Vec<Certificate>) {
     let (root_key, key) = (
         Signer::generate(P256).unwrap(),
         Signer::generate(algorithm).unwrap(),
     );
     let root = certificate(Authority::Root, &root_key, None);
     let leaf = certificate(Authority::TimestampingLeaf, &key, Some((&root, &root_key)));
+    (key, vec![leaf, root])
+}
+
+fn instance(algorithm: Algorithm, config: &TsaConfig) -> Instance {
+    let (signer, chain) = authority(algorithm);
     let clock = Clock::fixed(start() + Duration::from_millis(60_750));
-    let chain = vec![leaf, root];
     let deps = Deps {
-        signer: key,
+        signer,
         chain: chain.clone(),
         clock: clock.clone(),
+        time: Timekeeper::unwatched(clock.clone()),
     };
+    let App { router, desk } = app::build(config, deps).unwrap();
     Instance {
-        router: app::build(config, deps).unwrap(),
+        router,
+        desk,
         chain,
         clock,
     }
@@ -112,8 +123,9 @@ impl Answer {
     fn rejected(&self, status: StatusCode) -> String {
         assert_eq!(self.status, status);
         assert_eq!(self.kind(), REPLY);
-        // SEQUENCE { SEQUENCE { INTEGER 2 ...
-        assert_eq!(&self.body[4..7], [2, 1, 2], "status is not rejection");
+        let inside = |der| tlv::members(tlv::contents(0x30, der).unwrap()).unwrap();
+        let status = inside(inside(&self.body)[0])[0];
+        assert_eq!(status, [2, 1, 2], "status is not rejection");
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
@@ -234,7 +246,9 @@ async fn policies_are_those_on_the_list() {
     let answer = post(&standard().router, QUERY, der.clone()).await;
     let text = answer.rejected(StatusCode::BAD_REQUEST);
     assert!(
-        text.contains("unaccepted policy: 1.3.6.1.4.1.57264.2.7"),
+        text.contains(
+            "unaccepted policy: requested TSA policy is not supported by the TSA: the policy 1.3.6.1.4.1.57264.2.7 is"
+        ),
         "{text}"
     );
     let config = TsaConfig {
@@ -269,21 +283,15 @@ async fn refused_der_requests_get_a_rejection() {
     // The bit string behind the text: unused bits, then the bit of PKIFailureInfo.
     for (name, body, text, bits) in [
         (
-            "empty",
-            Vec::new(),
-            "Error parsing timestamp request",
-            &[3, 2, 2, 0x04][..],
-        ),
-        (
             "cut",
             short,
-            "Error parsing timestamp request",
-            &[3, 2, 2, 0x04],
+            "Error generating timestamp response: the request cannot be read",
+            &[3, 2, 2, 0x04][..],
         ),
         (
             "version",
             version,
-            "Error parsing timestamp request",
+            "Error generating timestamp response: the request cannot be read",
             &[3, 2, 2, 0x04],
         ),
         (
@@ -295,7 +303,7 @@ async fn refused_der_requests_get_a_rejection() {
         (
             "extension",
             with_extension,
-            "unaccepted extension: 1.2.3.4",
+            "unaccepted extension: requested extensions are not supported by the TSA: the extension 1.2.3.4",
             &[3, 4, 7, 0, 0, 0x80],
         ),
     ] {
@@ -307,44 +315,168 @@ async fn refused_der_requests_get_a_rejection() {
 }
 
 #[tokio::test]
+async fn a_request_without_a_body_is_refused_as_upstream_does() {
+    let tsa = standard();
+    let answer = post(&tsa.router, QUERY, Vec::new()).await;
+    let text = answer.rejected(StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(text.contains("request in body is required"), "{text}");
+    let answer = post(&tsa.router, "application/json", Vec::new()).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answer.json()["code"], 602);
+    assert_eq!(answer.json()["message"], "request in body is required");
+}
+
+#[tokio::test]
 async fn refused_json_requests_get_json() {
     let tsa = standard();
     let hash = STANDARD.encode([7; 32]);
-    for (body, text) in [
-        (json!({}), "missing field"),
+    let request = |more: Value| {
+        let mut request = json!({"artifactHash": hash, "hashAlgorithm": "sha256"});
+        let members = request.as_object_mut().unwrap();
+        members.extend(more.as_object().unwrap().clone());
+        request
+    };
+    let generating = "Error generating timestamp response";
+    let length = "Message digest has incorrect length for specified algorithm";
+    let oid = "OID should be comprised of at most 128 components";
+    for (body, message, reason) in [
+        (json!({}), generating, "unknown_hash"),
+        (json!([]), generating, "malformed"),
         (
-            json!({"artifactHash": hash, "hashAlgorithm": "sha1"}),
+            request(json!({"hashAlgorithm": "sha1"})),
             "Weak hash algorithm in timestamp request",
+            "weak_hash",
         ),
         (
-            json!({"artifactHash": hash, "hashAlgorithm": "sha384"}),
-            "Message digest has incorrect length for specified algorithm",
+            request(json!({"hashAlgorithm": "md5"})),
+            generating,
+            "unknown_hash",
         ),
         (
-            json!({"artifactHash": hash, "hashAlgorithm": "sha256", "tsaPolicyOID": "1.2.3"}),
-            "unaccepted policy: 1.2.3",
+            request(json!({"hashAlgorithm": "sha384"})),
+            length,
+            "digest_length",
         ),
         (
-            json!({"artifactHash": hash, "hashAlgorithm": "sha256", "tsaPolicyOID": "1.2".repeat(200)}),
-            "OID should be comprised of at most 128 components",
+            request(json!({"artifactHash": ""})),
+            length,
+            "digest_length",
         ),
         (
-            json!({"artifactHash": hash, "hashAlgorithm": "sha256", "padding": "x".repeat(1024)}),
-            "at most 1024",
+            request(json!({"artifactHash": "%"})),
+            generating,
+            "malformed",
         ),
         (
-            json!({"artifactHash": hash, "hashAlgorithm": "sha256", "nonce": -1}),
-            "Error parsing timestamp request",
+            request(json!({"tsaPolicyOID": "1.2.3"})),
+            "unaccepted policy: requested TSA policy is not supported by the TSA",
+            "unaccepted_policy",
         ),
+        (
+            request(json!({"tsaPolicyOID": "1.2".repeat(200)})),
+            oid,
+            "policy_oid",
+        ),
+        (request(json!({"tsaPolicyOID": "one"})), oid, "policy_oid"),
+        (
+            request(json!({"padding": "x".repeat(1024)})),
+            "timestamp request is too large",
+            "too_large",
+        ),
+        (request(json!({"nonce": -1})), generating, "nonce"),
+        (request(json!({"nonce": "1"})), generating, "nonce"),
     ] {
         let answer = post(&tsa.router, "application/json", body.to_string()).await;
         let found = answer.json();
-        assert_eq!(
-            (answer.status, &found["code"]),
-            (StatusCode::BAD_REQUEST, &json!(400))
-        );
-        assert!(found["message"].as_str().unwrap().contains(text), "{found}");
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{found}");
+        assert_eq!(found["code"], 400);
+        assert_eq!(found["message"], message, "{body}");
+        assert_eq!(found["reason"], reason, "{body}");
+        assert!(!found["details"].as_str().unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn nonces_of_any_length_come_back() {
+    let tsa = standard();
+    for nonce in [&[0][..], &[0, 0x80], &[1; 20], &[0x7f; 128]] {
+        let query = Query {
+            nonce: Some(nonce.to_vec()),
+            ..query()
+        };
+        let answer = post(&tsa.router, QUERY, query.to_der().unwrap()).await;
+        assert!(verify_answer(&answer.body, &query, &tsa.chain).is_ok());
+    }
+    let query = Query {
+        nonce: Some(vec![1; 129]),
+        ..query()
+    };
+    let answer = post(&tsa.router, QUERY, query.to_der().unwrap()).await;
+    let text = answer.rejected(StatusCode::BAD_REQUEST);
+    assert!(text.contains("at most 128 bytes"), "{text}");
+}
+
+#[tokio::test]
+async fn the_status_and_the_resolution_are_as_set() {
+    let config = TsaConfig {
+        resolution: Resolution::Milliseconds,
+        created: true,
+        ..TsaConfig::default()
+    };
+    let tsa = instance(P256, &config);
+    let answer = post(&tsa.router, QUERY, query().to_der().unwrap()).await;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    let verified = verify(&answer.body, DATA, &tsa.chain).unwrap();
+    assert_eq!(verified.time(), start() + Duration::from_millis(60_749));
+    assert_eq!(verified.accuracy(), Some(Duration::from_millis(2)));
+}
+
+#[tokio::test]
+async fn a_new_key_and_chain_are_taken_between_two_requests() {
+    let tsa = standard();
+    let der = query().to_der().unwrap();
+    assert_eq!(get(&tsa.router, "/readyz").await.status, StatusCode::OK);
+    let (signer, chain) = authority(Algorithm::EcdsaP384Sha384);
+    let now = tsa.clock.now();
+    let config = TsaConfig::default();
+    let wrong = Officer::new(&config, signer.clone(), tsa.chain.clone(), now);
+    assert!(matches!(wrong, Err(BuildError::Key)));
+    tsa.desk
+        .replace(Officer::new(&config, signer, chain.clone(), now).unwrap());
+    let answer = post(&tsa.router, QUERY, der).await;
+    assert!(verify(&answer.body, DATA, &chain).is_ok());
+    assert!(verify(&answer.body, DATA, &tsa.chain).is_err());
+    let answer = get(&tsa.router, "/api/v1/timestamp/certchain").await;
+    let text = String::from_utf8(answer.body).unwrap();
+    assert_eq!(Certificate::chain_from_pem(&text).unwrap(), chain);
+    assert_eq!(get(&tsa.router, "/readyz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn figures_have_upstreams_names() {
+    serve::metrics::init();
+    let tsa = standard();
+    post(&tsa.router, QUERY, query().to_der().unwrap()).await;
+    post(&tsa.router, QUERY, "nonsense").await;
+    get(&tsa.router, "/somewhere").await;
+    let text = String::from_utf8(get(&tsa.router, "/metrics").await.body).unwrap();
+    for line in [
+        "timestamp_authority_http_requests_total{path=\"/api/v1/timestamp\",method=\"POST\",code=\"200\"}",
+        "timestamp_authority_http_requests_total{path=\"/api/v1/timestamp\",method=\"POST\",code=\"400\"}",
+        "timestamp_authority_http_requests_total{path=\"unrecognized\",method=\"GET\",code=\"404\"}",
+        "timestamp_authority_api_latency_bucket{path=\"/api/v1/timestamp\",code=\"200\",le=\"1000000\"}",
+        "timestamp_authority_api_latency_summary_sum{path=\"/api/v1/timestamp\",code=\"200\"}",
+        "timestamp_authority_latency_by_api_count{path=\"/api/v1/timestamp\",method=\"POST\"}",
+        "timestamp_authority_refusals_total{reason=\"malformed\"}",
+        "timestamp_authority_build_info{version=",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let days = text.lines().find_map(|line| {
+        line.strip_prefix("timestamp_authority_certificate_valid_days_remaining ")
+    });
+    let days: f64 = days.unwrap().parse().unwrap();
+    assert!((3652.9..3653.1).contains(&days), "{days}");
 }
 
 #[tokio::test]
@@ -391,13 +523,46 @@ async fn no_token_is_made_once_the_chain_has_run_out() {
     let tsa = standard();
     let der = query().to_der().unwrap();
     assert_eq!(get(&tsa.router, "/healthz").await.status, StatusCode::OK);
+    assert_eq!(get(&tsa.router, "/readyz").await.status, StatusCode::OK);
     tsa.clock.advance(Duration::from_hours(24 * 366 * 10));
     let text = post(&tsa.router, QUERY, der)
         .await
         .rejected(StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.contains("not valid at 2036-"), "{text}");
-    let answer = get(&tsa.router, "/healthz").await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    for path in ["/healthz", "/readyz"] {
+        let answer = get(&tsa.router, path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn no_token_is_earlier_than_one_before_it() {
+    let tsa = standard();
+    let der = query().to_der().unwrap();
+    assert_eq!(
+        post(&tsa.router, QUERY, der.clone()).await.status,
+        StatusCode::OK
+    );
+    tsa.clock.set(start() + Duration::from_millis(60_749));
+    let answer = post(&tsa.router, QUERY, der.clone()).await;
+    let text = answer.rejected(StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        text.contains("it has said 2026-11-22T10:01:00.75Z before"),
+        "{text}"
+    );
+    // timeNotAvailable (14)
+    assert!(
+        answer.body.ends_with(&[3, 3, 1, 0, 2]),
+        "{:02x?}",
+        answer.body
+    );
+    assert_eq!(
+        get(&tsa.router, "/readyz").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(get(&tsa.router, "/healthz").await.status, StatusCode::OK);
+    tsa.clock.set(start() + Duration::from_millis(60_750));
+    assert_eq!(post(&tsa.router, QUERY, der).await.status, StatusCode::OK);
 }
 
 #[test]
@@ -420,6 +585,7 @@ fn a_chain_that_clients_would_refuse_does_not_start() {
             signer: signer.clone(),
             chain: chain.iter().copied().cloned().collect(),
             clock: clock.clone(),
+            time: Timekeeper::unwatched(clock.clone()),
         };
         app::build(&TsaConfig::default(), deps).map(|_| ())
     };

@@ -27,7 +27,7 @@ use crate::search::{self, Search};
 use crate::storage::{Ground, Storage};
 use crate::v1::config::{ShardConfig, V1Config};
 use crate::v1::shards::Shard;
-use crate::v1::{self, Access, Attestations, Shards, Trees, V1};
+use crate::v1::{self, Access, Attestations, GiveUp, Shards, Trees, V1};
 use crate::witnessing::{Witnessing, WitnessingConfig};
 
 /// How often a process that stands by tries to become the writer.
@@ -139,24 +139,23 @@ pub struct App {
 }
 
 impl App {
-    /// Waits until this process does not lead one of the logs any more, or one of them has stopped. In a folder only the latter happens, and
-    /// only a restart helps; so this is for logs of a cluster.
+    /// Waits until this process does not lead one of the logs any more, or one of them has stopped; also one that is begun later. In a folder only the
+    /// latter happens, and only a restart helps; so this is for logs of a cluster.
     fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let stopped = self.log.stopped();
         let ground = self.ground.clone();
-        let shards = self.v1.as_ref().map(|v1| v1.trees.now());
-        let shards: Vec<_> = shards.iter().flat_map(Shards::all).cloned().collect();
-        let mut others: JoinSet<()> = shards.into_iter().map(Shard::ended).collect();
+        let v1 = self.v1.as_ref().map(V1Log::ended);
         async move {
-            let other = async {
-                if others.join_next().await.is_none() {
-                    std::future::pending::<()>().await;
+            let v1 = async {
+                match v1 {
+                    Some(v1) => v1.await,
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = ground.lost() => {}
                 _ = stopped => {}
-                () = other => {}
+                () = v1 => {}
             }
         }
     }
@@ -173,6 +172,9 @@ pub struct V1Log {
     storage: Storage,
     clock: Clock,
     health: Health,
+    attestations: Option<Attestations>,
+    /// The tree that takes entries: says that another one does, and keeps none of them open.
+    turns: Arc<watch::Sender<u64>>,
 }
 
 impl V1Log {
@@ -198,14 +200,59 @@ impl V1Log {
         }
         watch(&next.log, &self.health);
         let next = shards.followed_by(next).await?;
-        let active = next.active();
-        tracing::info!(
-            tree = active.tree_id,
-            offset = active.offset,
-            "a new v1 tree takes entries"
-        );
-        self.put.send_replace(next);
+        self.put(next, "a new v1 tree takes entries");
         Ok(())
+    }
+
+    /// [`App::ended`] for these trees, those that follow them, and the attestations. Keeps none of them open.
+    fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut turns = self.turns.subscribe();
+        let put = Arc::downgrade(&self.put);
+        let mut ends = JoinSet::new();
+        for shard in self.trees.now().all().cloned() {
+            ends.spawn(shard.ended());
+        }
+        if let Some(attestations) = &self.attestations {
+            ends.spawn(attestations.lost());
+        }
+        async move {
+            loop {
+                tokio::select! {
+                    Some(_) = ends.join_next() => return,
+                    turned = turns.changed() => {
+                        let trees = put.upgrade().map(|put| Trees::of(&put).now());
+                        match (turned, trees) {
+                            (Ok(()), Some(trees)) => ends.spawn(trees.active().clone().ended()),
+                            // The routes are gone, and the trees with them.
+                            _ => return,
+                        };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the next tree of the settings too, when whoever writes the logs has begun it; says whether it was.
+    async fn take_up(&self, shard: &ShardConfig, signer: Signer) -> anyhow::Result<bool> {
+        let shards = self.trees.now();
+        let next = shards.taking_up(&self.config, shard, signer, &self.clock, &self.storage);
+        let Some(mut next) = next.await? else {
+            return Ok(false);
+        };
+        if let Some(search) = &self.search {
+            next.follow(search, &self.config.host).await?;
+        }
+        watch(&next.log, &self.health);
+        self.put(shards.with(next), "a new v1 tree is read");
+        Ok(true)
+    }
+
+    fn put(&self, shards: Shards, what: &'static str) {
+        let active = shards.active();
+        let (tree, offset) = (active.tree_id, active.offset);
+        tracing::info!(tree, offset, "{what}");
+        self.put.send_replace(shards);
+        self.turns.send_replace(tree);
     }
 }
 
@@ -240,13 +287,14 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         witnessing,
         door: Door::new(gate.clone(), config.dsse),
         duplicates: config.duplicates,
+        public_key: keys.verifier.public_key().to_pem(),
         log_id: keys.verifier.id().to_vec(),
     };
     let search = match search {
-        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref()).await?),
+        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref(), &gate).await?),
         None => None,
     };
-    let router = routes(state, v1.as_ref(), search, &gate, &health).await?;
+    let router = routes(state, v1.as_ref(), search, &gate, &health);
     Ok(App {
         router,
         log,
@@ -261,6 +309,7 @@ async fn search_api(
     search: Search,
     log: &Log<Entry>,
     v1: Option<&V1Log>,
+    gate: &Gate,
 ) -> Result<SearchApi, BuildError> {
     let tree = search.follow(&config.origin, log, v2_keys).await;
     Ok(SearchApi {
@@ -271,16 +320,18 @@ async fn search_api(
         },
         v1: v1.map(|v1| v1.trees.clone()),
         search,
+        gate: gate.clone(),
     })
 }
 
 /// Opens the logs to read them, whoever writes them. What the witnesses cosigned is read from it. Beside a writer on the same machine there is no search, as the
 /// index is that one's; in a cluster each instance has its own.
 async fn build_reader(
+    settings: &Path,
     config: &LogConfig,
     deps: &Deps,
     writes: Writes,
-) -> Result<Router, BuildError> {
+) -> Result<(Router, Died), BuildError> {
     let keys = Keys::of(config, deps)?;
     let gate = Gate::new();
     let health = Health::serving();
@@ -297,7 +348,7 @@ async fn build_reader(
     };
     let v1 = open_v1(deps, Access::Read, search.clone(), &health).await?;
     let search = match search {
-        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref()).await?),
+        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref(), &gate).await?),
         None => None,
     };
     let witnessing = match &deps.witnessing {
@@ -312,9 +363,32 @@ async fn build_reader(
         witnessing,
         door: Door::new(gate.clone(), config.dsse),
         duplicates: config.duplicates,
+        public_key: keys.verifier.public_key().to_pem(),
         log_id: keys.verifier.id().to_vec(),
     };
-    routes(state, v1.as_ref(), search, &gate, &health).await
+    let mut followers = JoinSet::new();
+    let stopped = state.log.stopped();
+    followers.spawn(async move { drop(stopped.await) });
+    if let Some(v1) = &v1 {
+        followers.spawn(v1.ended());
+    }
+    let router = routes(state, v1.as_ref(), search, &gate, &health);
+    if let Some(v1) = v1 {
+        tokio::spawn(follow_settings(settings.to_owned(), v1, Access::Read));
+    }
+    Ok((router, Died(followers)))
+}
+
+/// Those who follow the writer of each log. One that cannot go on shows for ever what it has seen last.
+struct Died(JoinSet<()>);
+
+impl Died {
+    /// Waits until one of them cannot.
+    async fn one(&mut self) {
+        if self.0.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 struct Keys {
@@ -337,43 +411,28 @@ impl Keys {
     }
 }
 
-async fn routes(
+fn routes(
     state: State,
     v1: Option<&V1Log>,
     search: Option<SearchApi>,
     gate: &Gate,
     health: &Health,
-) -> Result<Router, BuildError> {
+) -> Router {
     let writes = state.writes.clone();
     let mut router = http::routes(state.clone())
         .merge(grpc::routes(state, health.clone(), BODY))
         .merge(health.routes())
         .merge(http::readiness(writes.clone(), health.clone()))
-        .merge(http::description());
+        .merge(http::description())
+        .merge(http::front_page());
     if let Some(v1) = v1 {
-        let attestations = match &v1.config.attestations {
-            Some(home) => {
-                let access = match writes {
-                    Writes::Here => Access::Write,
-                    _ => Access::Read,
-                };
-                let files = v1.storage.ground(home).map_err(BuildError::Open)?.files();
-                let largest = v1.config.attestation_bytes;
-                let open = move || Attestations::open(files, access, largest);
-                let opened = tokio::task::spawn_blocking(open).await;
-                let opened = opened.map_err(std::io::Error::from).flatten();
-                let opened = opened.context("v1.attestations");
-                Some(opened.map_err(BuildError::V1)?)
-            }
-            None => None,
-        };
         router = router.merge(v1::routes(V1 {
             trees: v1.trees.clone(),
             kept: v1.put.clone(),
             writes,
             search: v1.search.clone(),
             gate: gate.clone(),
-            attestations,
+            attestations: v1.attestations.clone(),
             kinds: v1.config.kinds.clone(),
             clock: v1.clock.clone(),
         }));
@@ -381,10 +440,14 @@ async fn routes(
     if let Some(search) = search {
         router = router.merge(search::http::routes(search));
     }
-    metrics::gauge!("rekor_v2_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    Ok(router
+    for name in ["rekor_v2_build_info", "rekor_build_info"] {
+        metrics::gauge!(name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    }
+    router
+        .fallback(http::unknown_path)
+        .method_not_allowed_fallback(http::unknown_method)
         .layer(middleware::from_fn(figures::count))
-        .layer(http::browsers()))
+        .layer(http::browsers())
 }
 
 fn v2_keys(framed: &[u8]) -> Vec<String> {
@@ -409,11 +472,17 @@ async fn open_v1(
     search: Option<Search>,
     health: &Health,
 ) -> Result<Option<V1Log>, BuildError> {
-    let Some((config, signers)) = deps.v1.clone() else {
+    let Some((mut config, signers)) = deps.v1.clone() else {
         return Ok(None);
     };
-    let shards = Shards::open(&config, signers, &deps.clock, &deps.storage, access).await;
+    let (clock, storage) = (&deps.clock, &deps.storage);
+    let shards = match access {
+        Access::Write => Shards::open(&config, signers, clock, storage).await,
+        Access::Read => Shards::open_to_read(&config, signers, clock, storage).await,
+    };
     let mut shards = shards.map_err(BuildError::V1)?;
+    // Those that a reader does not have yet, it takes up later.
+    config.shards.truncate(shards.all().count());
     if let Some(search) = &search {
         let followed = shards.follow(search, &config.host).await;
         followed.map_err(BuildError::Search)?;
@@ -423,10 +492,25 @@ async fn open_v1(
         let head = shard.log.published().head;
         tracing::info!(tree = shard.tree_id, offset = shard.offset, size = %head.size, root = %head.root, "the v1 shard is open");
     }
+    let attestations = match &config.attestations {
+        Some(home) => {
+            let ground = deps.storage.ground(home).map_err(BuildError::Open)?;
+            let largest = config.attestation_bytes;
+            let open = move || Attestations::open(ground, access, largest);
+            let opened = tokio::task::spawn_blocking(open).await;
+            let opened = opened.context("v1.attestations").map_err(BuildError::V1)?;
+            let opened = opened.context("v1.attestations");
+            Some(opened.map_err(BuildError::V1)?)
+        }
+        None => None,
+    };
+    let turns = Arc::new(watch::Sender::new(shards.active().tree_id));
     let (put, trees) = Trees::new(shards);
     Ok(Some(V1Log {
         trees,
         put: Arc::new(put),
+        attestations,
+        turns,
         config,
         search,
         storage: deps.storage.clone(),
@@ -448,8 +532,10 @@ pub async fn service_as(settings: &Path, role: Role) -> anyhow::Result<Service> 
     let deps = Deps::of(&config, storage, Clock::system()).await?;
     let closing = Closing::default();
     let router = match role {
-        Role::Reader => build_reader(&config.log, &deps, Writes::Nowhere)
+        // Its health says when it cannot go on; then it has to be started again.
+        Role::Reader => build_reader(settings, &config.log, &deps, Writes::Nowhere)
             .await?
+            .0
             .into(),
         Role::Writer => start(settings, &config, deps, &closing).await?.0.into(),
         Role::Standby => {
@@ -495,11 +581,15 @@ async fn start(
     let open = Open {
         log: app.log.downgrade(),
         trees: app.v1.as_ref().map(|v1| Arc::downgrade(&v1.put)),
+        attestations: app
+            .v1
+            .as_ref()
+            .and_then(|v1| Some(v1.attestations.as_ref()?.give_up())),
     };
     let ended = app.ended();
     close_at_the_end(&app, &open, closing);
     if let Some(v1) = app.v1 {
-        tokio::spawn(follow_settings(settings.to_owned(), v1));
+        tokio::spawn(follow_settings(settings.to_owned(), v1, Access::Write));
     }
     // Before anything else is done all of them are closed: a log that goes on would keep the right to write that we may wait for.
     let ended = async move {
@@ -514,6 +604,7 @@ async fn start(
 struct Open {
     log: WeakLog<Entry>,
     trees: Option<Weak<watch::Sender<Shards>>>,
+    attestations: Option<GiveUp>,
 }
 
 impl Open {
@@ -529,6 +620,10 @@ impl Open {
             closing.spawn(async move { log.close().await });
         }
         while closing.join_next().await.is_some() {}
+        // Last: an entry that is written has its attestation.
+        if let Some(attestations) = self.attestations {
+            attestations.now().await;
+        }
     }
 }
 
@@ -586,10 +681,9 @@ impl Instance {
                 tracing::warn!(
                     "another process writes these logs: serving reads only, until it has ended"
                 );
-                let reader =
-                    build_reader(&self.config.log, &self.deps, self.writes.clone()).await?;
+                let (reader, died) = self.reader().await?;
                 let (switch, routes) = Routes::switchable(reader);
-                tokio::spawn(async move { self.stand_by(&switch, true).await });
+                tokio::spawn(async move { self.stand_by(&switch, Some(died)).await });
                 Ok(routes)
             }
             Err(error) => Err(error.into()),
@@ -598,7 +692,7 @@ impl Instance {
 
     /// After having led: reads, and then as [`Self::stand_by`].
     async fn go_on(self, switch: &Switch) {
-        self.stand_by(switch, false).await;
+        self.stand_by(switch, None).await;
     }
 
     /// The settings of now: there may be a tree that was not there when this process started.
@@ -610,32 +704,59 @@ impl Instance {
         Ok((config, deps))
     }
 
-    /// Whether it could.
-    async fn read(&self, switch: &Switch) -> bool {
-        match build_reader(&self.config.log, &self.deps, self.writes.clone()).await {
-            Ok(router) => {
+    async fn reader(&self) -> Result<(Router, Died), BuildError> {
+        let writes = self.writes.clone();
+        build_reader(&self.settings, &self.config.log, &self.deps, writes).await
+    }
+
+    /// Serves reads, if it can.
+    async fn read(&self, switch: &Switch) -> Option<Died> {
+        match self.reader().await {
+            Ok((router, died)) => {
                 switch.set(router);
-                true
+                Some(died)
             }
             Err(error) => {
                 let cause = format!("{:#}", anyhow::Error::from(error));
                 tracing::error!(cause, "cannot serve reads, trying again");
-                false
+                None
             }
+        }
+    }
+
+    /// Waits until it makes sense to try to lead; false when who reads died meanwhile, and reads have to be served anew.
+    async fn vacant(&self, reads: Option<&mut Died>) -> bool {
+        let vacant = async {
+            match self.deps.storage.ground(&self.config.log.home) {
+                Ok(ground) => ground.vacant(TURN).await,
+                Err(_) => tokio::time::sleep(TURN).await,
+            }
+        };
+        let Some(reads) = reads else {
+            // Until it serves reads: not longer than this.
+            let _ = tokio::time::timeout(TURN, vacant).await;
+            return true;
+        };
+        tokio::select! {
+            () = vacant => true,
+            () = reads.one() => false,
         }
     }
 
     /// Tries to become the writer whenever nobody is, and serves reads meanwhile; ends when it is one in a folder. `reads` says whether the
     /// routes of now are those of a reader.
-    async fn stand_by(self, switch: &Switch, mut reads: bool) {
+    async fn stand_by(self, switch: &Switch, mut reads: Option<Died>) {
         let mut told = String::new();
         loop {
-            if !reads {
+            if reads.is_none() {
                 reads = self.read(switch).await;
             }
-            match self.deps.storage.ground(&self.config.log.home) {
-                Ok(ground) => ground.vacant(TURN).await,
-                Err(_) => tokio::time::sleep(TURN).await,
+            if !self.vacant(reads.as_mut()).await {
+                tracing::warn!(
+                    "who followed the writer of the logs could not go on: reading them anew"
+                );
+                reads = None;
+                continue;
             }
             let started = match self.now().await {
                 Ok((config, deps)) => {
@@ -648,13 +769,13 @@ impl Instance {
                 Ok((router, ended)) => {
                     tracing::warn!("the other process has ended: this one writes the logs now");
                     switch.set(router);
-                    if matches!(self.deps.storage, Storage::Folders) {
+                    if !matches!(self.deps.storage, Storage::Cluster(_)) {
                         return;
                     }
                     ended.await;
                     tracing::warn!("this instance does not lead the logs any more");
                     told.clear();
-                    reads = false;
+                    reads = None;
                 }
                 Err((true, _)) => {
                     told.clear();
@@ -675,9 +796,10 @@ impl Instance {
     }
 }
 
-/// Looks whether the settings have new trees behind those of now, and begins them. Ends with the log.
-async fn follow_settings(settings: PathBuf, v1: V1Log) {
-    // The routes hold the trees; this task must not.
+/// Looks whether the settings have new trees behind those of now, and begins them; or reads them, when whoever writes the logs has begun them. Ends
+/// with the log.
+async fn follow_settings(settings: PathBuf, v1: V1Log, access: Access) {
+    // The routes hold the trees and the attestations; this task must not.
     let V1Log {
         trees,
         put,
@@ -686,10 +808,11 @@ async fn follow_settings(settings: PathBuf, v1: V1Log) {
         storage,
         clock,
         health,
+        attestations,
+        turns,
     } = v1;
     let weak = Arc::downgrade(&put);
-    drop(put);
-    drop(trees);
+    drop((put, trees, attestations));
     let mut config = config;
     let mut told = String::new();
     loop {
@@ -703,8 +826,10 @@ async fn follow_settings(settings: PathBuf, v1: V1Log) {
             storage: storage.clone(),
             clock: clock.clone(),
             health: health.clone(),
+            attestations: None,
+            turns: turns.clone(),
         };
-        match rotate_as_told(&settings, &v1).await {
+        match go_on_as_told(&settings, &v1, access).await {
             Ok(Some(now)) => {
                 config = now;
                 told.clear();
@@ -724,25 +849,34 @@ async fn follow_settings(settings: PathBuf, v1: V1Log) {
     }
 }
 
-/// The settings of the v1 log, when they have trees that were not there.
-async fn rotate_as_told(settings: &Path, v1: &V1Log) -> anyhow::Result<Option<V1Config>> {
+/// Goes on to the next tree of the settings. The settings up to that one, if there was one.
+async fn go_on_as_told(
+    settings: &Path,
+    v1: &V1Log,
+    access: Access,
+) -> anyhow::Result<Option<V1Config>> {
     let path = settings.to_owned();
     let read = tokio::task::spawn_blocking(move || Config::load(&path)).await?;
-    let Some(now) = read?.v1 else { return Ok(None) };
+    let Some(mut now) = read?.v1 else {
+        return Ok(None);
+    };
     let ids = |config: &V1Config| -> Vec<u64> {
         config.shards.iter().map(|shard| shard.tree_id).collect()
     };
     let (old, new) = (ids(&v1.config), ids(&now));
-    let Some(added) = new.strip_prefix(old.as_slice()) else {
+    if !new.starts_with(&old) {
         anyhow::bail!("the trees {old:?} became {new:?}: a new tree goes to the end");
-    };
-    if added.is_empty() {
+    }
+    let Some(shard) = now.shards.get(old.len()) else {
         return Ok(None);
+    };
+    let signer = Signer::open(&shard.key).await;
+    let signer = signer.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
+    match access {
+        Access::Write => v1.rotate(shard, signer).await?,
+        Access::Read if v1.take_up(shard, signer).await? => {}
+        Access::Read => return Ok(None),
     }
-    for shard in now.shards.iter().skip(old.len()) {
-        let signer = Signer::open(&shard.key).await;
-        let signer = signer.with_context(|| format!("v1.shards.key of tree {}", shard.tree_id))?;
-        v1.rotate(shard, signer).await?;
-    }
+    now.shards.truncate(old.len().saturating_add(1));
     Ok(Some(now))
 }

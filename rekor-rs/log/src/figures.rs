@@ -1,5 +1,5 @@
 //! Figures under the names that upstream's dashboards and alerts use: sigstore/rekor `pkg/api/metrics.go`, sigstore/rekor-tiles
-//! `internal/server/metrics.go`.
+//! `internal/server/metrics.go`, and for gRPC those of go-grpc-middleware's `providers/prometheus`, which rekor-tiles has too.
 
 use std::time::Instant;
 
@@ -19,14 +19,30 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let took = begun.elapsed();
     let code = response.status().as_str().to_owned();
-    if route.starts_with("/api/v1/") {
+    if let Some((service, name)) = grpc_method(&route) {
+        // Of an answer that is none the status is in the head, else behind the message.
+        let status = response.headers().get("grpc-status");
+        let status = status.and_then(|status| status.to_str().ok()?.parse().ok());
+        let labels = [
+            ("grpc_type", "unary".to_owned()),
+            ("grpc_service", service.to_owned()),
+            ("grpc_method", name.to_owned()),
+        ];
+        histogram!("grpc_server_handling_seconds", &labels).record(took.as_secs_f64());
+        let code = grpc_code(status.unwrap_or(0));
+        let labels = labels.into_iter().chain([("grpc_code", code.to_owned())]);
+        let labels: Vec<_> = labels.collect();
+        counter!("grpc_server_handled_total", labels.as_slice()).increment(1);
+    } else if route.starts_with("/api/v1/") {
         let method = method.to_uppercase();
         counter!("rekor_qps_by_api", "path" => route.clone(), "method" => method.clone(), "code" => code.clone()).increment(1);
         // Nanoseconds.
         let nanoseconds = took.as_secs_f64() * 1e9;
         histogram!("rekor_latency_by_api", "path" => route.clone(), "method" => method)
             .record(nanoseconds);
-        histogram!("rekor_api_latency", "path" => route, "code" => code).record(nanoseconds);
+        let labels = [("path", route), ("code", code)];
+        histogram!("rekor_api_latency", &labels).record(nanoseconds);
+        histogram!("rekor_api_latency_summary", &labels).record(nanoseconds);
     } else if route != "/healthz" && route != "/metrics" {
         let labels = [("code", code), ("method", method.to_owned())];
         counter!("rekor_v2_http_requests_total", &labels).increment(1);
@@ -36,6 +52,36 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
         }
     }
     response
+}
+
+/// Service and method of a route of gRPC: `/package.Service/Method`.
+pub(crate) fn grpc_method(route: &str) -> Option<(&str, &str)> {
+    let (service, method) = route.strip_prefix('/')?.split_once('/')?;
+    (service.contains('.') && !method.contains('/')).then_some((service, method))
+}
+
+/// A status as the Go library of gRPC names it.
+fn grpc_code(number: u8) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "Canceled",
+        "Unknown",
+        "InvalidArgument",
+        "DeadlineExceeded",
+        "NotFound",
+        "AlreadyExists",
+        "PermissionDenied",
+        "ResourceExhausted",
+        "FailedPrecondition",
+        "Aborted",
+        "OutOfRange",
+        "Unimplemented",
+        "Internal",
+        "Unavailable",
+        "DataLoss",
+        "Unauthenticated",
+    ];
+    NAMES.get(usize::from(number)).copied().unwrap_or("Unknown")
 }
 
 /// As Prometheus' Go library writes it; a label must come from a small set.
@@ -48,5 +94,21 @@ fn method(request: &Request) -> &'static str {
         "PUT" => "put",
         "DELETE" => "delete",
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_of_grpc_have_a_service_and_a_method() {
+        let create = "/dev.sigstore.rekor.v2.Rekor/CreateEntry";
+        let expected = ("dev.sigstore.rekor.v2.Rekor", "CreateEntry");
+        assert_eq!(grpc_method(create), Some(expected));
+        for other in ["/", "-", "/ping", "/tile/{*path}", "/api/v2/log/entries"] {
+            assert_eq!(grpc_method(other), None, "{other}");
+        }
+        assert_eq!((grpc_code(6), grpc_code(99)), ("AlreadyExists", "Unknown"));
     }
 }

@@ -7,11 +7,12 @@ use std::thread::available_parallelism;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-/// Requests that may wait for a signature check. At some 150 microseconds each this is well under a second of one core; a package (v1) takes up
-/// to tens of milliseconds, and how many of those one client sends is for `client_rate` to say.
+/// Requests that may wait for a signature check. At some 150 microseconds each this is well under a second of one core. A package (v1) of some
+/// megabytes takes tens of milliseconds, and the worst that can be made of one about a second; how many of those one client sends is
+/// for `client_rate` to say.
 const WAITING: usize = 2048;
 
-/// Runs work of hundreds of microseconds to tens of milliseconds of CPU on the blocking pool, as much at a time as there are cores, and
+/// Runs work of hundreds of microseconds of CPU and more on the blocking pool, as much at a time as there are cores, and
 /// never on the threads that serve connections. Clones share their places.
 #[derive(Clone, Debug)]
 pub struct Gate {
@@ -37,6 +38,15 @@ impl Gate {
         Self {
             waiting: Arc::new(Semaphore::new(WAITING)),
             running: Arc::new(Semaphore::new(cores)),
+        }
+    }
+
+    /// One that lets nobody in.
+    #[cfg(test)]
+    pub(crate) fn closed() -> Self {
+        Self {
+            waiting: Arc::new(Semaphore::new(0)),
+            running: Arc::new(Semaphore::new(0)),
         }
     }
 

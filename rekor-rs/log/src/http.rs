@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{self, Path, Query};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use entry::Proposed;
@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) writes: Writes,
     pub(crate) witnessing: Option<Witnessing>,
     pub(crate) duplicates: Duplicates,
+    /// The public key, PEM.
+    pub(crate) public_key: String,
     /// `logId.keyId`: the whole hash whose first four bytes are the note's key hint.
     pub(crate) log_id: Vec<u8>,
 }
@@ -64,9 +66,19 @@ pub(crate) fn routes(state: State) -> Router {
         .route("/tile/{*path}", get(tile));
     Router::new()
         .route("/api/v2/log/entries", post(add))
+        .route("/api/v2/log/publicKey", get(public_key))
         .nest("/api/v2", reads.clone())
         .merge(reads)
         .with_state(state)
+}
+
+/// `GET /api/v2/log/publicKey`: for whoever makes a trusted root, who compares it with what this machine says. Verifiers do not ask for it.
+async fn public_key(extract::State(state): extract::State<State>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/x-pem-file")],
+        state.public_key.clone(),
+    )
+        .into_response()
 }
 
 /// `GET /readyz`: whether entries can be added here. (`/healthz` says whether the process can do its work at all, which may be reading.)
@@ -89,6 +101,30 @@ pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 pub(crate) fn description() -> Router {
     let headers = [(header::CONTENT_TYPE, "application/json")];
     Router::new().route("/openapi.json", get(async move || (headers, OPENAPI)))
+}
+
+/// `GET /`: for a person who came with a browser.
+const FRONT_PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\"><title>Transparency log</title>\n<h1>A transparency log of signatures</h1>\n\
+    <p>It is for programs: <a href=\"/checkpoint\">its last checkpoint</a>, \
+    <a href=\"/openapi.json\">what else can be asked</a>.\n</html>\n";
+
+pub(crate) fn front_page() -> Router {
+    Router::new().route("/", get(async || Html(FRONT_PAGE)))
+}
+
+/// In the words of grpc-gateway, which rekor-tiles answers with; and who speaks gRPC itself is told in gRPC.
+pub(crate) async fn unknown_path(headers: HeaderMap) -> Response {
+    let kind = headers.get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        return tonic::Status::unimplemented("unknown service or method").into_http();
+    }
+    Problem::new(Code::NotFound, "Not Found").into_response()
+}
+
+/// grpc-gateway says 501 here; what HTTP has for it is kept, with the same code.
+pub(crate) async fn unknown_method() -> Problem {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    Problem::with_status(status, Code::Unimplemented, "Method Not Allowed")
 }
 
 /// Pages from anywhere may read the log and write to it, as everybody else: nothing here depends on who asks.
@@ -438,6 +474,10 @@ pub(crate) fn not_appended(error: &AppendError) -> Problem {
         }
         // The reasons went to the service's log when they arose; a stranger needs to know only that it is not now.
         AppendError::NotSigned(_) => Problem::unavailable("the log cannot sign now, try again", 5),
+        AppendError::Clock(_) => Problem::unavailable(
+            "the log's clock is wrong, and it takes no entries until it is right",
+            60,
+        ),
         AppendError::Frozen => {
             Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, FROZEN)
         }
@@ -468,6 +508,7 @@ mod tests {
             (Problem::from(Refusal::Turned(Turned::Busy)), "1"),
             (stopped, "30"),
             (not_appended(&AppendError::Closed), "30"),
+            (not_appended(&AppendError::Clock(retry_after)), "60"),
         ] {
             let response = problem.into_response();
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

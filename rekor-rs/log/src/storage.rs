@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use anyhow::Context as _;
 use cluster::{Cluster, Credentials, Settings, Tree};
@@ -83,12 +84,33 @@ pub enum Storage {
     Folders,
     /// Each a tree of one database and one bucket.
     Cluster(Cluster),
+    /// Each on what this opens for its folder: another disk than the real one, for benchmarks and tests.
+    Opened(Opener),
+}
+
+/// Opens the disk of a folder.
+#[derive(Clone)]
+pub struct Opener(Arc<Open>);
+
+type Open = dyn Fn(&Path) -> io::Result<Arc<dyn Disk>> + Send + Sync;
+
+impl Opener {
+    /// Opens disks so.
+    pub fn new(open: impl Fn(&Path) -> io::Result<Arc<dyn Disk>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(open))
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Opener")
+    }
 }
 
 /// The place of one log: a folder, or the name of a tree.
 #[derive(Clone, Debug)]
 pub struct Home {
-    /// Of [`Storage::Folders`].
+    /// Of [`Storage::Folders`] and [`Storage::Opened`].
     pub folder: PathBuf,
     /// Of [`Storage::Cluster`]. It is for ever: it is in every key.
     pub tree: String,
@@ -97,7 +119,7 @@ pub struct Home {
 /// What one log stands on.
 #[derive(Clone, Debug)]
 pub(crate) enum Ground {
-    Folder(Arc<Folder>),
+    Folder(Arc<dyn Disk>),
     Tree(Tree),
 }
 
@@ -134,6 +156,7 @@ impl Storage {
                 let folder = Folder::open(&home.folder).map_err(failed)?;
                 Ok(Ground::Folder(Arc::new(folder)))
             }
+            Self::Opened(Opener(open)) => open(&home.folder).map(Ground::Folder).map_err(failed),
             Self::Cluster(cluster) => {
                 let tree = cluster.tree(&home.tree).map_err(|error| OpenError::Disk {
                     action: format!("use the tree {}", home.tree),

@@ -184,7 +184,7 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
         begun.elapsed()
     };
     grows(100);
-    let mut promised = Vec::new();
+    let (mut promised, mut attested_by_all) = (Vec::new(), Vec::new());
     let mut slowest = Duration::ZERO;
     for round in 0..4 {
         let leads = |service: &Option<Service>| {
@@ -209,8 +209,11 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
                 opened.is_ok_and(|opened| opened.head().size >= TreeSize::new(size))
             });
         let v1 = running[leader].as_ref().unwrap().add_v1(round);
-        assert_eq!(v1.1, u64::from(round), "sent on to the leader");
+        assert_eq!(v1.1, 2 * u64::from(round), "sent on to the leader");
         promised.push((round, v1.0));
+        // Whoever leads has the right to write attestations as well.
+        let attested = running[leader].as_ref().unwrap();
+        attested_by_all.push(attested.propose(&common::intoto(round)).0);
     }
     done.store(true, Ordering::Relaxed);
     for client in clients {
@@ -229,6 +232,11 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
     for service in bodies {
         for (number, id) in &promised {
             finds(&service, *number, id);
+        }
+        for id in &attested_by_all {
+            service.until(&format!("/api/v1/log/entries/{id}"), |status, body| {
+                status == 200 && body.contains("\"attestation\":{\"data\":")
+            });
         }
         service.until("/checkpoint", |_, body| {
             let opened = note::open(body.as_bytes(), std::slice::from_ref(&verifier));
@@ -270,4 +278,46 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
         "{} entries were acknowledged; the longest pause after a kill was {slowest:?}",
         acknowledged.len()
     );
+}
+
+/// The one that leads begins it, the other one reads it when its settings have it, and goes on with it when it leads.
+#[test]
+fn a_v1_tree_is_begun_on_several_machines() {
+    let Some((site, _)) = site() else { return };
+    let (settings, port) = instance(&site, "first.toml");
+    let first = Service::start(&settings, port, &[]);
+    let (other, port) = instance(&site, "second.toml");
+    let second = Service::start(&other, port, &[]);
+    assert_eq!(first.get("/readyz").1, "ready\n");
+    assert_eq!(first.add_v1(0).1, 0);
+    assert_eq!(second.add_v1(1).1, 1, "sent on");
+    let before = fs::read_to_string(&settings).unwrap();
+    works(&["rotate", "--config", &settings]);
+    assert_eq!(first.add_v1(2).1, 2);
+    assert_eq!(second.add_v1(3).1, 3, "sent on into the new tree");
+    // What the operator brings to the other machine.
+    let table = fs::read_to_string(&settings).unwrap();
+    let table = table.strip_prefix(&before).unwrap();
+    let text = fs::read_to_string(&other).unwrap();
+    fs::write(&other, text + table).unwrap();
+    let tree = |service: &Service| {
+        let info: Value = serde_json::from_str(&service.get("/api/v1/log").1).unwrap();
+        info["treeID"].as_str().unwrap().to_owned()
+    };
+    let new = tree(&first);
+    second.until("/api/v1/log", |_, body| {
+        body.contains(&format!("\"treeID\":\"{new}\",\"treeSize\":2"))
+    });
+    assert_eq!(tree(&second), new);
+    let ids = |service: &Service| -> Vec<String> {
+        let entry = |index| service.get(&format!("/api/v1/log/entries?logIndex={index}"));
+        let id = |index| entry(index).1.chars().take(82).collect();
+        (0..4).map(id).collect()
+    };
+    assert_eq!(ids(&second), ids(&first));
+    let all = ids(&first);
+    first.kill();
+    second.until("/readyz", |_, body| body == "ready\n");
+    assert_eq!(second.add_v1(4).1, 4);
+    assert_eq!(ids(&second), all);
 }

@@ -278,6 +278,31 @@ async fn what_is_wrong_has_a_code_and_a_reason() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_under_upstreams_names() {
+    serve::metrics::init();
+    let instance = instance().await;
+    let entry = request(hashedrekord(b"counted"));
+    instance.create(entry.clone()).await.unwrap();
+    instance.create(entry).await.unwrap_err();
+    let request = axum::http::Request::get("/metrics").body(axum::body::Body::empty());
+    let answer = tower::ServiceExt::oneshot(instance.router.clone(), request.unwrap());
+    let figures = answer.await.unwrap().into_body();
+    let figures = http_body_util::BodyExt::collect(figures).await.unwrap();
+    let figures = String::from_utf8(figures.to_bytes().to_vec()).unwrap();
+    let method = r#"grpc_service="dev.sigstore.rekor.v2.Rekor",grpc_method="CreateEntry""#;
+    for line in [
+        format!(r#"grpc_server_handled_total{{grpc_type="unary",{method},grpc_code="OK"}}"#),
+        format!(
+            r#"grpc_server_handled_total{{grpc_type="unary",{method},grpc_code="AlreadyExists"}}"#
+        ),
+        format!(r#"grpc_server_handling_seconds_count{{grpc_type="unary",{method}}}"#),
+        format!(r#"rekor_v2_grpc_api_request_size_count{{{method},grpc_packet_part="payload"}}"#),
+    ] {
+        assert!(figures.contains(&line), "{line} is not in\n{figures}");
+    }
+}
+
+#[tokio::test]
 async fn everything_can_be_read() {
     let instance = instance().await;
     let entry = instance

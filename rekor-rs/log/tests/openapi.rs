@@ -133,6 +133,11 @@ fn the_description_is_true() {
             .0,
         400
     );
+    let (status, key) = client.ask("GET", "/api/v2/log/publicKey", "/api/v2/log/publicKey", "");
+    assert!(
+        status == 200 && key.starts_with("-----BEGIN PUBLIC KEY-----"),
+        "{key}"
+    );
     for prefix in ["", "/api/v2"] {
         for (path, place) in [
             ("/checkpoint", "/checkpoint"),
@@ -309,5 +314,5 @@ fn the_description_is_true() {
         .keys()
         .map(String::as_str)
         .collect();
-    assert_eq!(paths.len(), 20, "{paths:?}");
+    assert_eq!(paths.len(), 21, "{paths:?}");
 }

@@ -10,6 +10,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -172,6 +173,82 @@ fn a_v1_tree_is_begun_while_clients_write() {
     let none = Site::init(&["--without-v1"]);
     let said = fails(&["rotate", "--config", &none.settings()]);
     assert!(said.contains("only v1 logs have several trees"), "{said}");
+}
+
+/// Who reads beside the writer goes over to a new tree without a restart, and never believes that one has begun before it has.
+#[test]
+fn readers_take_up_a_tree_that_was_begun() {
+    let site = Site::init(&["--without-search"]);
+    let writer = site.serve(&[]);
+    assert_eq!(writer.add_v1(0).1, 0);
+    let port = free_port();
+    let reader = Service::start(
+        &site.settings_at("reader.toml", port),
+        port,
+        &["--read-only"],
+    );
+    let active = |service: &Service| {
+        let info: Value = serde_json::from_str(&service.get("/api/v1/log").1).unwrap();
+        info["treeID"].as_str().unwrap().to_owned()
+    };
+    let entry = |service: &Service, index: u32| {
+        let path = format!("/api/v1/log/entries?logIndex={index}");
+        let entry = service.until(&path, |status, _| status == 200);
+        let entry: BTreeMap<String, Value> = serde_json::from_str(&entry).unwrap();
+        let (id, entry) = entry.into_iter().next().unwrap();
+        (id, entry["logIndex"].clone(), entry["body"].clone())
+    };
+    let first = active(&writer);
+    works(&["rotate", "--config", &site.settings()]);
+    for number in 1..4 {
+        assert_eq!(writer.add_v1(number).1, u64::from(number));
+    }
+    // Not before its settings have it.
+    assert_eq!(active(&reader), first);
+    assert_eq!(reader.get("/api/v1/log/entries?logIndex=1").0, 404);
+    site.settings_at("reader.toml", port);
+    reader.until("/api/v1/log", |_, body| body.contains(&active(&writer)));
+    assert_eq!(active(&reader), active(&writer));
+    for index in 0..4 {
+        assert_eq!(entry(&reader, index), entry(&writer, index));
+    }
+
+    // A tree that the settings have and nobody has begun: who starts now reads the others, and that one later.
+    let second = active(&writer);
+    writer.stop();
+    works(&["rotate", "--config", &site.settings()]);
+    site.settings_at("reader.toml", port);
+    let port = free_port();
+    let early = Service::start(
+        &site.settings_at("early.toml", port),
+        port,
+        &["--read-only"],
+    );
+    assert_eq!(active(&early), second);
+    assert_eq!(entry(&early, 3), entry(&reader, 3));
+    let writer = site.serve(&[]);
+    assert_eq!(writer.add_v1(4).1, 4);
+    for reader in [&early, &reader] {
+        reader.until("/api/v1/log", |_, body| body.contains(&active(&writer)));
+        for index in 0..5 {
+            assert_eq!(entry(reader, index), entry(&writer, index));
+        }
+    }
+    writer.stop();
+
+    // A tree that is not as long as it was when it ended.
+    let mark = site.path(&format!("v1-{first}/successor"));
+    assert_eq!(fs::read_to_string(&mark).unwrap(), format!("{second} 1\n"));
+    fs::write(&mark, format!("{second} 2\n")).unwrap();
+    let refused = fails(&["serve", "--no-standby", "--config", &site.settings()]);
+    assert!(
+        refused.contains("ended with 2 entries, and has 1 now"),
+        "{refused}"
+    );
+    let refused = fails(&["fsck", "--config", &site.settings()]);
+    assert!(refused.contains("had 2 entries, and it has 1"), "{refused}");
+    fs::write(&mark, format!("{second} 1\n")).unwrap();
+    works(&["fsck", "--config", &site.settings()]);
 }
 
 /// A standby knows of the tree that was begun while it waited; one with older settings does not take over.

@@ -400,6 +400,8 @@ async fn what_is_wrong_is_refused_as_upstream_does() {
             json!({"logIndexes": vec![0; 6], "entryUUIDs": vec!["ab".repeat(32); 5]}),
             422,
         ),
+        (json!({"entries": vec![json!(vec![0; 100]); 11]}), 611),
+        (json!({"entryUUIDs": vec!["xyz"; 11]}), 611),
         (json!({"entryUUIDs": ["xyz"]}), 605),
         (json!({"logIndexes": [-1]}), 609),
     ] {
@@ -597,6 +599,8 @@ async fn requests_are_counted_under_upstreams_names() {
         r#"rekor_v2_http_api_latency_bucket{code="200",method="get",le="0.005"}"#,
         "rekor_new_entries",
         "rekor_v2_build_info",
+        "rekor_build_info",
+        r#"rekor_api_latency_summary{path="/api/v1/log/entries",code="201",quantile="0.5"}"#,
     ] {
         assert!(figures.contains(line), "{line} is not in\n{figures}");
     }
@@ -642,7 +646,8 @@ async fn entries_of_every_kind_go_in_and_are_found() {
         assert!(retrieved.json()[0].get(&id).is_some(), "{name}");
         let found = log.get(&format!("/entries/{id}")).await.json();
         let kept = found[&id].get("attestation").is_some();
-        assert_eq!(kept, kind == Kind::Cose, "{name}");
+        let attested = matches!(kind, Kind::Cose | Kind::Intoto);
+        assert_eq!(kept, attested, "{name}");
 
         let spec = &case["proposal"]["spec"];
         let key = match kind {
@@ -670,10 +675,48 @@ async fn entries_of_every_kind_go_in_and_are_found() {
         assert!(ids.contains(&id), "{name}: not found by its key");
     }
     for kind in [
-        "rekord", "rfc3161", "cose", "tuf", "jar", "alpine", "rpm", "helm",
+        "dsse", "intoto", "rekord", "rfc3161", "cose", "tuf", "jar", "alpine", "rpm", "helm",
     ] {
         assert!(kinds.contains(kind), "{kind}: data was lost");
     }
+}
+
+#[tokio::test]
+async fn a_statement_of_many_files_is_found_by_them_and_the_rest_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = instance(folder.path()).await;
+    let digest = |number: u32| hex::encode(sha256(&number.to_be_bytes()));
+    let propose = async |count: u32| {
+        let subjects: Vec<_> = (0..count)
+            .map(|number| json!({"name": "a", "digest": {"sha256": digest(number)}}))
+            .collect();
+        let statement = json!({"subject": subjects}).to_string();
+        let signer = client();
+        let pae = dsse::pae(dsse::IN_TOTO, statement.as_bytes());
+        let envelope = json!({"payloadType": dsse::IN_TOTO, "payload": b64(&statement),
+            "signatures": [{"sig": b64(signer.sign_local(&pae).unwrap())}]});
+        let answer = log
+            .post("", &json!({"kind": "dsse", "apiVersion": "0.0.1", "spec": {"proposedContent": {
+                "envelope": envelope.to_string(), "verifiers": [b64(signer.public_key().to_pem())]}}}))
+            .await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json());
+        let left_out = answer.headers.get("x-search-keys-left-out");
+        left_out.map(|count| count.to_str().unwrap().parse::<u32>().unwrap())
+    };
+    assert_eq!(propose(900).await, None);
+    assert!(propose(2000).await.unwrap() > 1000);
+    let request =
+        Request::post("/api/v1/index/retrieve").header("content-type", "application/json");
+    let query = json!({"hash": format!("sha256:{}", digest(899))});
+    let found = log
+        .call(request.body(query.to_string().into()).unwrap())
+        .await;
+    assert_eq!(
+        found.json().as_array().unwrap().len(),
+        2,
+        "{}",
+        found.json()
+    );
 }
 
 #[tokio::test]
@@ -684,11 +727,18 @@ async fn only_kinds_of_the_settings_go_in() {
     let log = open_for(folder.path(), &shards, NOW, kinds).await.unwrap();
     log.add(&proposal(&client(), "a message")).await;
     for (kind, case) in known_answers() {
+        if kinds.contains(&kind) {
+            continue;
+        }
         let refused = log.post("", &case["proposal"]).await;
         let message = format!(
             "invalid kind value: {:?}: this log takes hashedrekord, dsse",
             kind.name()
         );
+        assert_eq!(refused.error(), (422, 606, message.clone()));
+        // Nor is its signature checked for whoever only looks for it.
+        let query = json!({"entries": [case["proposal"]]});
+        let refused = log.post("/retrieve", &query).await;
         assert_eq!(refused.error(), (422, 606, message));
     }
 }

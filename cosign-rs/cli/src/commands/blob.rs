@@ -12,7 +12,8 @@ use verify::{Artifact, Expect, Verified, VerifyError};
 
 use super::{Holder, Prepared};
 use crate::args::{
-    AttestBlob, Output, SignBlob, SignBundle, Trust, VerifyBlob, VerifyBlobAttestation, VerifyBundle,
+    AttestBlob, Output, SignBlob, SignBundle, Trust, VerifyBlob, VerifyBlobAttestation,
+    VerifyBundle,
 };
 use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
@@ -96,7 +97,7 @@ fn statement(arguments: &AttestBlob) -> Result<Vec<u8>> {
 
 pub(super) async fn verify(arguments: &VerifyBlob) -> Result<()> {
     let expect = expectation::of(&arguments.expected).await?;
-    let root = root_for(&expect, &arguments.trust)?;
+    let root = root_for(&expect, &arguments.trust).await?;
     let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
     if let Content::Envelope(_) = bundle.content {
         return Err(advice(
@@ -113,7 +114,7 @@ pub(super) async fn verify(arguments: &VerifyBlob) -> Result<()> {
 
 pub(super) async fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()> {
     let expect = expectation::of(&arguments.expected).await?;
-    let root = root_for(&expect, &arguments.trust)?;
+    let root = root_for(&expect, &arguments.trust).await?;
     let wanted = arguments
         .predicate_type
         .as_deref()
@@ -144,27 +145,24 @@ pub(super) async fn verify_attestation(arguments: &VerifyBlobAttestation) -> Res
     tell(&verified, arguments.output.unwrap_or(Output::Text))
 }
 
-pub(super) async fn verify_bundle(arguments: &VerifyBundle) -> Result<()> {
-    if arguments.staging && arguments.trust.trusted_root.is_none() {
-        return Err(no_staging());
+pub(super) async fn verify_bundle(mut arguments: VerifyBundle) -> Result<()> {
+    if arguments.staging {
+        arguments.trust.default_to_staging();
     }
     let expect = expectation::of(&arguments.expected).await?;
-    let root = root_for(&expect, &arguments.trust)?;
+    let root = root_for(&expect, &arguments.trust).await?;
     let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
     let verified = check(&bundle, &source, &root, &expect)?;
     tell(&verified, Output::Text)
 }
 
-pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
-    if arguments.staging && arguments.services.signing_config.is_none() {
-        return Err(no_staging());
+pub(super) async fn sign_bundle(mut arguments: SignBundle) -> Result<()> {
+    if arguments.staging {
+        arguments.trust.default_to_staging();
     }
     let prepared = Prepared {
         holder: Holder::Identity,
-        trusted: Some(trust_files::for_signing(
-            &arguments.trust,
-            &arguments.services,
-        )?),
+        trusted: Some(trust_files::for_signing(&arguments.trust, &arguments.services).await?),
         logged: true,
     };
     let source = Source::of_path(&arguments.file);
@@ -184,19 +182,12 @@ pub(super) async fn sign_bundle(arguments: SignBundle) -> Result<()> {
 }
 
 /// Whom to trust. A signature that nobody but the key's holder has seen needs nobody's word.
-fn root_for(expect: &Expect, trust: &Trust) -> Result<TrustedRoot> {
+async fn root_for(expect: &Expect, trust: &Trust) -> Result<TrustedRoot> {
     let unnamed = trust.trusted_root.is_none() && trust.trust_config.is_none();
     match expect {
         Expect::UnloggedKey(_) if unnamed => Ok(TrustedRoot::default()),
-        _ => trust_files::trusted_root(trust),
+        _ => trust_files::trusted_root(trust).await,
     }
-}
-
-fn no_staging() -> anyhow::Error {
-    advice(
-        "the staging instance is not built in",
-        "pass its --trusted-root, and to sign its --signing-config",
-    )
 }
 
 fn open(bundle: &Path, file: &str) -> Result<(Bundle, Source)> {

@@ -2,9 +2,11 @@
 
 mod blob;
 mod candidates;
+mod domains;
 mod image;
 mod key;
 mod program;
+mod tuf_conformance;
 
 use anyhow::{Context as _, Result};
 use client::Agent;
@@ -19,6 +21,10 @@ use crate::failure::advice;
 use crate::{identity, private_key, trust_files};
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    // It waits for people and for signals.
+    if let Command::Root(root) = arguments.command {
+        return crate::root::run(root).await;
+    }
     let patience = arguments.timeout;
     let work = async {
         match arguments.command {
@@ -30,8 +36,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Command::VerifyBlob(verify) => blob::verify(&verify).await,
             Command::AttestBlob(attest) => blob::attest(attest).await,
             Command::VerifyBlobAttestation(verify) => blob::verify_attestation(&verify).await,
-            Command::VerifyBundle(verify) => blob::verify_bundle(&verify).await,
+            Command::VerifyBundle(verify) => blob::verify_bundle(verify).await,
             Command::SignBundle(sign) => blob::sign_bundle(sign).await,
+            Command::TufConformance(client) => tuf_conformance::run(client).await,
+            Command::Initialize(initialize) => domains::initialize(initialize).await,
+            Command::Trust(commands) => domains::run(commands.command).await,
+            Command::Root(root) => crate::root::run(root).await,
             Command::GenerateKeyPair(generate) => key::generate(&generate),
             Command::ImportKeyPair(import) => key::import(&import),
             Command::PublicKey(public) => key::public(&public).await,
@@ -78,13 +88,13 @@ impl Prepared {
             }
             return Ok(Self {
                 holder: Holder::Identity,
-                trusted: Some(trust_files::for_signing(trust, services)?),
+                trusted: Some(trust_files::for_signing(trust, services).await?),
                 logged: true,
             });
         };
         let signer = private_key::open(reference).await?;
-        let trusted = trust_files::for_signing_with_key(trust, services, key.tlog_upload)?;
-        if key.tlog_upload && trust_files::is_public_by_default(trust, services) {
+        let trusted = trust_files::for_signing_with_key(trust, services, key.tlog_upload).await?;
+        if key.tlog_upload && trust_files::is_public_by_default(trust, services)? {
             identity::consent_to_publish_key(identity.yes)?;
         }
         Ok(Self {

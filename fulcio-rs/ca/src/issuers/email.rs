@@ -1,46 +1,22 @@
 //! Type `email`: a person, by mail address.
 
-use oidc::{Claims, TokenError};
+use oidc::{ClaimPath, Claims, TokenError};
 use pki::{FulcioExtensions, SubjectName};
-use serde_json::Value;
 
 use super::{IdentityError, Principal};
 
 #[derive(Debug)]
 pub(super) struct Email {
-    /// Where the token names the provider behind its issuer, member by member.
-    issuer_claim: Option<Vec<String>>,
+    /// Where the token names the provider behind its issuer.
+    issuer_claim: Option<ClaimPath>,
     skip_verification: bool,
 }
 
 impl Email {
-    /// `issuer_claim` is a JSONPath of plain members, `$.a.b`, which is all that upstream's users write.
     pub(super) fn new(issuer_claim: Option<&str>, skip_verification: bool) -> Result<Self, String> {
-        let issuer_claim = match issuer_claim {
-            None | Some("") => None,
-            Some(path) => {
-                let members: Vec<String> = path
-                    .strip_prefix("$.")
-                    .unwrap_or_default()
-                    .split('.')
-                    .map(str::to_owned)
-                    .collect();
-                let plain = |member: &String| {
-                    !member.is_empty()
-                        && member
-                            .chars()
-                            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-                };
-                if !members.iter().all(plain) {
-                    return Err(format!(
-                        "issuer-claim {path:?} is not of the form $.name.name"
-                    ));
-                }
-                Some(members)
-            }
-        };
+        let issuer_claim = issuer_claim.map(ClaimPath::parse).transpose();
         Ok(Self {
-            issuer_claim,
+            issuer_claim: issuer_claim.map_err(|error| format!("issuer-claim: {error}"))?,
             skip_verification,
         })
     }
@@ -54,28 +30,21 @@ impl Email {
             return Err(IdentityError::UnfitClaim("email"));
         }
         let mut extensions = FulcioExtensions::default();
-        extensions.set_issuer(self.issuer(claims)?);
-        Ok(Principal {
-            subject: SubjectName::Email(address.to_owned()),
+        extensions.set_issuer(&self.issuer(claims)?);
+        Ok(Principal::new(
+            SubjectName::Email(address.to_owned()),
             extensions,
-            proofs: vec![address.to_owned()],
-        })
+            address,
+        ))
     }
 
-    fn issuer<'a>(&self, claims: &'a Claims) -> Result<&'a str, TokenError> {
+    fn issuer(&self, claims: &Claims) -> Result<String, TokenError> {
         let Some(path) = &self.issuer_claim else {
-            return claims.issuer();
+            return claims.issuer().map(str::to_owned);
         };
-        let missing = || TokenError::MissingClaim(path.join("."));
-        let (first, rest) = path.split_first().ok_or_else(missing)?;
-        let mut value = claims.get(first);
-        for member in rest {
-            value = value.and_then(|value| value.get(member));
-        }
-        value
-            .and_then(Value::as_str)
+        path.written(claims)
             .filter(|text| !text.is_empty())
-            .ok_or_else(missing)
+            .ok_or_else(|| TokenError::MissingClaim(path.to_string()))
     }
 }
 
@@ -116,8 +85,8 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_paths_are_taken() {
-        for bad in ["federated_claims", "$", "$.", "$..a", "$.a[0]", "$.*"] {
+    fn only_paths_to_one_place_are_taken() {
+        for bad in ["federated_claims", "$", "$.", "$..a", "$.*"] {
             assert!(Email::new(Some(bad), false).is_err(), "{bad}");
         }
         assert!(Email::new(Some("$.federated_claims.connector_id"), false).is_ok());

@@ -1,12 +1,16 @@
 //! Type `github-workflow`: a run of a GitHub Actions workflow. Claims, subject and extensions as in sigstore/fulcio `docs/oid-info.md`.
 
-use oidc::{Claims, TokenError};
+use oidc::Claims;
 use pki::{Field, FulcioExtensions, SubjectName};
 
-use super::{IdentityError, Principal};
+use super::address::Address;
+use super::{IdentityError, Principal, base, below};
 
-/// Where the repositories are.
-const GITHUB: &str = "https://github.com";
+#[derive(Debug)]
+pub(super) struct GithubWorkflow {
+    /// Where the repositories are.
+    base: Address,
+}
 
 /// Each extension and how its value is made of claims.
 const ROWS: &[(Field, Value)] = &[
@@ -47,7 +51,7 @@ const ROWS: &[(Field, Value)] = &[
 enum Value {
     /// The claim as it is.
     Claim(&'static str),
-    /// The claim below <https://github.com>.
+    /// The claim below the service's address.
     Url(&'static str),
     /// The claim, where it is there.
     Optional(&'static str),
@@ -55,32 +59,44 @@ enum Value {
     Run,
 }
 
-pub(super) fn principal(claims: &Claims) -> Result<Principal, IdentityError> {
-    let mut extensions = FulcioExtensions::default();
-    extensions.set_issuer(claims.issuer()?);
-    for (field, value) in ROWS {
-        extensions.set(*field, value.of(claims)?);
+impl GithubWorkflow {
+    /// `base_url` for an Enterprise Server.
+    pub(super) fn new(base_url: Option<&str>) -> Result<Self, String> {
+        Ok(Self {
+            base: base(base_url, "https://github.com")?,
+        })
     }
-    let subject = SubjectName::Uri(Value::Url("job_workflow_ref").of(claims)?);
-    Ok(Principal {
-        subject,
-        extensions,
-        proofs: vec![claims.text("sub")?.to_owned()],
-    })
-}
 
-impl Value {
-    fn of(&self, claims: &Claims) -> Result<String, TokenError> {
-        Ok(match self {
-            Self::Claim(name) => claims.text(name)?.to_owned(),
-            Self::Url(name) => format!("{GITHUB}/{}", claims.text(name)?),
-            Self::Optional(name) => claims.text(name).unwrap_or_default().to_owned(),
-            Self::Run => format!(
-                "{GITHUB}/{}/actions/runs/{}/attempts/{}",
-                claims.text("repository")?,
-                claims.text("run_id")?,
-                claims.text("run_attempt")?
-            ),
+    pub(super) fn principal(&self, claims: &Claims) -> Result<Principal, IdentityError> {
+        let mut extensions = FulcioExtensions::default();
+        extensions.set_issuer(claims.issuer()?);
+        for (field, value) in ROWS {
+            extensions.set(*field, self.value(value, claims)?);
+        }
+        let subject = self.value(&Value::Url("job_workflow_ref"), claims)?;
+        Ok(Principal::new(
+            SubjectName::Uri(subject),
+            extensions,
+            claims.text("sub")?,
+        ))
+    }
+
+    fn value(&self, value: &Value, claims: &Claims) -> Result<String, IdentityError> {
+        Ok(match value {
+            Value::Claim(name) => claims.text(name)?.to_owned(),
+            Value::Url(name) => below(&self.base, &[claims.text(name)?], name)?,
+            Value::Optional(name) => claims.text(name).unwrap_or_default().to_owned(),
+            Value::Run => below(
+                &self.base,
+                &[
+                    claims.text("repository")?,
+                    "actions/runs",
+                    claims.text("run_id")?,
+                    "attempts",
+                    claims.text("run_attempt")?,
+                ],
+                "repository",
+            )?,
         })
     }
 }

@@ -4,6 +4,9 @@
 //! makes us ask again at most every [`INTERVAL`]: otherwise anybody with nonsense tokens could make us flood the provider. While it is
 //! down, or slow, the keys that we have go on working for up to [`LIFE`], nobody who has keys waits for it, and it is asked again at most
 //! every [`PAUSE`].
+//!
+//! Who controls a provider names its key set, and nothing more: no redirect leads to another host (GHSA-f5mr-q85p-6hh6), no key set is fetched
+//! from this machine or without TLS for a provider elsewhere, and a large or slow answer is none.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +17,9 @@ use oidc::{Jwks, JwksError, MAX_JWKS};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::OwnedMutexGuard;
-use url::Url;
+use url::{Host, Url};
+
+use super::cluster::Cluster;
 
 /// How often a provider is asked for new keys at most.
 const INTERVAL: SignedDuration = SignedDuration::from_secs(10);
@@ -47,6 +52,17 @@ pub(crate) enum KeyError {
     /// Its key set is none.
     #[error(transparent)]
     Jwks(#[from] JwksError),
+    /// The files of the cluster that this runs in.
+    #[error("cannot read {path}, which the cluster's own issuer needs")]
+    Cluster {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Too many providers that nobody has heard of are being asked.
+    #[error("too many issuers of this pattern are asked for the first time just now")]
+    Busy,
     /// Its documents did not come in time.
     #[error("its discovery document and keys did not come within {} s", ASK_MAX.as_secs())]
     Slow,
@@ -55,14 +71,17 @@ pub(crate) enum KeyError {
     Again(String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct KeySource(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     issuer: String,
+    /// What figures call it: its URL, or the pattern that it matches.
+    label: String,
     discovery: Url,
     agent: Agent,
+    cluster: Option<Cluster>,
     state: Mutex<State>,
     /// Held while the provider is asked.
     asking: Arc<tokio::sync::Mutex<()>>,
@@ -73,6 +92,17 @@ struct State {
     keys: Option<Arc<Jwks>>,
     fetched: Option<Timestamp>,
     failed: Option<(Timestamp, String)>,
+}
+
+/// How it stands with an issuer's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerStatus {
+    /// Its URL.
+    pub issuer: String,
+    /// When its keys came; none if they never did.
+    pub keys_since: Option<Timestamp>,
+    /// When and why it last failed to answer, unless it has answered since.
+    pub failure: Option<(Timestamp, String)>,
 }
 
 impl State {
@@ -97,21 +127,52 @@ impl State {
 struct Document {
     issuer: String,
     jwks_uri: String,
+    id_token_signing_alg_values_supported: Option<Vec<String>>,
 }
 
 impl KeySource {
-    pub(super) fn new(issuer: &str, settings: Settings) -> Result<Self, KeyError> {
+    /// `label` is what its figures are called; a pattern's name where there may be many of them.
+    pub(super) fn new(issuer: &str, label: &str, settings: Settings) -> Result<Self, KeyError> {
+        Self::with(issuer, label, settings, None)
+    }
+
+    /// The cluster's own issuer, which is asked with the files of the pod.
+    pub(super) fn in_cluster(
+        issuer: &str,
+        settings: Settings,
+        cluster: Cluster,
+    ) -> Result<Self, KeyError> {
+        Self::with(issuer, issuer, settings, Some(cluster))
+    }
+
+    fn with(
+        issuer: &str,
+        label: &str,
+        settings: Settings,
+        cluster: Option<Cluster>,
+    ) -> Result<Self, KeyError> {
         let discovery = Url::parse(&format!(
             "{}/.well-known/openid-configuration",
-            issuer.trim_end_matches('/')
+            issuer.strip_suffix('/').unwrap_or(issuer)
         ))?;
         Ok(Self(Arc::new(Inner {
             issuer: issuer.to_owned(),
+            label: label.to_owned(),
             discovery,
             agent: Agent::new(settings),
+            cluster,
             state: Mutex::default(),
             asking: Arc::default(),
         })))
+    }
+
+    pub(super) fn status(&self) -> IssuerStatus {
+        let state = self.0.state();
+        IssuerStatus {
+            issuer: self.0.issuer.clone(),
+            keys_since: state.fetched,
+            failure: state.failed,
+        }
     }
 
     /// The keys that we have, unless they are old.
@@ -196,7 +257,10 @@ impl Inner {
         let asked = tokio::time::timeout(ASK_MAX, self.ask()).await;
         let asked = asked.unwrap_or(Err(KeyError::Slow));
         let outcome = if asked.is_ok() { "ok" } else { "failed" };
-        metrics::counter!("fulcio_issuer_key_fetches", "issuer" => self.issuer.clone(), "outcome" => outcome).increment(1);
+        metrics::counter!("fulcio_issuer_key_fetches", "issuer" => self.label.clone(), "outcome" => outcome).increment(1);
+        // Their age is the time less this; it goes on while the provider is down.
+        #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float; seconds are exact for the next 285 million years")]
+        metrics::gauge!("fulcio_issuer_asked_timestamp_seconds", "issuer" => self.label.clone(), "outcome" => outcome).set(now.as_second() as f64);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match asked {
             Ok(keys) => {
@@ -220,9 +284,22 @@ impl Inner {
     }
 
     async fn ask(&self) -> Result<Jwks, KeyError> {
-        let answer = self
-            .agent
-            .send(&Call::get(self.discovery.clone()).limit(MAX_DOCUMENT))
+        let (agent, bearer) = match &self.cluster {
+            None => (self.agent.clone(), None),
+            Some(cluster) => cluster.credentials(self.agent.settings()).await?,
+        };
+        let get = |url: Url, limit| {
+            let call = Call::get(url).limit(limit);
+            match &bearer {
+                // The pod's token is for this host alone; the agent follows no redirect to another.
+                Some(token) if call.url().origin() == self.discovery.origin() => {
+                    call.authorization("Bearer", token)
+                }
+                _ => call,
+            }
+        };
+        let answer = agent
+            .send(&get(self.discovery.clone(), MAX_DOCUMENT))
             .await?
             .expect(&[200])?;
         let document: Document = serde_json::from_slice(&answer.body)
@@ -234,11 +311,31 @@ impl Inner {
                 document.issuer.chars().take(200).collect::<String>()
             )));
         }
-        let keys = self
-            .agent
-            .send(&Call::get(Url::parse(&document.jwks_uri)?).limit(MAX_JWKS))
+        let keys = agent
+            .send(&get(self.key_set(&document.jwks_uri)?, MAX_JWKS))
             .await?
             .expect(&[200])?;
-        Ok(Jwks::parse(&keys.body)?)
+        let keys = Jwks::parse(&keys.body)?;
+        Ok(match document.id_token_signing_alg_values_supported {
+            Some(algorithms) => keys.announced(algorithms),
+            None => keys,
+        })
+    }
+
+    /// Where the key set is: at the provider's own host, or elsewhere under a name with TLS, as Google's is.
+    fn key_set(&self, text: &str) -> Result<Url, KeyError> {
+        let url = Url::parse(text)?;
+        let named = matches!(url.host(), Some(Host::Domain(_)));
+        let elsewhere = url.scheme() == "https" && named && !client::is_loopback(&url);
+        if url.host() == self.discovery.host() && url.scheme() == self.discovery.scheme() {
+            return Ok(url);
+        }
+        if elsewhere {
+            return Ok(url);
+        }
+        Err(KeyError::Document(format!(
+            "its jwks_uri {:?} is not at the issuer's host and not under a public name with TLS",
+            text.chars().take(200).collect::<String>()
+        )))
     }
 }

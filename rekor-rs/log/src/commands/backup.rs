@@ -19,12 +19,10 @@ use store::fs::Folder;
 
 use super::{Place, Progress, Site, fsck};
 use crate::args::Restore;
-use crate::v1::shards::SUCCESSOR;
+use crate::v1::shards::{MARK_MAX, SUCCESSOR, Successor};
 use crate::{leaf, v1};
 
 const ATTESTATIONS: &str = "attestations";
-/// Longest mark: the number of a tree.
-const MARK_MAX: u64 = 64;
 
 /// Copies all logs of a settings file, and recomputes the copy.
 pub fn run(settings: &Path, to: &Path, check: bool) -> anyhow::Result<()> {
@@ -86,6 +84,7 @@ pub fn restore(restore: &Restore) -> anyhow::Result<()> {
             "{} is not empty: a log that is there is not replaced; move it away first",
             place.at
         );
+        sequencer::mend(&open(&from)?)?;
         guard(place, &from, restore.without_guard).with_context(|| place.origin.clone())?;
         locks.push(place.lock()?);
     }
@@ -94,7 +93,8 @@ pub fn restore(restore: &Restore) -> anyhow::Result<()> {
     if let Some(to) = site.attestations()?
         && kept.is_dir()
     {
-        let _lock = to.lock()?;
+        let lock = to.lock().context("the attestations")?;
+        let _lock = lock.context("another process uses the attestations")?;
         copy_attestations(&open(&kept)?, &*to)?;
     }
     for place in &site.places {
@@ -160,28 +160,37 @@ fn copy(place: &Place, from: &dyn Disk, to: &dyn Disk) -> anyhow::Result<CopyRep
         let tell = |done, all| progress.tell(done, all);
         sequencer::copy::<L>(from, to, place.verifier(), tell)
     }
-    let report = match place.tree {
-        None => copy::<leaf::Entry>(place, from, to),
-        Some(_) => copy::<v1::leaf::Entry>(place, from, to),
+    let copy = || {
+        let report = match place.tree {
+            None => copy::<leaf::Entry>(place, from, to),
+            Some(_) => copy::<v1::leaf::Entry>(place, from, to),
+        };
+        report.with_context(|| place.origin.clone())
     };
-    let report = report.with_context(|| place.origin.clone())?;
-    if place.tree.is_some() {
-        copy_mark(from, to)?;
+    let report = copy()?;
+    let ended = match place.tree {
+        Some(_) => copy_mark(from, to)?.and_then(|mark| mark.entries),
+        None => None,
+    };
+    // It may have been followed while it was copied, and the mark then counts entries that the copy has not.
+    match ended {
+        Some(entries) if entries > report.head.size.get() => copy(),
+        _ => Ok(report),
     }
-    Ok(report)
 }
 
-/// That another tree followed this one, which must then never grow again. The mark is only ever added.
-fn copy_mark(from: &dyn Disk, to: &dyn Disk) -> anyhow::Result<()> {
+/// That another tree followed this one, which must then never grow again. The mark is only ever added to.
+fn copy_mark(from: &dyn Disk, to: &dyn Disk) -> anyhow::Result<Option<Successor>> {
     let path = store::Path::new(SUCCESSOR).context("the name of the mark")?;
     let read = |files: &dyn Disk| files.read(&path, MARK_MAX);
-    if let Some(mark) = read(from).with_context(|| format!("reading {path}"))?
-        && read(to)?.as_ref() != Some(&mark)
-    {
+    let Some(mark) = read(from).with_context(|| format!("reading {path}"))? else {
+        return Ok(None);
+    };
+    if read(to)?.as_ref() != Some(&mark) {
         to.replace_durable(&path, &mark)
             .with_context(|| format!("writing {path}"))?;
     }
-    Ok(())
+    Ok(Successor::parse(&mark))
 }
 
 /// Copies attestations that are not there yet; each is named after what is in it, and never changes.

@@ -39,7 +39,7 @@ async fn freeze<L: Leaf>(place: &Place) -> anyhow::Result<Vec<u8>> {
         )
     };
     let log = open().await?;
-    log.freeze(&signer, clock.now()).await?;
+    log.freeze(&*signer, clock.now()).await?;
     drop(log);
     // What the service will find.
     Ok(open().await?.published().checkpoint.to_vec())

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sequencer::FsckReport;
+use store::Disk;
 
 use super::Site;
+use crate::v1::shards::{MARK_MAX, SUCCESSOR, Successor};
 use crate::{leaf, v1};
 
 /// Checks the logs of a settings file and prints what it found.
@@ -22,7 +24,28 @@ pub fn run(settings: &Path) -> anyhow::Result<()> {
             Some(_) => sequencer::fsck_on::<v1::leaf::Entry>(files, copy, place.verifier()),
         };
         let report = report.with_context(|| place.origin.clone())?;
+        if place.tree.is_some() {
+            check_mark(files, report.head.size.get()).with_context(|| place.origin.clone())?;
+        }
         print(&place.origin, &report, &mut io::stdout().lock()).context("standard output")?;
+    }
+    Ok(())
+}
+
+/// A tree that was followed ends where the next one's indexes begin.
+fn check_mark(files: &dyn Disk, size: u64) -> anyhow::Result<()> {
+    let path = store::Path::new(SUCCESSOR).context("the name of the mark")?;
+    let Some(bytes) = files.read(&path, MARK_MAX)? else {
+        return Ok(());
+    };
+    let mark = Successor::parse(&bytes);
+    let mark = mark.with_context(|| format!("{path} names no tree that followed"))?;
+    if let Some(entries) = mark.entries {
+        ensure!(
+            entries == size,
+            "tree {} followed it when it had {entries} entries, and it has {size}",
+            mark.tree_id
+        );
     }
     Ok(())
 }

@@ -143,7 +143,7 @@ impl Site {
         let runtime = Builder::new_multi_thread().enable_all().build()?;
         let storage = runtime.block_on(Storage::open(config.cluster.as_ref()))?;
         let at = |home: &Home| match storage {
-            Storage::Folders => home.folder.display().to_string(),
+            Storage::Folders | Storage::Opened(_) => home.folder.display().to_string(),
             Storage::Cluster(_) => format!("the tree {}", home.tree),
         };
         let signer = runtime.block_on(Signer::open(&config.log.key));

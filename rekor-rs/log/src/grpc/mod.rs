@@ -8,6 +8,7 @@
 
 pub mod messages;
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -23,11 +24,13 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use self::messages::{
     CreateEntryRequest, Empty, EntryBundleRequest, HealthCheckRequest, HealthCheckResponse,
     HttpBody, TileRequest, TransparencyLogEntry,
 };
+use crate::figures;
 use crate::http::{self, NotAdded, Wait};
 use crate::leaf::Entry;
 
@@ -58,6 +61,14 @@ pub(crate) fn routes(state: http::State, health: Health, limit: usize) -> Router
         )
         .route("/grpc.health.v1.Health/Check", method(check))
         .with_state(service)
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+/// A panic is our fault, says nothing to the client, and is an answer that its library reads.
+fn panicked(_cause: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a handler panicked");
+    metrics::counter!("rekor_v2_grpc_req_panics_recovered_total").increment(1);
+    Status::internal("internal error; the service's log has more").into_http()
 }
 
 fn method<I, O>(run: fn(Service, tonic::Request<I>) -> Answer<O>) -> MethodRouter<Service>
@@ -80,14 +91,25 @@ type Answer<T> = Pin<Box<dyn Future<Output = Result<tonic::Response<T>, Status>>
 /// A method of the service.
 struct Method<I, O> {
     service: Service,
+    /// `/package.Service/Method`
+    path: String,
     run: fn(Service, tonic::Request<I>) -> Answer<O>,
 }
 
-impl<I, O> UnaryService<I> for Method<I, O> {
+impl<I: Message, O> UnaryService<I> for Method<I, O> {
     type Response = O;
     type Future = Answer<O>;
 
     fn call(&mut self, request: tonic::Request<I>) -> Self::Future {
+        if let Some((service, method)) = figures::grpc_method(&self.path) {
+            let labels = [
+                ("grpc_service", service.to_owned()),
+                ("grpc_method", method.to_owned()),
+                ("grpc_packet_part", "payload".to_owned()),
+            ];
+            let size = u32::try_from(request.get_ref().encoded_len()).unwrap_or(u32::MAX);
+            metrics::histogram!("rekor_v2_grpc_api_request_size", &labels).record(f64::from(size));
+        }
         (self.run)(self.service.clone(), request)
     }
 }
@@ -103,7 +125,11 @@ impl Service {
         O: Message + Send + 'static,
     {
         let limit = self.limit;
-        let method = Method { service: self, run };
+        let method = Method {
+            service: self,
+            path: request.uri().path().to_owned(),
+            run,
+        };
         let mut grpc = Grpc::new(ProstCodec::<O, I>::default()).max_decoding_message_size(limit);
         grpc.unary(method, request).await.map(Body::new)
     }
@@ -197,4 +223,19 @@ fn status(problem: &Problem, index: Option<u64>) -> Status {
     }
     let code = Code::from_i32(i32::from(problem.code().number()));
     Status::with_metadata(code, problem.message(), metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+
+    #[test]
+    fn a_panic_is_a_status_that_says_nothing() {
+        let response = panicked(Box::new("the key is 1234"));
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["grpc-status"], "13");
+        let said = response.headers()["grpc-message"].to_str().unwrap();
+        assert!(!said.contains("1234"), "{said}");
+    }
 }

@@ -18,6 +18,7 @@ use wire::bundle::TransparencyLogEntry;
 
 use super::question::{Question, QuestionError};
 use super::{Followed, Search};
+use crate::gate::Gate;
 use crate::leaf::Entry;
 use crate::v1::shards::ShowError;
 use crate::v1::{Shards, Trees};
@@ -32,6 +33,7 @@ pub(crate) struct SearchApi {
     pub(crate) search: Search,
     pub(crate) v2: V2,
     pub(crate) v1: Option<Trees>,
+    pub(crate) gate: Gate,
 }
 
 /// The v2 log.
@@ -90,10 +92,12 @@ async fn search(
     State(api): State<SearchApi>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let query: Question =
+    let mut query: Question =
         wire::parse(&body?).map_err(|error| Problem::invalid_argument(error.to_string()))?;
-    let invalid = |error: QuestionError| Problem::invalid_argument(error.to_string());
-    let (keys, mode) = query.keys().map_err(invalid)?;
+    let (keys, mode) = query.keys(&api.gate).await.map_err(|error| match error {
+        QuestionError::Turned(turned) => Problem::unavailable(turned.to_string(), 1),
+        other => Problem::invalid_argument(other.to_string()),
+    })?;
     if keys.is_empty() {
         return Err(Problem::invalid_argument(
             "nothing is asked for: give one of hash, email, subject, publicKey, issuer and signature",

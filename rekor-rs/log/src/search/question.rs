@@ -6,12 +6,18 @@ use serde::Deserialize;
 use thiserror::Error;
 use wire::encoding::Bytes;
 
+use crate::gate::{Gate, Turned};
+
 /// Longest name, upstream's limit of a subject.
 const MAX_NAME: usize = 512;
 
 /// A question: Rekor v1's `SearchIndex`, and what we know besides.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "an object that says what to look for"
+)]
 pub(crate) struct Question {
     /// A mail address in a certificate.
     email: Option<String>,
@@ -61,11 +67,15 @@ pub(crate) enum QuestionError {
     /// A key at an address.
     #[error("publicKey.url is not fetched: send the key itself in publicKey.content")]
     Url,
+    /// A key was sent, and nobody could look at it.
+    #[error(transparent)]
+    Turned(#[from] Turned),
 }
 
 impl Question {
-    /// The keys, and how they belong together. No key finds nothing.
-    pub(crate) fn keys(&self) -> Result<(Vec<String>, Mode), QuestionError> {
+    /// The keys, and how they belong together. No key finds nothing. A public key has signatures of its own in it, which are checked like those of entries:
+    /// behind the gate.
+    pub(crate) async fn keys(&mut self, gate: &Gate) -> Result<(Vec<String>, Mode), QuestionError> {
         let mode = match self.operator.as_deref() {
             None | Some("" | "or") => Mode::Any,
             Some("and") => Mode::All,
@@ -75,19 +85,8 @@ impl Question {
         if let Some(hash) = given(self.hash.as_deref()) {
             keys.push(hash_key(hash)?);
         }
-        if let Some(key) = &self.public_key {
-            if given(key.url.as_deref()).is_some() {
-                return Err(QuestionError::Url);
-            }
-            let Some(name) = key.format.as_deref() else {
-                return Err(schema(602, "publicKey.format in body is required"));
-            };
-            let format = Format::from_name(name);
-            let format = format.ok_or_else(|| QuestionError::Format {
-                found: name.to_owned(),
-            })?;
-            let found = format.search_key(&key.content.0);
-            keys.push(found.map_err(|error| QuestionError::Key(error.to_string()))?);
+        if let Some(key) = self.public_key.take() {
+            keys.push(gate.run(move || key.search_key()).await??);
         }
         for name in [&self.email, &self.subject] {
             if let Some(name) = given(name.as_deref()) {
@@ -101,6 +100,23 @@ impl Question {
             keys.push(entry::signature_key(&signature.0));
         }
         Ok((keys, mode))
+    }
+}
+
+impl PublicKey {
+    fn search_key(&self) -> Result<String, QuestionError> {
+        if given(self.url.as_deref()).is_some() {
+            return Err(QuestionError::Url);
+        }
+        let Some(name) = self.format.as_deref() else {
+            return Err(schema(602, "publicKey.format in body is required"));
+        };
+        let format = Format::from_name(name);
+        let format = format.ok_or_else(|| QuestionError::Format {
+            found: name.to_owned(),
+        })?;
+        let found = format.search_key(&self.content.0);
+        found.map_err(|error| QuestionError::Key(error.to_string()))
     }
 }
 
@@ -158,12 +174,27 @@ fn schema(code: u16, message: &str) -> QuestionError {
 mod tests {
     use super::*;
 
-    fn keys(text: &str) -> Result<(Vec<String>, Mode), QuestionError> {
-        serde_json::from_str::<Question>(text).unwrap().keys()
+    async fn keys(text: &str) -> Result<(Vec<String>, Mode), QuestionError> {
+        let mut question: Question = serde_json::from_str(text).unwrap();
+        question.keys(&Gate::new()).await
     }
 
-    #[test]
-    fn questions_become_keys() {
+    #[tokio::test]
+    async fn a_key_waits_for_its_turn_and_other_things_do_not() {
+        let ask = async |text: &str| {
+            let mut question: Question = serde_json::from_str(text).unwrap();
+            question.keys(&Gate::closed()).await
+        };
+        let busy = Err(QuestionError::Turned(Turned::Busy));
+        assert_eq!(
+            ask(r#"{"publicKey":{"format":"pgp","content":"AAAA"}}"#).await,
+            busy
+        );
+        assert!(ask(r#"{"email":"a@b.c"}"#).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn questions_become_keys() {
         let hash = "AB".repeat(32);
         for (text, expected, mode) in [
             ("{}".to_owned(), vec![], Mode::Any),
@@ -185,12 +216,12 @@ mod tests {
                 Mode::Any,
             ),
         ] {
-            assert_eq!(keys(&text), Ok((expected, mode)), "{text}");
+            assert_eq!(keys(&text).await, Ok((expected, mode)), "{text}");
         }
     }
 
-    #[test]
-    fn questions_that_make_no_sense_are_refused() {
+    #[tokio::test]
+    async fn questions_that_make_no_sense_are_refused() {
         for (text, code) in [
             (r#"{"hash":"sha256:ab"}"#, 605),
             (&format!(r#"{{"hash":"sha1:{}"}}"#, "ab".repeat(32)), 605),
@@ -200,23 +231,26 @@ mod tests {
             (&format!(r#"{{"subject":"{}"}}"#, "x".repeat(513)), 603),
         ] {
             assert!(
-                matches!(keys(text), Err(QuestionError::Schema { code: found, .. }) if found == code),
+                matches!(keys(text).await, Err(QuestionError::Schema { code: found, .. }) if found == code),
                 "{text}"
             );
         }
-        let key = |members: &str| keys(&format!(r#"{{"publicKey":{{{members}}}}}"#)).unwrap_err();
+        let key = async |members: &str| {
+            let text = format!(r#"{{"publicKey":{{{members}}}}}"#);
+            keys(&text).await.unwrap_err()
+        };
         assert_eq!(
-            key(r#""format":"morse""#),
+            key(r#""format":"morse""#).await,
             QuestionError::Format {
                 found: "morse".to_owned()
             }
         );
         assert_eq!(
-            key(r#""format":"x509","url":"http://localhost/key""#),
+            key(r#""format":"x509","url":"http://localhost/key""#).await,
             QuestionError::Url
         );
         assert!(matches!(
-            key(r#""format":"x509","content":"AAAA""#),
+            key(r#""format":"x509","content":"AAAA""#).await,
             QuestionError::Key(_)
         ));
     }

@@ -1,35 +1,73 @@
 //! Payloads of intoto entries and messages of cose entries, kept beside the log under their digest.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use keys::{Digest, HashAlgorithm};
 use kinds::Attestation;
+use sequencer::OpenError;
 use store::{Disk, Lock};
 
 use super::shards::Access;
+use crate::storage::Ground;
 
-/// A folder of attestations: `<first two digits>/<SHA-256, hexadecimal>`.
+/// A folder of attestations: `<first two digits>/<SHA-256, hexadecimal>`. Clones are the same folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Attestations {
+    ground: Ground,
     files: Arc<dyn Disk>,
     largest: usize,
-    _lock: Option<Arc<dyn Lock>>,
+    right: Arc<Right>,
+}
+
+/// The right to write, until it is given up or the last clone is dropped.
+#[derive(Debug, Default)]
+struct Right(Mutex<Option<Box<dyn Lock>>>);
+
+/// Gives the right to write up, if somebody still has it; it does not keep it.
+#[derive(Clone, Debug)]
+pub(crate) struct GiveUp(Weak<Right>);
+
+impl GiveUp {
+    pub(crate) async fn now(self) {
+        let Some(right) = self.0.upgrade() else {
+            return;
+        };
+        // A lease waits for the database. It fails only when the runtime is going away.
+        let _ = tokio::task::spawn_blocking(move || {
+            let mut right = right.0.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(right.take());
+        })
+        .await;
+    }
 }
 
 impl Attestations {
-    /// Attestations in a folder or a tree of a database; to write them, this process must be the only one. Blocks.
-    pub(crate) fn open(files: Arc<dyn Disk>, access: Access, largest: usize) -> io::Result<Self> {
-        let lock = match access {
-            Access::Read => None,
+    /// Attestations in a folder or a tree of a database; to write them in the latter, this process must be the only one. Blocks.
+    pub(crate) fn open(ground: Ground, access: Access, largest: usize) -> Result<Self, OpenError> {
+        let files = ground.files();
+        let lock = match (access, &ground) {
+            (Access::Read, _) => None,
+            (Access::Write, Ground::Tree(_)) => Some(locked(&*files)?.ok_or(OpenError::Locked)?),
             // A folder needs none: attestations are named after what is in them, and whoever writes them has the log's lock.
-            Access::Write => files.lock()?,
+            (Access::Write, Ground::Folder(_)) => locked(&*files)?,
         };
         Ok(Self {
+            ground,
             files,
             largest,
-            _lock: lock.map(Arc::from),
+            right: Arc::new(Right(Mutex::new(lock))),
         })
+    }
+
+    /// Waits until this process has lost the right to write, which then another one may have. Does not keep it.
+    pub(crate) fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
+        let ground = self.ground.clone();
+        async move { ground.lost().await }
+    }
+
+    pub(crate) fn give_up(&self) -> GiveUp {
+        GiveUp(Arc::downgrade(&self.right))
     }
 
     /// Keeps an attestation, unless it is too large; it is durable afterwards. One that is there already is left alone.
@@ -57,6 +95,13 @@ impl Attestations {
         // A file that was interrupted in its first writing may be short.
         Ok(bytes.filter(|bytes| Digest::of(HashAlgorithm::Sha256, bytes) == digest))
     }
+}
+
+fn locked(files: &dyn Disk) -> Result<Option<Box<dyn Lock>>, OpenError> {
+    files.lock().map_err(|source| OpenError::Disk {
+        action: "lock the attestations".to_owned(),
+        source,
+    })
 }
 
 fn path(digest: &Digest) -> io::Result<store::Path> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -17,6 +17,7 @@ use search::{Found, Place};
 use sequencer::{AppendError, ReadError};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use serve::Clock;
 use tlog::{LeafIndex, TreeSize};
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use wire::encoding::Bytes as Base64;
 use wire::rekor_v1 as shape;
 
 use super::attestations::Attestations;
+use super::few::Few;
 use super::id::EntryId;
 use super::leaf::{Entry, MAX_BODY};
 use super::shards::{Shard, Shards, ShowError, Trees};
@@ -39,6 +41,8 @@ const MAX_RETRIEVE: usize = 10;
 const MAX_FOUND: usize = 1000;
 /// How often the index is asked for them: two keys that are often and rarely together would else keep it busy.
 const MAX_ROUNDS: usize = 20;
+/// With how many search keys an entry was not put into the index, where it has too many. (Not in upstream, whose index has no limit.)
+const LEFT_OUT: HeaderName = HeaderName::from_static("x-search-keys-left-out");
 /// Numbers that go-openapi gives to values that break a schema.
 const WRONG_TYPE: u16 = 601;
 const REQUIRED: u16 = 602;
@@ -275,7 +279,12 @@ async fn add(
         (header::LOCATION, entry_url(&id)),
     ];
     let entries = shape::LogEntries::from([(id.to_string(), entry)]);
-    Ok((StatusCode::CREATED, headers, Json(entries)).into_response())
+    let mut response = (StatusCode::CREATED, headers, Json(entries)).into_response();
+    if accepted.left_out() > 0 {
+        let left_out = HeaderValue::from(accepted.left_out());
+        response.headers_mut().insert(LEFT_OUT, left_out);
+    }
+    Ok(response)
 }
 
 /// Has the leader add an entry, and answers as it does.
@@ -290,6 +299,7 @@ async fn send_on(forward: &Forward, headers: &HeaderMap, body: Bytes) -> Result<
         header::ETAG,
         header::LOCATION,
         header::RETRY_AFTER,
+        LEFT_OUT,
     ] {
         if let Some(value) = answer.headers.get(&name) {
             response.headers_mut().insert(name, value.clone());
@@ -328,14 +338,17 @@ async fn by_uuid(State(v1): State<V1>, Path(uuid): Path<String>) -> Result<Respo
     }
 }
 
-/// `SearchLogQuery`.
+/// `SearchLogQuery`. Proposals stay text until it is their turn: as values they would be many times as large.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(
+    rename_all = "camelCase",
+    expecting = "an object with entryUUIDs, logIndexes or entries"
+)]
 struct SearchLogQuery {
     #[serde(rename = "entryUUIDs")]
-    entry_uuids: Option<Vec<String>>,
-    log_indexes: Option<Vec<i64>>,
-    entries: Option<Vec<Value>>,
+    entry_uuids: Option<Few<String, MAX_RETRIEVE>>,
+    log_indexes: Option<Few<i64, MAX_RETRIEVE>>,
+    entries: Option<Few<Box<RawValue>, MAX_RETRIEVE>>,
 }
 
 /// `POST /api/v1/log/entries/retrieve`
@@ -354,9 +367,9 @@ async fn retrieve(
     let indexes = query.log_indexes.unwrap_or_default();
     let proposals = query.entries.unwrap_or_default();
     for (name, len) in [
-        ("entryUUIDs", uuids.len()),
-        ("logIndexes", indexes.len()),
-        ("entries", proposals.len()),
+        ("entryUUIDs", uuids.count),
+        ("logIndexes", indexes.count),
+        ("entries", proposals.count),
     ] {
         if len > MAX_RETRIEVE {
             let message = format!("{name} in body should have at most {MAX_RETRIEVE} items");
@@ -364,9 +377,9 @@ async fn retrieve(
         }
     }
     let total = uuids
-        .len()
-        .saturating_add(indexes.len())
-        .saturating_add(proposals.len());
+        .count
+        .saturating_add(indexes.count)
+        .saturating_add(proposals.count);
     if total > MAX_RETRIEVE {
         return Err(Refused::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -374,7 +387,7 @@ async fn retrieve(
         ));
     }
     let mut ids = Vec::new();
-    for uuid in uuids {
+    for uuid in uuids.items {
         ids.push(uuid.parse().map_err(|_| {
             let pattern = "^([0-9a-fA-F]{64}|[0-9a-fA-F]{80})$";
             Refused::schema(
@@ -385,7 +398,7 @@ async fn retrieve(
     }
     let shards = v1.trees.now();
     let mut wanted = Vec::new();
-    for index in indexes {
+    for index in indexes.items {
         let index = u64::try_from(index).map_err(|_| {
             Refused::schema(
                 TOO_SMALL,
@@ -394,21 +407,16 @@ async fn retrieve(
         })?;
         wanted.extend(shards.by_index(index));
     }
-    if !proposals.is_empty() {
-        // Its signature is checked as if it were to go in.
-        let check = move || -> Result<Vec<EntryId>, Refused> {
-            proposals
-                .into_iter()
-                .map(|proposal| {
-                    let proposal = proposal.to_string();
-                    let proposed = Proposed::parse(proposal.as_bytes(), &Kind::ALL)?;
-                    let accepted = proposed.admit(&Rules::of_lookup())?;
-                    let leaf = tlog::hash::leaf(accepted.body());
-                    Ok(EntryId { tree: None, leaf })
-                })
-                .collect()
+    for proposal in proposals.items {
+        let kinds = v1.kinds.clone();
+        // Its signature is checked as if it were to go in, and each one waits for its turn.
+        let check = move || -> Result<EntryId, ProposeError> {
+            let proposed = Proposed::parse(proposal.get().as_bytes(), &kinds)?;
+            let accepted = proposed.admit(&Rules::of_lookup())?;
+            let leaf = tlog::hash::leaf(accepted.body());
+            Ok(EntryId { tree: None, leaf })
         };
-        ids.extend(v1.gate.run(check).await??);
+        ids.push(v1.gate.run(check).await??);
     }
     let mut found = Vec::new();
     for id in &ids {
@@ -488,13 +496,14 @@ async fn search_index(
         ));
     };
     check_json(&headers)?;
-    let query: Question = wire::parse(&body?).map_err(|error| {
+    let mut query: Question = wire::parse(&body?).map_err(|error| {
         Refused::bad(format!(
             "parsing query body from \"\" failed, because {error}"
         ))
     })?;
-    let (keys, mode) = query.keys().map_err(|error| match error {
+    let (keys, mode) = query.keys(&v1.gate).await.map_err(|error| match error {
         QuestionError::Schema { code, message } => Refused::schema(code, message),
+        QuestionError::Turned(turned) => turned.into(),
         other => Refused::bad(other.to_string()),
     })?;
     let shards = v1.trees.now();

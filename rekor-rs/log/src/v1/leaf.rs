@@ -6,8 +6,6 @@ use tlog::{Hash, LeafIndex, hash};
 
 /// The longest body, as in Rekor v2: [`crate::leaf::MAX_BODY`].
 pub const MAX_BODY: usize = crate::leaf::MAX_BODY;
-/// Bytes of search keys that are kept with an entry; more are left out, the last ones first.
-const MAX_KEYS: usize = 16 << 10;
 /// Before the body: time (8), length of the body (2), length of the keys (2).
 const HEAD: usize = 12;
 
@@ -38,18 +36,8 @@ impl Entry {
         if body.len() > MAX_BODY {
             return None;
         }
-        let mut keys = String::new();
-        for key in accepted.keys() {
-            // A key has no control characters.
-            let separator = if keys.is_empty() { "" } else { "\n" };
-            let grown = keys.len().saturating_add(key.len()).saturating_add(1);
-            if grown > MAX_KEYS {
-                tracing::warn!("an entry has more search keys than are kept");
-                break;
-            }
-            keys.push_str(separator);
-            keys.push_str(key);
-        }
+        // A key has no control characters, and all of them are at most `kinds::MAX_KEYS` bytes.
+        let keys = accepted.keys().join("\n");
         Some(Self {
             hash: hash::leaf(&body),
             body,
@@ -151,6 +139,7 @@ mod tests {
             (1, "a"),
             (300, "sha256:ab\nc@d.e"),
             (MAX_BODY, "x"),
+            (MAX_BODY, &"x".repeat(kinds::MAX_KEYS)),
         ] {
             let leaf = entry(len, keys);
             let (key, body) = (leaf.dedup_key(), leaf.body().to_vec());

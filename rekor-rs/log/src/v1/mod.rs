@@ -22,11 +22,12 @@
 
 mod attestations;
 pub mod config;
+mod few;
 mod http;
 pub mod id;
 pub mod leaf;
 pub mod shards;
 
-pub(crate) use attestations::Attestations;
+pub(crate) use attestations::{Attestations, GiveUp};
 pub(crate) use http::{V1, routes};
 pub use shards::{Access, Shards, Trees};

@@ -1,5 +1,6 @@
 //! The trees of a Rekor v1 log: old ones that are only read, and the one that takes entries.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use sequencer::{
 use serve::Clock;
 use signer::{Signer, SignerError};
 use thiserror::Error;
-use tlog::{Hash, LeafIndex};
+use tlog::{Hash, LeafIndex, TreeSize};
 use tokio::sync::watch;
 use wire::encoding::Bytes;
 use wire::rekor_v1 as shape;
@@ -30,7 +31,12 @@ pub const KEY_ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
 
 /// The file beside a tree's own that names the tree that followed it. Indexes count over all trees, so a tree that was followed must not grow: not
 /// even under a process whose settings are older than that.
+///
+/// `<tree>\n` is written before the tree is closed, and `<tree> <entries>\n` when nothing can be added to it any more: only then does anybody know
+/// where the indexes of the next tree begin.
 pub(crate) const SUCCESSOR: &str = "successor";
+/// Longest mark: two numbers of 64 bits.
+pub(crate) const MARK_MAX: u64 = 64;
 /// How long an entry waits for a new tree when its tree was closed: as long as it takes to commit what was in the queue.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -110,44 +116,31 @@ pub enum ShowError {
 }
 
 impl Shards {
-    /// Opens all trees, to write or only to read. Must be called within a tokio runtime.
-    pub async fn open(
+    /// Opens all trees to write them. Must be called within a tokio runtime.
+    pub(crate) async fn open(
         config: &V1Config,
         signers: Vec<Signer>,
         clock: &Clock,
         storage: &Storage,
-        access: Access,
     ) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            signers.len() == config.shards.len(),
-            "{} keys for {} shards",
-            signers.len(),
-            config.shards.len()
-        );
         let mut shards = Vec::new();
         let mut offset = 0_u64;
-        for (shard, signer) in config.shards.iter().zip(signers) {
+        for (shard, signer) in paired(config, signers)? {
+            let access = Access::Write;
             let shard = Shard::open(config, shard, signer, clock, storage, access, offset).await?;
-            offset = offset.saturating_add(shard.log.published().head.size.get());
+            offset = offset.saturating_add(shard.size());
             shards.push(shard);
         }
         let active = shards.pop().context("v1.shards is empty")?;
         let mut next = active.tree_id;
-        if let Some(successor) = active.successor().await? {
+        if let Some(told) = active.told_of_another().await? {
             // To go on with it would move the indexes of all entries after it.
-            let told = format!(
-                "v1 tree {next} takes no entries any more: tree {successor} followed it, and the settings do not have that one"
-            );
-            match access {
-                Access::Write => anyhow::bail!(told),
-                Access::Read => tracing::warn!("{told}"),
-            }
+            anyhow::bail!(told);
         }
-        if access == Access::Write {
-            for shard in shards.iter().rev() {
-                shard.succeeded_by(next).await?;
-                next = shard.tree_id;
-            }
+        for shard in shards.iter().rev() {
+            // Nobody adds to it: not this process, and no other one can while it is open here.
+            shard.succeeded_by(next, Some(shard.size())).await?;
+            next = shard.tree_id;
         }
         Ok(Self {
             inactive: shards.into(),
@@ -155,23 +148,97 @@ impl Shards {
         })
     }
 
+    /// Opens the trees to read them, up to the one that takes entries. The settings may have trees that nobody has begun yet: see [`Self::taking_up`].
+    /// Must be called within a tokio runtime.
+    pub(crate) async fn open_to_read(
+        config: &V1Config,
+        signers: Vec<Signer>,
+        clock: &Clock,
+        storage: &Storage,
+    ) -> anyhow::Result<Self> {
+        let mut trees = paired(config, signers)?;
+        let (first, signer) = trees.next().context("v1.shards is empty")?;
+        let access = Access::Read;
+        let active = Shard::open(config, first, signer, clock, storage, access, 0).await?;
+        let mut shards = Self {
+            inactive: Arc::default(),
+            active,
+        };
+        for (shard, signer) in trees {
+            let next = shards
+                .taking_up(config, shard, signer, clock, storage)
+                .await?;
+            let Some(next) = next else {
+                tracing::warn!(
+                    tree = shard.tree_id,
+                    "this v1 tree is in the settings, and nobody has begun it yet"
+                );
+                return Ok(shards);
+            };
+            shards = shards.with(next);
+        }
+        if let Some(told) = shards.active.told_of_another().await? {
+            tracing::warn!("{told}");
+        }
+        Ok(shards)
+    }
+
+    /// The next tree, to read it, when whoever writes the logs has begun it; `None` when that is still to come.
+    pub(crate) async fn taking_up(
+        &self,
+        config: &V1Config,
+        shard: &ShardConfig,
+        signer: Signer,
+        clock: &Clock,
+        storage: &Storage,
+    ) -> anyhow::Result<Option<Shard>> {
+        let old = &self.active;
+        let Some(Successor {
+            tree_id,
+            entries: Some(entries),
+        }) = old.successor().await?
+        else {
+            return Ok(None);
+        };
+        old.expect_successor(tree_id, shard.tree_id)?;
+        // All that the old tree has: it may be followed by reading, a moment behind.
+        if let Some(before) = entries.checked_sub(1) {
+            let grown = old.log.grown(TreeSize::new(before));
+            if !tokio::time::timeout(PATIENCE, grown).await.unwrap_or(false) {
+                return Ok(None);
+            }
+        }
+        old.expect_end(entries)?;
+        let offset = old.offset.saturating_add(entries);
+        let access = Access::Read;
+        let next = Shard::open(config, shard, signer, clock, storage, access, offset).await?;
+        Ok(Some(next))
+    }
+
     /// These trees with a new one behind them that takes entries from now on. The one that did is closed, with all it was given.
     ///
-    /// If we crash before the mark is durable, the next start goes on with the old tree or, as the settings have it by now, with the new one; after
-    /// it, only with the new one.
+    /// If we crash before the first mark is durable, the next start goes on with the old tree or, as the settings have it by now, with the new one;
+    /// after it, only with the new one. If we crash before the second one, the next start writes it.
     pub(crate) async fn followed_by(&self, next: Shard) -> anyhow::Result<Self> {
-        self.active.succeeded_by(next.tree_id).await?;
-        self.active.log.close().await;
-        let size = self.active.log.published().head.size.get();
-        let active = Shard {
-            offset: self.active.offset.saturating_add(size),
-            ..next
-        };
+        let old = &self.active;
+        old.succeeded_by(next.tree_id, None).await?;
+        let right = old.log.close_and_hold().await;
+        let ended = old.ended_before(next.tree_id).await;
+        // A lease is given up in the database, and that may take its time.
+        let given_up = tokio::task::spawn_blocking(move || drop(right)).await;
+        ended?;
+        given_up?;
+        let offset = old.offset.saturating_add(old.size());
+        Ok(self.with(Shard { offset, ..next }))
+    }
+
+    /// These trees with another one behind them.
+    pub(crate) fn with(&self, next: Shard) -> Self {
         let inactive = self.inactive.iter().chain([&self.active]);
-        Ok(Self {
+        Self {
             inactive: inactive.cloned().collect(),
-            active,
-        })
+            active: next,
+        }
     }
 
     /// Has all trees indexed from now on.
@@ -290,17 +357,22 @@ impl Shard {
         })
     }
 
+    /// Entries of it now.
+    fn size(&self) -> u64 {
+        self.log.published().head.size.get()
+    }
+
     /// The tree that followed this one, if one did.
-    async fn successor(&self) -> anyhow::Result<Option<u64>> {
+    async fn successor(&self) -> anyhow::Result<Option<Successor>> {
         let files = self.ground.files();
-        let read = tokio::task::spawn_blocking(move || files.read(&mark()?, 32)).await?;
+        let read = tokio::task::spawn_blocking(move || files.read(&mark()?, MARK_MAX)).await?;
         let read = read.with_context(|| format!("v1 shard {}", self.tree_id))?;
         let Some(bytes) = read.filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
-        let text = String::from_utf8(bytes)?;
-        let successor = text.trim_end().parse();
+        let successor = Successor::parse(&bytes);
         let odd = || {
+            let text = String::from_utf8_lossy(&bytes);
             format!(
                 "v1 shard {}: {SUCCESSOR} is no tree: {text:?}",
                 self.tree_id
@@ -309,21 +381,68 @@ impl Shard {
         successor.map(Some).with_context(odd)
     }
 
-    /// Marks the tree for good: another one follows it. Only the process that writes the tree may.
-    async fn succeeded_by(&self, next: u64) -> anyhow::Result<()> {
-        match self.successor().await? {
-            Some(successor) if successor == next => return Ok(()),
-            Some(successor) => anyhow::bail!(
-                "v1 tree {} was followed by tree {successor}, and the settings say {next}",
-                self.tree_id
-            ),
-            None => {}
+    /// Why this cannot be the tree that takes entries, if another one followed it.
+    async fn told_of_another(&self) -> anyhow::Result<Option<String>> {
+        let next = self.tree_id;
+        let tell = |successor: Successor| {
+            format!(
+                "v1 tree {next} takes no entries any more: tree {} followed it, and the settings do not have that one",
+                successor.tree_id
+            )
+        };
+        Ok(self.successor().await?.map(tell))
+    }
+
+    fn expect_successor(&self, followed: u64, next: u64) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            followed == next,
+            "v1 tree {} was followed by tree {followed}, and the settings say {next}",
+            self.tree_id
+        );
+        Ok(())
+    }
+
+    fn expect_end(&self, entries: u64) -> anyhow::Result<()> {
+        let size = self.size();
+        anyhow::ensure!(
+            size == entries,
+            "v1 tree {} ended with {entries} entries, and has {size} now: the indexes of all entries after it count on that. Was it brought \
+             back from an old copy?",
+            self.tree_id
+        );
+        Ok(())
+    }
+
+    /// Marks the tree for good: another one follows it. Only the process that writes the tree may; and it may say with how many `entries` the tree
+    /// ends when nothing can be added any more.
+    async fn succeeded_by(&self, next: u64, entries: Option<u64>) -> anyhow::Result<()> {
+        if let Some(marked) = self.successor().await? {
+            self.expect_successor(marked.tree_id, next)?;
+            if let Some(entries) = marked.entries {
+                return self.expect_end(entries);
+            }
+            if entries.is_none() {
+                return Ok(());
+            }
         }
         let files = self.ground.files();
-        let text = format!("{next}\n");
+        let text = Successor {
+            tree_id: next,
+            entries,
+        }
+        .to_string();
         let write = move || files.replace_durable(&mark()?, text.as_bytes());
         let written = tokio::task::spawn_blocking(write).await?;
         written.with_context(|| format!("v1 shard {}", self.tree_id))
+    }
+
+    /// Marks the tree, whose log was closed, with all that it has.
+    async fn ended_before(&self, next: u64) -> anyhow::Result<()> {
+        // What was being written when it stopped may be there after a restart, or not.
+        if let Err(failure) = self.log.health() {
+            anyhow::bail!("v1 tree {} has stopped: {failure}", self.tree_id);
+        }
+        self.succeeded_by(next, Some(self.size())).await
     }
 
     /// Waits until this process does not lead the tree any more, or its log has stopped.
@@ -451,6 +570,50 @@ impl Shard {
     }
 }
 
+/// What the mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Successor {
+    /// The tree that followed.
+    pub(crate) tree_id: u64,
+    /// Entries of the tree that was followed; not known while its last ones may still be on their way.
+    pub(crate) entries: Option<u64>,
+}
+
+impl Successor {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?.trim_end();
+        let (tree_id, entries) = match text.split_once(' ') {
+            Some((tree_id, entries)) => (tree_id, Some(entries.parse().ok()?)),
+            None => (text, None),
+        };
+        let tree_id = tree_id.parse().ok()?;
+        Some(Self { tree_id, entries })
+    }
+}
+
+impl fmt::Display for Successor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.entries {
+            Some(entries) => writeln!(out, "{} {entries}", self.tree_id),
+            None => writeln!(out, "{}", self.tree_id),
+        }
+    }
+}
+
+/// The trees of the settings, each with its key.
+fn paired(
+    config: &V1Config,
+    signers: Vec<Signer>,
+) -> anyhow::Result<impl Iterator<Item = (&ShardConfig, Signer)>> {
+    anyhow::ensure!(
+        signers.len() == config.shards.len(),
+        "{} keys for {} shards",
+        signers.len(),
+        config.shards.len()
+    );
+    Ok(config.shards.iter().zip(signers))
+}
+
 fn mark() -> std::io::Result<store::Path> {
     store::Path::new(SUCCESSOR).ok_or_else(|| std::io::ErrorKind::InvalidInput.into())
 }
@@ -477,4 +640,30 @@ fn search_keys(entry: &[u8]) -> Vec<String> {
     let mut keys = entry::search_keys(stored.body);
     keys.extend(stored.keys.lines().map(str::to_owned));
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Successor;
+
+    #[test]
+    fn marks_are_read_and_written() {
+        for (text, tree_id, entries) in [
+            ("7\n", 7, None),
+            (
+                "18446744073709551615 18446744073709551615\n",
+                u64::MAX,
+                Some(u64::MAX),
+            ),
+            ("7 0\n", 7, Some(0)),
+        ] {
+            let mark = Successor { tree_id, entries };
+            assert_eq!(Successor::parse(text.as_bytes()), Some(mark));
+            assert_eq!(mark.to_string(), text);
+        }
+        for wrong in ["", "x", "7 x", "7  8", "7 8 9", "-7", "7\n8", "\u{0}"] {
+            assert_eq!(Successor::parse(wrong.as_bytes()), None, "{wrong:?}");
+        }
+        assert_eq!(Successor::parse(&[0xff]), None);
+    }
 }

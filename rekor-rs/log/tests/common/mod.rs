@@ -176,9 +176,12 @@ impl Service {
 
     /// Adds an entry to the v1 log; its id and index.
     pub fn add_v1(&self, number: u32) -> (String, u64) {
-        let (status, body) = self
-            .ask("POST", "/api/v1/log/entries", &v1(number))
-            .unwrap();
+        self.propose(&v1(number))
+    }
+
+    /// [`Self::add_v1`] of any kind.
+    pub fn propose(&self, proposal: &str) -> (String, u64) {
+        let (status, body) = self.ask("POST", "/api/v1/log/entries", proposal).unwrap();
         assert_eq!(status, 201, "{body}");
         let entries: BTreeMap<String, Value> = serde_json::from_str(&body).unwrap();
         let (id, entry) = entries.into_iter().next().unwrap();
@@ -226,6 +229,29 @@ pub fn v1(number: u32) -> String {
             "content": STANDARD.encode(key.sign_local(&message).unwrap()),
             "publicKey": { "content": STANDARD.encode(key.public_key().to_pem()) } },
     }})
+    .to_string()
+}
+
+/// An intoto entry of a statement of its own, which the log keeps as an attestation.
+pub fn intoto(number: u32) -> String {
+    let statement = format!("{{\"number\":{number}}}");
+    let kind = "application/vnd.in-toto+json";
+    let pae = format!(
+        "DSSEv1 {} {kind} {} {statement}",
+        kind.len(),
+        statement.len()
+    );
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let signature = STANDARD.encode(key.sign_local(pae.as_bytes()).unwrap());
+    json!({ "kind": "intoto", "apiVersion": "0.0.2", "spec": { "content": {
+        "envelope": {
+            "payloadType": kind,
+            "payload": STANDARD.encode(STANDARD.encode(statement)),
+            "signatures": [{
+                "sig": STANDARD.encode(signature),
+                "publicKey": STANDARD.encode(key.public_key().to_pem()) }] },
+        "hash": { "algorithm": "sha256", "value": hex::encode(sha256(&number.to_be_bytes())) },
+    }}})
     .to_string()
 }
 

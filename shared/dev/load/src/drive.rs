@@ -1,4 +1,4 @@
-//! The closed loop.
+//! The loop, closed or at a rate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +34,33 @@ pub struct Plan {
     pub connections: usize,
     /// How long new requests are sent.
     pub time: Duration,
+    /// Requests a second of all connections together, at even distances; without it each connection asks again when it has its answer.
+    pub rate: Option<u32>,
+}
+
+/// When requests are due.
+#[derive(Clone, Copy)]
+struct Pace {
+    start: Instant,
+    end: Instant,
+    /// Number of the first request that is measured.
+    first: usize,
+    rate: Option<u32>,
+}
+
+impl Pace {
+    /// When a request is due; `None` when it is after the end. It may have passed.
+    fn due(&self, number: usize) -> Option<Instant> {
+        let due = match self.rate {
+            None => Instant::now(),
+            Some(rate) => {
+                let before = u32::try_from(number.saturating_sub(self.first)).ok()?;
+                let after = f64::from(before) / f64::from(rate.max(1));
+                self.start.checked_add(Duration::from_secs_f64(after))?
+            }
+        };
+        (due < self.end).then_some(due)
+    }
 }
 
 /// What all connections share.
@@ -70,10 +97,15 @@ pub async fn run(kind: &Kind, base: &Url, requests: Vec<Request>, plan: Plan) ->
     let connections = try_join_all(warm).await?;
 
     let start = Instant::now();
-    let end = start.checked_add(plan.time).unwrap_or(start);
+    let pace = Pace {
+        start,
+        end: start.checked_add(plan.time).unwrap_or(start),
+        first: plan.connections,
+        rate: plan.rate,
+    };
     let running: Vec<_> = connections
         .into_iter()
-        .map(|connection| tokio::spawn(job.clone().ask(connection, end)))
+        .map(|connection| tokio::spawn(job.clone().ask(connection, pace)))
         .collect();
     let (mut latencies, mut reasons, mut last) = (Vec::new(), BTreeMap::new(), start);
     for task in running {
@@ -129,22 +161,25 @@ impl Job {
 
     async fn warm_up(&self) -> Result<SendRequest<Full<Bytes>>> {
         let mut connection = self.connect().await?;
-        let first = self.take().context("no request")?;
+        let (_, first) = self.take().context("no request")?;
         self.send(&mut connection, first)
             .await
             .context("the first request")?;
         Ok(connection)
     }
 
-    fn take(&self) -> Option<&Request> {
-        self.requests.get(self.next.fetch_add(1, Ordering::Relaxed))
+    fn take(&self) -> Option<(usize, &Request)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Some((number, self.requests.get(number)?))
     }
 
-    async fn ask(self: Arc<Self>, mut connection: SendRequest<Full<Bytes>>, end: Instant) -> Tally {
+    async fn ask(self: Arc<Self>, mut connection: SendRequest<Full<Bytes>>, pace: Pace) -> Tally {
         let mut tally = Tally::default();
-        while Instant::now() < end
-            && let Some(request) = self.take()
+        while Instant::now() < pace.end
+            && let Some((number, request)) = self.take()
+            && let Some(start) = pace.due(number)
         {
+            tokio::time::sleep_until(start.into()).await;
             // A server may end a connection between two requests; that is not the request's fault.
             if connection.ready().await.is_err() {
                 match self.connect().await {
@@ -155,7 +190,6 @@ impl Job {
                     }
                 }
             }
-            let start = Instant::now();
             let result = self.send(&mut connection, request).await;
             let now = Instant::now();
             tally.last = Some(now);

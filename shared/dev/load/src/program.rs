@@ -18,6 +18,7 @@ use crate::drive::{self, Plan};
 use crate::figures::Figures;
 use crate::raw;
 use crate::requests::Kind;
+use crate::slow;
 
 /// Asks one service as fast as it answers, and says how fast that was. Exit code 1 when a request failed.
 #[derive(Debug, Parser)]
@@ -41,6 +42,18 @@ enum Target {
         #[arg(long)]
         listen: ListenAddress,
     },
+    /// Serves a Rekor v2 log on a disk of a known speed, until a signal: to be asked with `log`
+    Slow {
+        /// host:port
+        #[arg(long)]
+        listen: ListenAddress,
+        /// An empty folder
+        #[arg(long)]
+        folder: PathBuf,
+        /// Milliseconds that a sync takes at least
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=1000))]
+        sync_ms: u16,
+    },
     /// A certificate authority: certificates for new keys
     Ca {
         #[command(flatten)]
@@ -63,6 +76,9 @@ struct How {
     /// How long
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
+    /// Requests a second, whatever the service does; without it a connection asks again when it has its answer
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
     /// How many requests are made beforehand; the run ends when they are used up
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(2..=5_000_000))]
     requests: u32,
@@ -126,7 +142,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let target = match arguments.target {
         Target::Raw(raw) => return measured_raw(&raw),
-        Target::Bare { listen } => return served_bare(&listen),
+        Target::Bare { listen } => return served(bare::serve(&listen)),
+        Target::Slow {
+            listen,
+            folder,
+            sync_ms,
+        } => {
+            let sync = Duration::from_millis(u64::from(sync_ms));
+            return served(slow::serve(&listen, &folder, sync));
+        }
         target => target,
     };
     match measured(target) {
@@ -150,7 +174,9 @@ fn measured(target: Target) -> Result<Figures> {
     let (kind, how) = match target {
         Target::Log(how) => (Kind::Log, how),
         Target::LogV1(how) => (Kind::LogV1, how),
-        Target::Raw(_) | Target::Bare { .. } => anyhow::bail!("not a service that is asked"),
+        Target::Raw(_) | Target::Bare { .. } | Target::Slow { .. } => {
+            anyhow::bail!("not a service that is asked")
+        }
         Target::Tsa(how) => (Kind::Tsa, how),
         Target::Ca { how, tokens } => {
             let text = std::fs::read_to_string(&tokens)
@@ -168,6 +194,7 @@ fn measured(target: Target) -> Result<Figures> {
     let plan = Plan {
         connections: usize::from(how.connections),
         time: Duration::from_secs(u64::from(how.seconds)),
+        rate: how.rate,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -208,12 +235,12 @@ fn measured_raw(raw: &Raw) -> ExitCode {
     }
 }
 
-fn served_bare(listen: &ListenAddress) -> ExitCode {
+fn served(service: impl Future<Output = Result<()>>) -> ExitCode {
     let serve = || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(bare::serve(listen))
+        runtime.block_on(service)
     };
     match serve() {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,6 +26,7 @@ fn plan(connections: usize) -> Plan {
     Plan {
         connections,
         time: Duration::from_mins(1),
+        rate: None,
     }
 }
 
@@ -54,6 +55,43 @@ async fn every_request_is_sent_once() {
     // Four of them came before the clock started.
     assert_eq!((figures.answered, figures.errors), (46, 0));
     assert!(figures.per_second > 0.0 && figures.p50 <= figures.max);
+}
+
+/// One connection, and a server that is away for a while: those who would have asked meanwhile have waited, too.
+#[tokio::test]
+async fn at_a_rate_a_request_waits_from_when_it_was_due() {
+    const AWAY: Duration = Duration::from_millis(300);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let router = Router::new().route(
+        "/api/v1/timestamp",
+        post(async move || {
+            if seen.fetch_add(1, Ordering::Relaxed) == 1 {
+                tokio::time::sleep(AWAY).await;
+            }
+            GRANTED
+        }),
+    );
+    let base = serve(router).await;
+    let plan = Plan {
+        rate: Some(100),
+        ..plan(1)
+    };
+    let requests = Kind::Tsa.make(21).unwrap();
+    let figures = drive::run(&Kind::Tsa, &base, requests, plan).await.unwrap();
+    assert_eq!((figures.answered, figures.errors), (20, 0));
+    // The last was due 190 ms after the first, and all of them within the time that the server was away.
+    assert!(figures.p50 >= 100_000, "{figures}");
+    assert!(figures.max >= 300_000, "{figures}");
+
+    // An end that comes before the requests do.
+    let requests = Kind::Tsa.make(50).unwrap();
+    let plan = Plan {
+        rate: Some(100),
+        time: Duration::from_millis(95),
+        connections: 2,
+    };
+    let figures = drive::run(&Kind::Tsa, &base, requests, plan).await.unwrap();
+    assert!((1..=10).contains(&figures.answered), "{figures}");
 }
 
 #[tokio::test]

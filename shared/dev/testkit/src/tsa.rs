@@ -6,7 +6,7 @@ use pki::Certificate;
 use pki::profile::Authority as Kind;
 use signer::Signer;
 use trust::{CertificateAuthority, Validity};
-use tsp::{Authority, Request};
+use tsp::{Authority, Request, Stated};
 
 use crate::authority;
 
@@ -51,7 +51,7 @@ impl Tsa {
     /// Answers a request.
     pub fn answer(&self, request: &Request, at: Timestamp) -> Vec<u8> {
         let serial = signer::random::bytes().unwrap();
-        let prepared = tsp::prepare(&self.authority, request, serial, at).unwrap();
+        let prepared = tsp::prepare(&self.authority, request, serial, Stated::seconds(at)).unwrap();
         let signature = self.signer.sign_local(prepared.to_be_signed()).unwrap();
         prepared.seal(&signature).unwrap()
     }

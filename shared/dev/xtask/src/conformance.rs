@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::report::Report;
-use crate::run::{self, quiet};
+use crate::run::{self, live, quiet};
 
 /// What the suite expects of a bundle that names nobody else.
 const IDENTITY: &str = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main";
@@ -70,6 +70,9 @@ fn case(suite: &Path, folder: &Path, by_digest: bool) -> Result<()> {
     let mut command = Command::new(run::ours("cosign-rs"));
     command
         .arg("verify-bundle")
+        // Whom to trust is in the folder, or what is built in.
+        .arg("--offline")
+        .env("TUF_ROOT", suite.join("no-cache"))
         .arg("--bundle")
         .arg(folder.join("bundle.sigstore.json"));
     if let Some(key) = own("key.pub") {
@@ -100,9 +103,48 @@ fn case(suite: &Path, folder: &Path, by_digest: bool) -> Result<()> {
     Ok(())
 }
 
-/// tuf-conformance tests a TUF client, which cosign-rs does not have yet.
-pub(crate) fn tuf(report: &mut Report) {
-    report.check("tuf-conformance", || {
-        bail!("cosign-rs has no TUF client yet: it takes its trusted root from a file (--trusted-root)")
+/// Where somebody has tuf-conformance: a folder with its package, whose `python3` can run it. It is on no registry, so it is not installed here.
+const TUF_SUITE: &str = "TUF_CONFORMANCE";
+/// Cases of version 2.4.0: fewer means that some were left out.
+const TUF_CASES: usize = 113;
+
+/// What tuf-conformance checks, as tests of ours over a repository that says the same things; and the suite itself where it is.
+pub(crate) fn tuf(report: &mut Report) -> Result<()> {
+    report.check("what tuf-conformance checks, as tests of ours", || {
+        live(&mut run::cargo([
+            "test", "--quiet", "-p", "tuf", "--test", "update", "--test", "search", "--test",
+            "real",
+        ]))
     });
+    let title = format!("tuf-conformance: {TUF_CASES} cases, none expected to fail");
+    let Some(suite) = std::env::var_os(TUF_SUITE).map(PathBuf::from) else {
+        report.skip(&title, "tuf-conformance (its folder in $TUF_CONFORMANCE)");
+        return Ok(());
+    };
+    if !run::installed("faketime") {
+        report.skip(&title, "faketime");
+        return Ok(());
+    }
+    report.check(&title, || {
+        let client = format!("{} tuf-conformance", run::ours("cosign-rs").display());
+        let finished = quiet(
+            Command::new("python3")
+                .args([
+                    "-m",
+                    "pytest",
+                    "-q",
+                    "--entrypoint",
+                    &client,
+                    "tuf_conformance",
+                ])
+                .current_dir(&suite),
+        )?
+        .expect(0)?;
+        let passed = format!("{TUF_CASES} passed in ");
+        if !finished.stdout.contains(&passed) {
+            bail!("not {TUF_CASES} cases passed: {}", finished.stdout);
+        }
+        Ok(())
+    });
+    Ok(())
 }

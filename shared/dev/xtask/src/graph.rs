@@ -40,6 +40,7 @@ const EDGES: &[(&str, &str)] = &[
     ("store", ""),
     ("cluster", "store"),
     ("client", "keys wire pki entry tsp"),
+    ("tuf-client", "tuf client"),
     ("signer", "keys pki client"),
     ("sequencer", "keys tlog note store signer"),
     ("search", "keys"),
@@ -48,13 +49,20 @@ const EDGES: &[(&str, &str)] = &[
         "sign",
         "keys dsse pki entry trust bundle verify signer client",
     ),
+    (
+        "repository",
+        "keys wire pki tuf trust serve store signer client",
+    ),
     // fulcio-rs
     (
         "ctlog-rs",
-        "keys tlog wire note pki ct serve store signer sequencer",
+        "keys tlog wire note pki ct serve store signer sequencer client",
     ),
-    ("tsa-rs", "pki tsp serve signer"),
-    ("fulcio-rs", "keys wire oidc pki ct serve signer client"),
+    ("tsa-rs", "keys pki tsp serve signer"),
+    (
+        "fulcio-rs",
+        "keys wire oidc pki ct serve signer client ctlog-rs",
+    ),
     // rekor-rs
     (
         "rekor-rs",
@@ -63,11 +71,11 @@ const EDGES: &[(&str, &str)] = &[
     // cosign-rs
     (
         "cosign-rs",
-        "keys dsse pki trust bundle verify signer client oci sign",
+        "keys wire dsse pki tuf trust bundle verify serve store signer client tuf-client oci sign repository",
     ),
     (
         "sigstack",
-        "keys note pki tuf serve store signer ctlog-rs tsa-rs fulcio-rs rekor-rs cosign-rs",
+        "keys note pki tuf serve store signer repository ctlog-rs tsa-rs fulcio-rs rekor-rs cosign-rs",
     ),
     // shared/dev
     ("xtask", ""),
@@ -78,6 +86,10 @@ const EDGES: &[(&str, &str)] = &[
     (
         "testkit",
         "keys tlog dsse note pki ct entry trust tsp bundle signer",
+    ),
+    (
+        "fuzz",
+        "keys wire tlog note witness pki ct tsp dsse oidc entry kinds bundle trust tuf openpgp package signer client oci fulcio-rs ctlog-rs",
     ),
 ];
 
@@ -91,6 +103,8 @@ const PURE_EXTERNAL: &[&str] = &[
     "blake2",
     "coset",
     "md-5",
+    // square roots of RSA moduli
+    "crypto-bigint",
     // DER and certificates
     "der",
     "spki",
@@ -279,9 +293,12 @@ fn floors(metadata: &Metadata) -> Result<()> {
             if floor(used) > floor(package) {
                 bail!("{} -> {name} looks up", package.name);
             }
+            // The CA may have its log in its own process: see the decision in ARCHITECTURE.md.
+            let witness = package.name == "fulcio-rs" && name == "ctlog-rs";
             if floor(used) == Floor::House
                 && package.name != "sigstack"
                 && floor(package) == Floor::House
+                && !witness
             {
                 bail!(
                     "{} -> {name}: services meet over HTTP, only sigstack links them",

@@ -8,10 +8,14 @@
 //! | `cargo xtask peers install` | installs the real clients and servers that the tests talk to |
 //! | `cargo xtask peers test` | our services and our CLI against those peers |
 //! | `cargo xtask peers cluster` | of those, the log on PostgreSQL and an S3 bucket |
+//! | `cargo xtask peers ctlog` | of those, the CT log before clients of others, and the CA with a log of others |
+//! | `cargo xtask peers root` | of those, clients that follow a trust root of our own |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
+//! | `cargo xtask peers issuers` | of those, who gets certificates and timestamps of ours |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
-//! | `cargo xtask bench log\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
+//! | `cargo xtask fuzz [TARGET] [SECONDS]` | one parser before libFuzzer; without a target, their names |
+//! | `cargo xtask bench log\|latency\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -25,6 +29,7 @@
 mod advisories;
 mod bench;
 mod conformance;
+mod fuzz;
 mod graph;
 mod peers;
 mod purity;
@@ -44,9 +49,13 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   advisories                      the lock file against the RustSec snapshot beside the checkout
   peers install | peers test      the real clients and servers
   peers cluster                   the log on PostgreSQL and an S3 bucket
+  peers ctlog                     the CT log before clients of others, and the CA with a log of others
+  peers root                      clients that follow a trust root of our own
   peers record                    a log before gRPC clients, fsck and witnesses of others
+  peers issuers                   clients and identity providers of others before our issuers
   conformance sigstore | tuf      the public suites
-  bench log | raw | ca | tsa | verify | image";
+  fuzz [TARGET] [SECONDS]         one parser before libFuzzer
+  bench log | latency | raw | ca | tsa | verify | image";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -85,12 +94,19 @@ fn dispatch(words: &[&str]) -> Result<bool> {
             peers::check(&mut report)?;
         }
         ["peers", "cluster"] => peers::cluster::check(&mut report)?,
+        ["peers", "root"] => peers::root(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
+        ["peers", "ctlog"] => peers::ctlog::check(&mut report)?,
+        ["peers", "issuers"] => peers::issuing(&mut report)?,
         ["conformance", "sigstore"] => {
             run::build_debug(&mut report)?;
             conformance::sigstore(&mut report)?;
         }
-        ["conformance", "tuf"] => conformance::tuf(&mut report),
+        ["conformance", "tuf"] => {
+            run::build_debug(&mut report)?;
+            conformance::tuf(&mut report)?;
+        }
+        ["fuzz", options @ ..] => return fuzz::run(options),
         ["bench", what] => return bench::run(what),
         _ => bail!("{USAGE}"),
     }
@@ -112,6 +128,7 @@ const STEPS: &[Step] = &[
     ("build", run::build_debug),
     ("tests", run::tests),
     ("conformance", conformance::sigstore),
+    ("tuf-conformance", conformance::tuf),
     ("readme", readme::check),
     ("peers", peers::check),
 ];

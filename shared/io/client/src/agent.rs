@@ -32,6 +32,15 @@ pub enum Redirects {
     AnyTls,
 }
 
+/// Which versions of HTTP a server is asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// HTTP/2 where the server has it, with TLS; else HTTP/1.1.
+    Newest,
+    /// HTTP/1.1, for calls with a `Host` header of their own: in HTTP/2 the host is that of the URL.
+    Http1,
+}
+
 /// How an agent calls.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -57,6 +66,8 @@ pub struct Settings {
     pub extra_roots_pem: Vec<u8>,
     /// Let the transport undo `Content-Encoding: gzip`. Not for registries, whose digests are over the bytes as they are stored.
     pub decompress: bool,
+    /// Which versions of HTTP.
+    pub versions: Versions,
 }
 
 impl Default for Settings {
@@ -74,6 +85,7 @@ impl Default for Settings {
             any_certificate: false,
             extra_roots_pem: Vec::new(),
             decompress: true,
+            versions: Versions::Newest,
         }
     }
 }
@@ -202,6 +214,11 @@ impl Answer {
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// After how long it makes sense to ask again, if it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.headers.get(RETRY_AFTER).and_then(retry_after)
     }
 
     /// The media type without its parameters, in lower case.
@@ -492,10 +509,14 @@ fn transport(
     if local {
         builder = builder.no_proxy();
     }
+    if settings.versions == Versions::Http1 {
+        builder = builder.http1_only();
+    }
     builder = if settings.any_certificate {
         builder.tls_danger_accept_invalid_certs(true)
     } else {
-        builder.tls_backend_preconfigured(tls::config(&settings.extra_roots_pem)?)
+        builder
+            .tls_backend_preconfigured(tls::config(&settings.extra_roots_pem, settings.versions)?)
     };
     Ok(builder.build()?)
 }

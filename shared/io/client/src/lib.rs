@@ -22,8 +22,8 @@ mod tls;
 mod tsa;
 
 pub use agent::{
-    Agent, Answer, Call, CallError, Redirects, Refused, Repeat, Settings, is_loopback, printable,
-    up_to,
+    Agent, Answer, Call, CallError, Redirects, Refused, Repeat, Settings, Versions, is_loopback,
+    printable, up_to,
 };
 pub use ambient::{Ambient, AmbientError};
 pub use fulcio::{Fulcio, FulcioError};

@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use crate::agent::Versions;
+
 /// The verifier with nothing but the system's authorities, once for this process.
 static SYSTEM: OnceLock<Arc<Verifier>> = OnceLock::new();
 
@@ -20,7 +22,7 @@ static SYSTEM: OnceLock<Arc<Verifier>> = OnceLock::new();
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// How connections are made that verify the server: by the system's authorities and these others (PEM).
-pub(crate) fn config(extra_roots_pem: &[u8]) -> Result<ClientConfig, Error> {
+pub(crate) fn config(extra_roots_pem: &[u8], versions: Versions) -> Result<ClientConfig, Error> {
     let extra: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(extra_roots_pem).collect();
     let extra = extra.map_err(|error| Error::General(format!("extra roots: {error}")))?;
     let builder = ClientConfig::builder();
@@ -33,7 +35,11 @@ pub(crate) fn config(extra_roots_pem: &[u8]) -> Result<ClientConfig, Error> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    let protocols = match versions {
+        Versions::Newest => PROTOCOLS.as_slice(),
+        Versions::Http1 => PROTOCOLS.get(1..).unwrap_or_default(),
+    };
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(config)
 }
 

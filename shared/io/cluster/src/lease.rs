@@ -123,19 +123,29 @@ impl Lease {
         runtime: &Handle,
     ) -> Result<Option<(Self, Turn)>, ClusterError> {
         let asked = Instant::now();
+        // PostgreSQL may have failed over since we last asked: what is read from now on must be what is written to.
+        database.connect_anew();
         let taken = async {
             database.check_server().await?;
-            database
+            let fence = database
                 .take(&post.tree, holder, address, settings.lasts)
-                .await
+                .await?;
+            let Some(fence) = fence else { return Ok(None) };
+            let turn = Turn {
+                tree: post.tree.clone(),
+                fence,
+            };
+            if let Err(error) = database.confirm(&turn).await {
+                // Should this not arrive, the lease expires.
+                let _ = database.release(&turn).await;
+                return Err(error);
+            }
+            Ok(Some(turn))
         };
-        let Some(fence) = runtime.block_on(taken)? else {
+        let Some(turn) = runtime.block_on(taken)? else {
             return Ok(None);
         };
-        let turn = Turn {
-            tree: post.tree.clone(),
-            fence,
-        };
+        let fence = turn.fence;
         tracing::info!(tree = %turn.tree, fence, "this instance leads");
         post.take(turn.clone());
         let (stop, stopping) = oneshot::channel();

@@ -46,6 +46,7 @@ mod bucket;
 mod cluster;
 mod database;
 mod error;
+mod kept;
 mod lease;
 mod settings;
 mod tiles;

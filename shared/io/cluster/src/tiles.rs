@@ -30,6 +30,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::cluster::Inner;
 use crate::database::Turn;
 use crate::error::ClusterError;
+use crate::kept::Kept;
 use crate::lease::{Post, Standing};
 
 /// Requests of one tree that are under way together.
@@ -53,6 +54,8 @@ pub(crate) struct Tiles {
     cluster: Arc<Inner>,
     tree: String,
     state: Mutex<State>,
+    /// What was read from the bucket.
+    kept: Mutex<Kept>,
     settled: Condvar,
     requests: Semaphore,
     statements: Semaphore,
@@ -82,6 +85,7 @@ impl Tiles {
             cluster,
             tree: tree.to_owned(),
             state: Mutex::default(),
+            kept: Mutex::default(),
             settled: Condvar::new(),
             requests: Semaphore::new(AT_ONCE),
             statements: Semaphore::new(STATEMENTS),
@@ -147,7 +151,16 @@ impl Tiles {
         if let Some(bytes) = self.state().waiting.get(path) {
             return Ok(Some(bytes.to_vec()));
         }
-        let path = path.as_str();
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = kept().read(path);
+        if let Some(bytes) = remembered {
+            if bytes.len() > usize::try_from(max).unwrap_or(usize::MAX) {
+                let key = path.to_string();
+                return Err(ClusterError::TooLarge { key, max });
+            }
+            return Ok(Some(bytes.to_vec()));
+        }
+        let (tile, path) = (path, path.as_str());
         let aside = || self.cluster.database.read(&self.tree, path, max);
         let tried = || self.cluster.bucket.read(&self.tree, path, max);
         // Nobody waits for a bucket that is known to be away, when it can be helped.
@@ -159,6 +172,8 @@ impl Tiles {
         match tokio::time::timeout(PATIENCE, tried()).await {
             Ok(Ok(Some(bytes))) => {
                 self.silent.store(false, Ordering::SeqCst);
+                // What stands in the bucket is never another one. (Of what stands in the database we only know that it will get there.)
+                kept().keep(tile, &bytes);
                 return Ok(Some(bytes));
             }
             Ok(Ok(None)) => self.silent.store(false, Ordering::SeqCst),

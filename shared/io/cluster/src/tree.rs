@@ -150,7 +150,9 @@ impl Tree {
                 return Ok(());
             }
             bucket.check_write_once().await?;
-            database.splice(turn, BUCKET, 0, name.as_bytes()).await
+            database
+                .splice(turn, BUCKET, (0, None), name.as_bytes())
+                .await
         })
     }
 
@@ -201,7 +203,7 @@ impl Tree {
             let (database, path) = (self.database(), path.as_str());
             if durable == 0 {
                 // In place of the empty piece.
-                database.splice(&turn, path, 0, &bytes).await
+                database.splice(&turn, path, (0, Some(0)), &bytes).await
             } else {
                 database.append(&turn, path, durable, &bytes).await
             }
@@ -309,7 +311,7 @@ impl Disk for Tree {
         }
         self.tails().remove(path);
         let database = self.database();
-        self.block_on(database.splice(&turn, path.as_str(), 0, bytes))
+        self.block_on(database.splice(&turn, path.as_str(), (0, None), bytes))
     }
 
     fn sync(&self, paths: &[Path]) -> io::Result<()> {
@@ -442,10 +444,13 @@ impl GrowingFile {
 
     /// Writes what the file is from `at` on, where a piece begins. What is unsynced is in `bytes`.
     fn rewrite(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let turn = self.lock().turn.clone();
+        let (turn, end) = {
+            let tail = self.lock();
+            (tail.turn.clone(), tail.durable)
+        };
         self.tree.shared.post.still(&turn)?;
         let database = self.tree.database();
-        let splice = database.splice(&turn, self.path.as_str(), at, bytes);
+        let splice = database.splice(&turn, self.path.as_str(), (at, Some(end)), bytes);
         let written = self.tree.block_on(splice);
         let mut tail = self.lock();
         match written {

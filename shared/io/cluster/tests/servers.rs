@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::{Cluster, ClusterError, Tree};
-use common::{Proxy, Servers, Wire, blocking, fresh, servers, servers_alone};
+use common::{Proxy, Servers, Wire, blocking, fresh, servers, servers_alone, settings};
 use engine::{Named, check, clock, name_of, named, read_all, signer, verifier};
 use sequencer::{AppendError, Config, Log, OpenError, fsck_on};
 use store::{Disk, Path};
@@ -81,6 +81,67 @@ async fn keeps_the_contract() {
     };
     let tree = servers.tree(&fresh()).await;
     blocking(move || store::contract::check(&tree)).await;
+}
+
+/// As when the server that was asked is not the one that is written to: what it did not show is not removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_seen_is_not_replaced() {
+    use sqlx::Connection as _;
+    let Some(servers) = servers().await else {
+        return;
+    };
+    let name = fresh();
+    let tree = servers.tree(&name).await;
+    let writing = tree.clone();
+    let (_held, mut file) = blocking(move || {
+        let held = writing.lock().unwrap().unwrap();
+        let mut file = writing.append(&path("wal/0")).unwrap();
+        file.append(b"abc").unwrap();
+        file.sync_data().unwrap();
+        (held, file)
+    })
+    .await;
+    let url = servers.settings().database.url;
+    let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+    sqlx::query(
+        "INSERT INTO cluster_pieces (tree, path, at, bytes) VALUES ($1, 'wal/0', 3, 'def')",
+    )
+    .bind(&name)
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    blocking(move || {
+        let refused = file.overwrite(0, b"x").unwrap_err().to_string();
+        assert!(refused.contains("does not end where"), "{refused}");
+        assert!(file.truncate(1).is_err(), "nor after that");
+        assert_eq!(tree.read(&path("wal/0"), 9).unwrap().unwrap(), b"abcdef");
+    })
+    .await;
+}
+
+/// Connections that were there before may lead to a server that is not the primary any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_is_taken_on_new_connections() {
+    let Some(servers) = servers().await else {
+        return;
+    };
+    let wire = Proxy::to(servers.database).await;
+    let cluster = Cluster::open(settings(wire.address, servers.bucket));
+    let cluster = cluster.await.unwrap();
+    let (one, two) = (
+        cluster.tree(&fresh()).unwrap(),
+        cluster.tree(&fresh()).unwrap(),
+    );
+    blocking(move || {
+        let _one = one.lock().unwrap().unwrap();
+        let before = wire.connections();
+        let _two = two.lock().unwrap().unwrap();
+        assert!(
+            wire.connections() >= before + 3,
+            "to ask, to lead and to commit"
+        );
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -754,6 +815,20 @@ async fn a_bucket_that_is_away_costs_no_acknowledgement() {
         "{:?}",
         began.elapsed()
     );
+
+    // What was read while the bucket was there is read without it, and at once.
+    wire.set(Wire::Whole);
+    let reading = other.clone();
+    let first = blocking(move || reading.read(&path("tile/0/000"), 1 << 20).unwrap()).await;
+    wire.set(Wire::Cut);
+    let reading = other.clone();
+    let again = Instant::now();
+    let second = blocking(move || reading.read(&path("tile/0/000"), 1 << 20).unwrap()).await;
+    assert!(again.elapsed() < Duration::from_secs(1));
+    assert!(first.is_some() && first == second);
+    let reading = other.clone();
+    let limited = blocking(move || reading.read(&path("tile/0/000"), 10)).await;
+    assert!(limited.is_err(), "a limit is one for what is kept, too");
 
     wire.set(Wire::Whole);
     assert_eq!(

@@ -1,9 +1,12 @@
 //! A copy of a log, taken while it runs or not; the same copy brings it back.
 //!
-//! The order is what makes it whole. First the write-ahead segments: they are only appended to, so what is read of one is a prefix of it, and
+//! The order is what makes it whole. First the write-ahead segments are read: they are only appended to, so what is read of one is a prefix of it, and
 //! a torn end is what every start copes with. A segment goes away only when all it had is in durable tiles; so whatever was not in a
 //! segment when it was read is in the tiles that are copied after it. Tiles of entries that came later are left out: a log does not start
 //! beside tiles that its write-ahead log does not know.
+//!
+//! An older copy stays one that opens until the newer one is whole: segments, and the first tile that the older one has not filled, wait beside it
+//! (see `incoming`), are looked at there, and are then put in place.
 
 use std::io;
 
@@ -13,9 +16,10 @@ use tlog::tile::FULL_WIDTH;
 use tlog::{TreeHead, TreeSize};
 
 use crate::error::{OpenError, disk};
+use crate::incoming::{self, Incoming};
 use crate::layout::{self, ROW};
 use crate::leaf::Leaf;
-use crate::record;
+use crate::record::{self, Record};
 use crate::recover::{self, MAX_BUNDLE, MAX_SEGMENT, MAX_TILE};
 
 /// Bytes of the index that are copied at a time.
@@ -41,22 +45,34 @@ pub fn copy<L: Leaf>(
     verifier: &VerifierKey,
     mut tell: impl FnMut(u64, u64),
 ) -> Result<CopyReport, OpenError> {
+    mend(to)?;
+    incoming::forget(to)?;
     let old = segments(to)?;
     let new = segments(from)?;
-    // A copy is never made older. One that was interrupted does not open, and is finished now.
+    // A copy is never made older.
     not_older(from, to, &old, &new)?;
-    let before = match recover::recover::<L>(to, verifier) {
-        Err(OpenError::Damaged(_)) => None,
-        before => before?,
+    let (before, opens) = match recover::recover::<L>(to, verifier) {
+        // It is made whole now. What the log has signed is in it all the same.
+        Err(OpenError::Damaged(_)) => (last_signed(to, &old, verifier)?, false),
+        before => (before?.map(|before| before.head), true),
     };
     // A log that is not the one that was copied must not take the place of it: the copy may be all that is left of that.
-    if let Some(before) = &before {
-        continues::<L>(from, before.head, verifier)?;
+    if let Some(before) = before {
+        continues::<L>(from, before, verifier)?;
     }
-    let before = before.map(|before| before.head);
-    // 1. The write-ahead log. If we crash in here, the copy has segments that its tiles do not reach yet: it is not opened, and the next
-    //    run goes on.
-    let (taken, mut copied) = take_segments(from, to, new)?;
+    // Before the segments: what they end with is then what was frozen, or later.
+    let frozen = layout::frozen();
+    let last = from
+        .read(&frozen, MAX_TILE)
+        .map_err(disk(format!("read {frozen}")))?;
+
+    // 1. The write-ahead log, beside the copy. If we crash in here, or in the next step, the copy is what it was.
+    let mut incoming = Incoming::new(to);
+    let taken = take_segments(from, &mut incoming, new)?;
+    let mut copied = u64::try_from(taken.len()).unwrap_or(u64::MAX);
+    if let Some(bytes) = last {
+        incoming.keep(frozen, &bytes)?;
+    }
 
     // 2. What stands before the log that was copied. The index may have more rows, and is cut when the copy is opened.
     let rows = from
@@ -69,35 +85,40 @@ pub fn copy<L: Leaf>(
     // The tile and the bundle in which the first segment begins are full ones.
     let bundles = base.div_ceil(u64::from(FULL_WIDTH));
     let done = mark(to)?.min(bundles);
+    // With this one the older copy would be a log that was rolled back.
+    let unfilled = before.filter(|_| opens);
+    let unfilled = unfilled.map(|head| head.size.get() / u64::from(FULL_WIDTH));
     let mut unsynced = Vec::new();
     for index in done..bundles {
-        unsynced.extend(copy_files_at::<L>(from, to, index)?);
+        let files = files_at::<L>(from, index)?;
+        copied = copied.saturating_add(u64::try_from(files.len()).unwrap_or(u64::MAX));
+        for (path, bytes) in files {
+            if unfilled == Some(index) {
+                incoming.keep(path, &bytes)?;
+            } else {
+                to.replace(&path, &bytes)
+                    .map_err(disk(format!("write {path}")))?;
+                unsynced.push(path);
+            }
+        }
         let next = index.saturating_add(1);
         if unsynced.len() >= SYNC || next == bundles {
-            copied = copied.saturating_add(u64::try_from(unsynced.len()).unwrap_or(u64::MAX));
             to.sync(&unsynced).map_err(disk("make the copy durable"))?;
             unsynced.clear();
-            set_mark(to, next)?;
+            set_mark(to, unfilled.map_or(next, |unfilled| next.min(unfilled)))?;
         }
         tell(next, bundles);
     }
-    let frozen = layout::frozen();
-    if let Some(bytes) = from
-        .read(&frozen, MAX_TILE)
-        .map_err(disk(format!("read {frozen}")))?
-    {
-        to.replace_durable(&frozen, &bytes)
-            .map_err(disk(format!("write {frozen}")))?;
-    }
 
-    // 3. Segments of an older copy that the log does not need any more. What they had is in tiles that are durable here now.
-    for size in old.into_iter().filter(|size| !taken.contains(size)) {
-        let path = layout::segment(size);
-        to.remove(&path).map_err(disk(format!("remove {path}")))?;
-    }
-
-    // 4. The copy must open, and continue what it was.
-    let head = head_of::<L>(to, verifier)?.unwrap_or(TreeHead::EMPTY);
+    // 3. What it will be must open, and continue what it was.
+    let preview = incoming.preview();
+    let head = match recover::recover::<L>(&preview, verifier)? {
+        Some(recovered) => {
+            recover::read_frozen(&preview, recovered.head, verifier)?;
+            recovered.head
+        }
+        None => TreeHead::EMPTY,
+    };
     if let Some(before) = before
         && before.size > head.size
     {
@@ -106,7 +127,46 @@ pub fn copy<L: Leaf>(
             folder: head.size,
         });
     }
+
+    // 4. From here on it is the new one, also if we crash.
+    incoming.decide()?;
+    if done < bundles {
+        set_mark(to, bundles)?;
+    }
     Ok(CopyReport { head, copied })
+}
+
+/// Finishes what an interrupted run had decided on: before such a copy is opened or brought back. Nothing where there is nothing to finish.
+pub fn mend(copy: &dyn Disk) -> Result<(), OpenError> {
+    incoming::put_in_place(copy)
+}
+
+/// The latest head that the log has signed, of those in the segments of a copy that does not open.
+fn last_signed(
+    files: &dyn Disk,
+    sizes: &[u64],
+    verifier: &VerifierKey,
+) -> Result<Option<TreeHead>, OpenError> {
+    let mut last: Option<TreeHead> = None;
+    for size in sizes {
+        let path = layout::segment(*size);
+        let bytes = files
+            .read(&path, MAX_SEGMENT)
+            .map_err(disk(format!("read {path}")))?
+            .unwrap_or_default();
+        for record in record::records_in(&bytes) {
+            let (head, checkpoint) = match &record {
+                Record::Start(start) => (start.head, &start.checkpoint),
+                Record::Batch(batch) => (batch.head, &batch.checkpoint),
+            };
+            let opened = note::open(checkpoint, std::slice::from_ref(verifier));
+            let signed = opened.is_ok_and(|opened| *opened.head() == head);
+            if signed && last.map_or(TreeSize::EMPTY, |last| last.size) < head.size {
+                last = Some(head);
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// The log, which may be growing, must have grown out of an earlier head.
@@ -141,15 +201,6 @@ fn continues<L: Leaf>(
         return recover::check_grown(files, &recovered, earlier);
     }
     Err(last)
-}
-
-/// Head of the log on a disk; `None` when there is none.
-fn head_of<L: Leaf>(
-    files: &dyn Disk,
-    verifier: &VerifierKey,
-) -> Result<Option<TreeHead>, OpenError> {
-    let recovered = recover::recover::<L>(files, verifier)?;
-    Ok(recovered.map(|recovered| recovered.head))
 }
 
 /// The newest segment tells, and its length.
@@ -233,11 +284,7 @@ fn copy_index(from: &dyn Disk, to: &dyn Disk) -> Result<(), OpenError> {
 }
 
 /// Bundle and tiles that the 256 leaves of a bundle fill. They are written anew, whatever an interrupted run has left of them.
-fn copy_files_at<L: Leaf>(
-    from: &dyn Disk,
-    to: &dyn Disk,
-    index: u64,
-) -> Result<Vec<Path>, OpenError> {
+fn files_at<L: Leaf>(from: &dyn Disk, index: u64) -> Result<Vec<(Path, Vec<u8>)>, OpenError> {
     let mut paths = vec![(layout::bundle(L::BUNDLE, index), MAX_BUNDLE)];
     let (mut level, mut index) = (0_u8, index);
     loop {
@@ -249,23 +296,22 @@ fn copy_files_at<L: Leaf>(
         level = level.saturating_add(1);
         index = (filled / u64::from(FULL_WIDTH)).saturating_sub(1);
     }
-    for (path, max) in &paths {
+    let read = |(path, max): (Path, u64)| {
         let bytes = from
-            .read(path, *max)
+            .read(&path, max)
             .map_err(disk(format!("read {path}")))?
             .ok_or_else(|| OpenError::Damaged(format!("{path} is missing")))?;
-        to.replace(path, &bytes)
-            .map_err(disk(format!("write {path}")))?;
-    }
-    Ok(paths.into_iter().map(|(path, _)| path).collect())
+        Ok((path, bytes))
+    };
+    paths.into_iter().map(read).collect()
 }
 
-/// Copies the segments that are still there. When the log is so quick that none of them is, others are.
+/// Takes the segments that are still there. When the log is so quick that none of them is, others are.
 fn take_segments(
     from: &dyn Disk,
-    to: &dyn Disk,
+    incoming: &mut Incoming<'_>,
     mut sizes: Vec<u64>,
-) -> Result<(Vec<u64>, u64), OpenError> {
+) -> Result<Vec<u64>, OpenError> {
     let mut taken = Vec::new();
     for _ in 0..ATTEMPTS {
         for size in &sizes {
@@ -274,8 +320,7 @@ fn take_segments(
                 .read(&path, MAX_SEGMENT)
                 .map_err(disk(format!("read {path}")))?;
             let Some(bytes) = bytes else { continue };
-            to.replace_durable(&path, &bytes)
-                .map_err(disk(format!("write {path}")))?;
+            incoming.keep(path, &bytes)?;
             taken.push(*size);
         }
         if !taken.is_empty() || sizes.is_empty() {
@@ -283,8 +328,7 @@ fn take_segments(
         }
         sizes = segments(from)?;
     }
-    let copied = u64::try_from(taken.len()).unwrap_or(u64::MAX);
-    Ok((taken, copied))
+    Ok(taken)
 }
 
 /// How many bundles of the copy are durable, with all tiles that they fill.

@@ -18,6 +18,11 @@ pub trait CheckpointSigner: Send + Sync + 'static {
     ///
     /// The engine calls this once per batch, before the batch is durable, and releases the bytes only afterwards.
     fn sign(&self, head: TreeHead, timestamp_ms: u64) -> SignFuture<'_>;
+
+    /// The last checkpoint, of a log that takes no entries any more. Unless a signer has a way to say so in it, it is one like the others.
+    fn sign_last(&self, head: TreeHead, at: Timestamp) -> SignFuture<'_> {
+        self.sign(head, u64::try_from(at.as_millisecond()).unwrap_or(0))
+    }
 }
 
 /// The signed checkpoint of `head`, or an error when that takes too long. A signature that comes later is dropped where it is made.
@@ -77,14 +82,6 @@ impl NoteSigner {
 }
 
 impl NoteSigner {
-    /// The last checkpoint of a log that takes no entries any more, with a line that says so (as rekor-tiles writes it).
-    pub async fn sign_frozen(&self, head: TreeHead, at: Timestamp) -> Result<Vec<u8>, SignError> {
-        let at = at.strftime("%a %b %e %H:%M:%S UTC %Y");
-        let line = format!("Log frozen \u{2014} {at}");
-        let prepared = note::prepare_with(&self.origin, &self.verifier, head, vec![line]);
-        self.seal(prepared).await
-    }
-
     async fn seal(&self, prepared: Prepared) -> Result<Vec<u8>, SignError> {
         let signature = self.signer.sign(prepared.to_be_signed()).await;
         let signature = signature.map_err(SignError::Signer)?;
@@ -100,9 +97,18 @@ impl CheckpointSigner for NoteSigner {
     fn sign(&self, head: TreeHead, _timestamp_ms: u64) -> SignFuture<'_> {
         Box::pin(self.seal(note::prepare_for(&self.origin, &self.verifier, head)))
     }
+
+    /// With a line that says that the log is frozen, as rekor-tiles writes it.
+    fn sign_last(&self, head: TreeHead, at: Timestamp) -> SignFuture<'_> {
+        let at = at.strftime("%a %b %e %H:%M:%S UTC %Y");
+        let line = format!("Log frozen \u{2014} {at}");
+        let prepared = note::prepare_with(&self.origin, &self.verifier, head, vec![line]);
+        Box::pin(self.seal(prepared))
+    }
 }
 
-/// Signs RFC 6962 tree heads (static-ct-api): a CT log with ECDSA P-256.
+/// Signs RFC 6962 tree heads (static-ct-api): a CT log with ECDSA P-256. Its checkpoints have no further lines, the last one neither: what
+/// is signed is the tree head alone.
 #[derive(Debug)]
 pub struct TreeHeadSigner {
     verifier: VerifierKey,

@@ -31,6 +31,9 @@ pub struct Config {
     /// The longest wait for the signature of a checkpoint. A batch that has none by then is refused, so that a key that hangs (in a token, on
     /// another machine) makes the log answer "try again" before its clients give up.
     pub sign_time: Duration,
+    /// When the last checkpoint is this old and nothing came, the same head is signed again with the time of then. RFC 6962 section 3.5 asks
+    /// for one within the maximum merge delay; for checkpoints that have no time in them there is no use in it.
+    pub refresh: Option<Duration>,
 }
 
 impl Config {
@@ -46,6 +49,7 @@ impl Config {
             copy_interval: Duration::from_secs(1),
             // A signer that is elsewhere has a limit of its own of ten seconds, with more to say.
             sign_time: Duration::from_secs(15),
+            refresh: None,
         }
     }
 }

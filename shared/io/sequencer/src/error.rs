@@ -82,6 +82,9 @@ pub enum AppendError {
     /// The checkpoint could not be signed. Nothing happened; try again.
     #[error("the log could not sign its checkpoint: {0}")]
     NotSigned(String),
+    /// The clock is far behind the last entry, so nobody could say when this one was added. Nothing happened.
+    #[error("the clock is {} s behind the log's last entry", .0.as_secs())]
+    Clock(Duration),
     /// A write failed. Whether this leaf is in the log shows after a restart; until then nothing is added.
     #[error("the log has stopped: {0}")]
     Stopped(String),

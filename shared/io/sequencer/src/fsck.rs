@@ -61,6 +61,7 @@ pub fn fsck_on<L: Leaf>(
         };
         return Ok(report);
     };
+    recover::read_frozen(files, recovered.head, verifier)?;
     let mut check = Check::new(files, &recovered);
     check.bundles::<L>()?;
     check.open_entries::<L>()?;

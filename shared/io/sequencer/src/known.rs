@@ -46,7 +46,7 @@ impl Known {
     pub(crate) fn new(base: u64) -> Self {
         Self {
             rows: RwLock::new(Rows {
-                secret: RandomState::new().hash_one(base) | 1,
+                secret: secret(),
                 table: Table::for_entries(base),
                 first: base,
                 recent: VecDeque::new(),
@@ -165,16 +165,25 @@ impl Known {
 }
 
 impl Rows {
-    /// The key is a hash already: multiplying by a secret number is enough to make its slot nobody's choice.
     fn hash(&self, dedup_key: &[u8; 32]) -> u32 {
-        let start = dedup_key.first_chunk().copied();
-        let start = start.map_or(0, u64::from_be_bytes);
-        hash_of(start.wrapping_mul(self.secret))
+        slot_hash(dedup_key, self.secret)
     }
 }
 
+/// A secret of this process for [`slot_hash`]. Odd.
+pub(crate) fn secret() -> u64 {
+    RandomState::new().hash_one(0) | 1
+}
+
+/// Multiplying what is a hash already by a secret number is enough to make its slot nobody's choice.
+pub(crate) fn slot_hash(hash: &[u8; 32], secret: u64) -> u32 {
+    let start = hash.first_chunk().copied();
+    let start = start.map_or(0, u64::from_be_bytes);
+    hash_of(start.wrapping_mul(secret))
+}
+
 /// Open addressing. The slot of a hash follows from its first bits, so that the table can grow without the keys.
-struct Table {
+pub(crate) struct Table {
     /// `hash << 32 | index + 1`; 0 is empty.
     slots: Vec<u64>,
     /// The length of `slots` is 2 to this.
@@ -183,7 +192,7 @@ struct Table {
 }
 
 impl Table {
-    fn for_entries(count: u64) -> Self {
+    pub(crate) fn for_entries(count: u64) -> Self {
         // At most three quarters full.
         let wanted = count.saturating_add(count / 3).max(1 << 10);
         let bits = wanted.next_power_of_two().trailing_zeros().min(32);
@@ -200,7 +209,7 @@ impl Table {
         usize::try_from(first).unwrap_or(0)
     }
 
-    fn insert(&mut self, hash: u32, index: u64) {
+    pub(crate) fn insert(&mut self, hash: u32, index: u64) {
         if self.len.saturating_mul(4) >= self.slots.len().saturating_mul(3) && self.bits < 32 {
             self.grow();
         }
@@ -233,7 +242,7 @@ impl Table {
     }
 
     /// Indexes of entries that may have this hash.
-    fn find(&self, hash: u32) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn find(&self, hash: u32) -> impl Iterator<Item = u64> + '_ {
         let mask = self.slots.len().saturating_sub(1);
         let start = self.start(hash);
         let slots = (0..self.slots.len())

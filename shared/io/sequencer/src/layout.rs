@@ -4,6 +4,7 @@
 //! wal/<size, 20 digits>.wal    write-ahead segments; the number is the tree size at the segment's start
 //! index                        40 bytes per leaf: dedup key (32) | timestamp ms (8); rebuilt when it is short
 //! copied                       of a copy: how many bundles of it are durable
+//! incoming/                    of a copy: files that are to be put in place
 //! frozen                       the last checkpoint, of a log that takes no entries any more
 //! tile/<L>/<N>                 full tiles, C2SP tlog-tiles
 //! tile/<entries|data>/<N>      full bundles
@@ -44,6 +45,18 @@ pub(crate) fn index() -> Path {
 
 pub(crate) fn copied() -> Path {
     path("copied")
+}
+
+pub(crate) fn incoming_folder() -> Path {
+    path("incoming")
+}
+
+pub(crate) fn incoming(number: usize) -> Path {
+    path(format!("incoming/{number}"))
+}
+
+pub(crate) fn whole() -> Path {
+    path("incoming/whole")
 }
 
 pub(crate) fn frozen() -> Path {

@@ -15,6 +15,10 @@ pub trait Leaf: Send + 'static {
     /// Name of the bundles in paths: `entries` (C2SP tlog-tiles) or `data` (static-ct-api).
     const BUNDLE: &'static str;
 
+    /// Whether somebody is promised the time at which an entry was added. A log whose clock is far behind its last entry then takes nothing: the
+    /// promised time would be one that is still to come.
+    const TIMED: bool = true;
+
     /// Two leaves with the same key are the same entry: the second gets the index of the first.
     ///
     /// Must not depend on index or time, and must equal [`StoredLeaf::dedup_key`] of the sealed entry.

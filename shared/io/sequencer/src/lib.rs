@@ -17,6 +17,7 @@
 //! log.read(&Resource::parse(path, MyLeaf::BUNDLE)?).await?   // C2SP paths; Ok(None) beyond the published size
 //! log.tile(id) / log.bundle(id) / log.entry(index) / log.inclusion(index) / log.consistency(old)
 //! log.follow(index).next().await                    // all entries from there on, and then as they come
+//! LeafHashes::follow(&log).find(&log, &hash, size)  // from a leaf's Merkle hash to its index
 //! log.health()                                      // Err(reason) once a write failed
 //! log.close().await                                 // everything written and synced
 //! ```
@@ -41,9 +42,11 @@ mod config;
 mod error;
 mod follow;
 mod fsck;
+mod incoming;
 mod known;
 mod layout;
 mod leaf;
+mod leaf_hashes;
 mod log;
 mod open;
 mod reader;
@@ -54,12 +57,13 @@ mod shared;
 mod state;
 mod write_behind;
 
-pub use backup::{CopyReport, copy, finish, guard};
+pub use backup::{CopyReport, copy, finish, guard, mend};
 pub use checkpoint_signer::{CheckpointSigner, NoteSigner, SignError, SignFuture, TreeHeadSigner};
 pub use config::{Clock, Config};
 pub use error::{AppendError, FreezeError, FsckError, OpenError, ReadError};
 pub use follow::{Follower, Piece};
 pub use fsck::{FsckReport, fsck, fsck_on};
 pub use leaf::{Leaf, SealedLeaf, StoredLeaf};
-pub use log::{Appended, FilePlace, Inclusion, Log, Resource, WeakLog, copy_place};
+pub use leaf_hashes::{Found, LeafHashes};
+pub use log::{Appended, FilePlace, Inclusion, Log, PastInclusion, Resource, WeakLog, copy_place};
 pub use shared::Published;

@@ -1,9 +1,11 @@
 //! The handle of a log: append and read.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use note::VerifierKey;
 use store::{Disk, Lock, Path};
@@ -14,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::checkpoint_signer::{CheckpointSigner, NoteSigner, SignError};
+use crate::checkpoint_signer::{CheckpointSigner, SignError};
 use crate::config::{Clock, Config};
 use crate::error::{AppendError, FreezeError, OpenError, ReadError};
 use crate::follow::Follower;
@@ -97,6 +99,17 @@ pub struct Inclusion {
     pub head: TreeHead,
     /// The signed note over `head`.
     pub checkpoint: Arc<[u8]>,
+}
+
+/// An inclusion proof in a tree that was the newest one before, or lay between two that were published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastInclusion {
+    /// The leaf's Merkle hash.
+    pub leaf: Hash,
+    /// The proof, from the leaf upwards.
+    pub proof: Vec<Hash>,
+    /// Root of that tree, computed from the tiles.
+    pub root: Hash,
 }
 
 /// A thing of the C2SP read interface.
@@ -282,6 +295,14 @@ impl<L: Leaf> Log<L> {
         self.inner.shared.close();
     }
 
+    /// [`Log::close`], without letting go of the folder: nobody else can write there as long as the returned lock is held. `None` when another
+    /// process has it, or when this one gave it up before.
+    pub async fn close_and_hold(&self) -> Option<Arc<dyn Lock>> {
+        let right = self.inner.lock.as_ref().and_then(Weak::upgrade);
+        self.close().await;
+        right
+    }
+
     /// Whether a leaf would find no place in the queue now. (A closed log is not full.)
     pub fn is_full(&self) -> bool {
         let queue = self.inner.queue.read();
@@ -294,12 +315,15 @@ impl<L: Leaf> Log<L> {
         self.inner.shared.is_frozen()
     }
 
-    /// Closes the log for good: its last checkpoint says that it is frozen, and whoever opens it again can only read.
+    /// Closes the log for good: it gets a last checkpoint, not older than the one before, and whoever opens it again can only read.
     /// If we crash before the file is durable, the log is not frozen, or it is, with the same tree.
-    pub async fn freeze(&self, signer: &NoteSigner, at: Timestamp) -> Result<(), FreezeError> {
+    pub async fn freeze(
+        &self,
+        signer: &dyn CheckpointSigner,
+        at: Timestamp,
+    ) -> Result<(), FreezeError> {
         // Held until the file is durable: whoever waits for this log to end would add to what we call its end.
-        let right = self.inner.lock.as_ref().and_then(Weak::upgrade);
-        self.close().await;
+        let right = self.close_and_hold().await;
         if let Some(failure) = self.inner.shared.failure() {
             return Err(FreezeError::Stopped(failure));
         }
@@ -309,9 +333,14 @@ impl<L: Leaf> Log<L> {
         let Some(right) = right else {
             return Err(FreezeError::Elsewhere);
         };
-        let head = self.published().head;
+        let Published {
+            head, timestamp_ms, ..
+        } = self.published();
+        let before = i64::try_from(timestamp_ms).ok();
+        let before = before.and_then(|before| Timestamp::from_millisecond(before).ok());
+        let at = before.map_or(at, |before| at.max(before));
         let limit = self.inner.sign_time;
-        let checkpoint = tokio::time::timeout(limit, signer.sign_frozen(head, at)).await;
+        let checkpoint = tokio::time::timeout(limit, signer.sign_last(head, at)).await;
         let checkpoint = checkpoint.map_err(|_| FreezeError::Sign(SignError::Late(limit)))?;
         let checkpoint = checkpoint.map_err(FreezeError::Sign)?;
         let files = self.inner.shared.files.clone();
@@ -483,6 +512,34 @@ impl<L: Leaf> Log<L> {
         })
     }
 
+    /// Inclusion proof of a leaf in the tree of the first `size` leaves, whatever sizes were published. It was verified; `None` when the newest
+    /// tree has fewer than `size` leaves.
+    pub async fn inclusion_at(
+        &self,
+        index: LeafIndex,
+        size: TreeSize,
+    ) -> Result<Option<PastInclusion>, ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        let newest = snapshot.published.head.size;
+        if size > newest {
+            return Ok(None);
+        }
+        let own = tlog::Node {
+            level: 0,
+            index: index.get(),
+        };
+        // The tiles of the newest tree are at least as wide.
+        let mut wanted = proof::tiles_for_inclusion(index, size)?;
+        wanted.extend(TileId::holding(own, size));
+        wanted.extend(proof::tiles_for_root(size, newest)?);
+        let tiles = self.load_tiles(&snapshot, &wanted).await?;
+        let leaf = tlog::Nodes::node(&tiles, own).ok_or(ProofError::MissingNode(own))?;
+        let proof = proof::inclusion(index, size, &tiles)?;
+        let root = proof::root(size, &tiles)?;
+        proof::verify_inclusion(&leaf, index, &proof, &TreeHead { size, root })?;
+        Ok(Some(PastInclusion { leaf, proof, root }))
+    }
+
     /// Waits until the published tree has more than `size` leaves; `false` when the log was closed before. Does not keep the log open.
     pub fn grown(&self, size: TreeSize) -> impl Future<Output = bool> + Send + use<L> {
         let mut sizes = self.inner.shared.sizes();
@@ -508,11 +565,34 @@ impl<L: Leaf> Log<L> {
         snapshot: &Snapshot,
         wanted: &[TileId],
     ) -> Result<TileSet<Arc<Tile>>, ReadError> {
+        // All at the same time, and each once: a bucket's answer takes as long as a disk's does not.
+        let wanted: BTreeSet<TileId> = wanted.iter().copied().collect();
+        let load = async |id: TileId| Ok::<_, ReadError>((id, self.load_tile(snapshot, id).await?));
         let mut tiles = TileSet::new();
-        for id in wanted {
-            tiles.insert(id.level, id.index, self.load_tile(snapshot, *id).await?);
+        for (id, tile) in try_join_all(wanted.into_iter().map(load)).await? {
+            tiles.insert(id.level, id.index, tile);
         }
         Ok(tiles)
+    }
+
+    /// The leaf hashes from `index` on to the end of their tile or of the tree; none at the end of the tree.
+    pub(crate) async fn leaf_hashes_from(&self, index: u64) -> Result<Vec<Hash>, ReadError> {
+        let snapshot = self.inner.shared.snapshot();
+        let own = tlog::Node { level: 0, index };
+        let Some(id) = TileId::holding(own, snapshot.published.head.size) else {
+            return Ok(Vec::new());
+        };
+        let tile = self.load_tile(&snapshot, id).await?;
+        let width = TileId::width_in(0, id.index, snapshot.published.head.size);
+        let width = width.map_or(0, |width| usize::from(width.get()));
+        let skip = usize::try_from(index % 256).unwrap_or(usize::MAX);
+        Ok(tile
+            .hashes()
+            .iter()
+            .take(width)
+            .skip(skip)
+            .copied()
+            .collect())
     }
 
     /// A tile that the snapshot's tree has: from its edge, from the tiles that have no file yet, or from the file.

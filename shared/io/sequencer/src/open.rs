@@ -127,6 +127,7 @@ pub(crate) fn start<L: Leaf>(
         shared: shared.clone(),
         work,
         config,
+        late: false,
     };
     let guard = || Guard {
         shared: shared.clone(),

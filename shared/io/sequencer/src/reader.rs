@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_secs(1);
 /// A writer that is at work makes what is read part by part look damaged; what is damaged stays so.
 const ATTEMPTS: usize = 20;
+/// How often a reader that has shown a log finds it damaged, [`ATTEMPTS`] each time, before it believes that: about a minute. A busy writer, a copy that is being
+/// put back or a share that shows half of its files looks like it.
+const DOUBTS: u32 = 30;
 /// Bytes of the log that are read at a time; a record may be longer, and then as much as it takes.
 const PIECE: usize = 8 << 20;
 /// Looks without anything new after which it is checked whether the log was frozen.
@@ -61,17 +64,27 @@ pub(crate) fn start<L: Leaf>(
     let end = ended.clone();
     let follow = move || {
         let mut told = false;
+        let mut doubts = 0;
         while !end.load(Ordering::Acquire) {
-            match reader.look::<L>() {
-                Ok(true) => told = false,
-                Ok(false) => {
-                    told = false;
-                    thread::park_timeout(LOOK);
-                }
+            let looked = reader.look::<L>();
+            if looked.is_ok() {
+                told = false;
+                doubts = 0;
+            }
+            match looked {
+                Ok(true) => {}
+                Ok(false) => thread::park_timeout(LOOK),
                 // A database that restarts, a share that is away: what was shown stays, and this goes on when it is back.
                 Err(OpenError::Disk { action, source }) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(action, error = %source, "cannot follow the writer of the log, trying again");
+                    }
+                    thread::park_timeout(PAUSE);
+                }
+                Err(error @ OpenError::Damaged(_)) if doubts < DOUBTS => {
+                    doubts = doubts.saturating_add(1);
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "the log looks damaged to who follows it, looking again");
                     }
                     thread::park_timeout(PAUSE);
                 }

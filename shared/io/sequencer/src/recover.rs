@@ -552,7 +552,8 @@ pub(crate) fn rebuild_rows<L: Leaf>(
     file.sync_data().map_err(disk("write the index again"))
 }
 
-/// The last checkpoint of a log that was frozen: it must be about the tree that is there.
+/// The last checkpoint of a log that was frozen: it must be about the tree that is there. It was put in place as a whole, so a part of one is damage and
+/// no sign that the log was not frozen: it would take entries again.
 pub(crate) fn read_frozen(
     files: &dyn Disk,
     head: TreeHead,
@@ -560,10 +561,14 @@ pub(crate) fn read_frozen(
 ) -> Result<Option<Vec<u8>>, OpenError> {
     let path = layout::frozen();
     let bytes = read_copy(files, &path).map_err(disk(format!("read {path}")))?;
-    // A crash while it was written can leave a part of it; then nobody was told that the log is frozen.
-    let Some(bytes) = bytes.filter(|bytes| note::Note::parse(bytes).is_ok()) else {
+    let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
         return Ok(None);
     };
+    if let Err(error) = note::Note::parse(&bytes) {
+        return Err(OpenError::Damaged(format!(
+            "{path}, the last checkpoint of a frozen log, is no signed note ({error}): bring it back from a backup"
+        )));
+    }
     let opened = note::open(&bytes, std::slice::from_ref(verifier)).map_err(OpenError::OtherKey)?;
     if *opened.head() == head {
         return Ok(Some(bytes));

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
 use store::{AppendFile, Path};
 use tlog::{Hash, LeafIndex};
@@ -19,6 +20,12 @@ use crate::record::{self, Batch, BatchLeaf, Record, Start};
 use crate::shared::{Published, Shared, Snapshot};
 use crate::state::State;
 use crate::write_behind::Work;
+
+/// A clock may be set back by so much: the time of the last entry is given meanwhile. It is half of the life of a certificate that Fulcio issues, so
+/// what was signed a moment ago still verifies at that time.
+const SET_BACK: Duration = Duration::from_mins(5);
+/// The longest time from one look at the age of the last checkpoint to the next.
+const LONGEST_LOOK: Duration = Duration::from_mins(1);
 
 /// A leaf in the queue, and who asked.
 pub(crate) struct Waiter<L> {
@@ -46,6 +53,8 @@ pub(crate) struct Sequencer<L> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) work: SyncSender<Work>,
     pub(crate) config: Config,
+    /// The clock was far behind when the last leaf came.
+    pub(crate) late: bool,
 }
 
 /// What the sequencer waits for.
@@ -55,6 +64,8 @@ enum Next<L> {
     Ended,
     /// A write has failed, here or in the writer of tiles.
     Failed,
+    /// Nothing came for a while: is the last checkpoint too old?
+    Look,
 }
 
 /// The write-ahead segment that takes batches.
@@ -86,22 +97,42 @@ impl<L: Leaf> Sequencer<L> {
     pub(crate) fn run(mut self) {
         let mut backlog = VecDeque::new();
         let mut failures = self.shared.failures();
+        let look = self.config.refresh.map(|refresh| {
+            let look = (refresh / 8).clamp(Duration::from_millis(1), LONGEST_LOOK);
+            (look, refresh)
+        });
+        // At once: nobody knows how long the log was closed.
+        let mut next_look = Instant::now();
         loop {
             if self.shared.failure().is_some() {
                 return self.refuse(backlog);
             }
             if backlog.is_empty() {
                 let next = async {
+                    let due = async {
+                        match look {
+                            Some(_) => tokio::time::sleep_until(next_look.into()).await,
+                            None => std::future::pending().await,
+                        }
+                    };
                     tokio::select! {
                         biased;
                         _ = failures.wait_for(Option::is_some) => Next::Failed,
                         waiter = self.queue.recv() => waiter.map_or(Next::Ended, Next::Leaf),
+                        () = due => Next::Look,
                     }
                 };
                 match self.runtime.block_on(next) {
                     Next::Leaf(waiter) => backlog.push_back(waiter),
                     Next::Ended => return,
                     Next::Failed => continue,
+                    Next::Look => {
+                        if let Some((look, refresh)) = look {
+                            next_look = Instant::now() + look;
+                            self.refresh(refresh);
+                        }
+                        continue;
+                    }
                 }
             }
             while backlog.len() < self.config.batch_leaves {
@@ -133,14 +164,18 @@ impl<L: Leaf> Sequencer<L> {
     fn commit(&mut self, backlog: &mut VecDeque<Waiter<L>>) {
         // 1. Give each new leaf its place. Known leaves are answered, or wait for the batch that has them.
         //    If we crash here, nothing was written and nobody was told anything.
-        let Some(Draft {
+        if let Some(draft) = self.draft(backlog) {
+            self.commit_batch(draft);
+        }
+    }
+
+    /// The steps from the second one on.
+    fn commit_batch(&mut self, draft: Draft) {
+        let Draft {
             mut batch,
             hashes,
             waiters,
-        }) = self.draft(backlog)
-        else {
-            return;
-        };
+        } = draft;
         let update = self.state.plan(&hashes);
 
         // 2. Sign the new head. If we crash here, or the key answers too late, a signature existed that nobody has seen and nothing
@@ -233,18 +268,44 @@ impl<L: Leaf> Sequencer<L> {
             filled,
             published: published.clone(),
         });
+        // A segment is named after the size of the tree, so the next one needs a leaf at least.
         if self.segment.bytes >= self.config.segment_bytes
+            && !hashes.is_empty()
             && let Err(error) = self.next_segment(&published)
         {
             self.shared.fail("starting a write-ahead segment", &error);
         }
     }
 
+    /// Signs the head again when its checkpoint is older than `refresh`. It is a batch without leaves, and committed as one: so the time of
+    /// checkpoints never runs backwards, over crashes neither.
+    fn refresh(&mut self, refresh: Duration) {
+        let now = u64::try_from((self.clock)().as_millisecond()).unwrap_or(0);
+        let age = Duration::from_millis(now.saturating_sub(self.state.timestamp_ms));
+        if age < refresh || self.shared.is_frozen() {
+            return;
+        }
+        let batch = Batch {
+            before: self.state.edge.size(),
+            timestamp_ms: now,
+            head: self.state.head(),
+            checkpoint: Vec::new(),
+            leaves: Vec::new(),
+        };
+        // A signature that was not to be had is asked for again at the next look.
+        self.commit_batch(Draft {
+            batch,
+            hashes: Vec::new(),
+            waiters: Vec::new(),
+        });
+    }
+
     /// Seals leaves until the batch is full. `None` when none of them is new.
-    fn draft(&self, backlog: &mut VecDeque<Waiter<L>>) -> Option<Draft> {
+    fn draft(&mut self, backlog: &mut VecDeque<Waiter<L>>) -> Option<Draft> {
         let before = self.state.edge.size();
         let now = u64::try_from((self.clock)().as_millisecond()).unwrap_or(0);
         let timestamp_ms = now.max(self.state.timestamp_ms);
+        let behind = self.behind(timestamp_ms.saturating_sub(now));
         let mut leaves = Vec::new();
         let mut hashes = Vec::new();
         let mut waiters = Vec::new();
@@ -282,6 +343,10 @@ impl<L: Leaf> Sequencer<L> {
                     duplicate: true,
                     reply,
                 });
+                continue;
+            }
+            if let Some(behind) = behind {
+                answer(reply, Err(AppendError::Clock(behind)));
                 continue;
             }
             let position = leaves.len();
@@ -322,6 +387,23 @@ impl<L: Leaf> Sequencer<L> {
             hashes,
             waiters,
         })
+    }
+
+    /// How far the clock is behind, when that is too far. Said once.
+    fn behind(&mut self, milliseconds: u64) -> Option<Duration> {
+        let behind = Duration::from_millis(milliseconds);
+        let late = L::TIMED && behind > SET_BACK;
+        if late && !std::mem::replace(&mut self.late, true) {
+            tracing::error!(
+                seconds = behind.as_secs(),
+                "the clock is behind the log's last entry, and no entry is taken until it is right; if it was ahead when that entry came, \
+                 a new tree has to take this one's place"
+            );
+        }
+        if !late && std::mem::replace(&mut self.late, false) {
+            tracing::info!("the clock is right again: entries are taken");
+        }
+        late.then_some(behind)
     }
 
     /// Starts the next segment. If we crash before it is durable, the next start finds the old one as the last, or a

@@ -11,7 +11,7 @@
 mod common;
 
 use common::{Named, config, named, open_sim, open_with_copy, read_all, verifier};
-use sequencer::{Config, Log, OpenError, copy, fsck_on, guard};
+use sequencer::{Config, Log, OpenError, copy, fsck_on, guard, mend};
 use store::sim::{Form, Loss, SimDisk};
 
 fn small() -> Config {
@@ -120,7 +120,7 @@ async fn a_backup_that_is_too_old_is_noticed() {
     assert!(matches!(opened, Err(OpenError::RolledBack { .. })));
 }
 
-/// Killed at any write: the next run finishes the copy.
+/// Killed at any write: what is there is the older copy or the newer one, and the next run finishes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_was_interrupted_is_finished() {
     let disk = SimDisk::new();
@@ -128,8 +128,10 @@ async fn a_copy_that_was_interrupted_is_finished() {
     append(&log, 0..700).await;
     let first = SimDisk::new();
     back_up(&disk, &first).unwrap();
+    let early = log.published().checkpoint;
     append(&log, 700..1600).await;
     let mut finished = 0;
+    let mut sizes = std::collections::BTreeSet::new();
     for step in (0..200).step_by(3) {
         for form in [Form::NotDone, Form::YetDone] {
             let backup = first.restart(Loss::Nothing);
@@ -139,12 +141,42 @@ async fn a_copy_that_was_interrupted_is_finished() {
                 Err(error) => assert!(matches!(error, OpenError::Disk { .. }), "{error}"),
             }
             let backup = backup.restart(Loss::Unsynced { seed: step });
+            mend(&backup).unwrap();
+            sizes.insert(guard::<Named>(&backup, &early, &verifier()).unwrap().get());
+            fsck_on::<Named>(&backup, None, &verifier()).unwrap();
             let report = back_up(&disk, &backup).unwrap();
             assert_eq!(report.head, log.published().head, "step {step}");
             fsck_on::<Named>(&backup, None, &verifier()).unwrap();
         }
     }
     assert!(finished > 0, "fewer steps than a copy has");
+    assert_eq!(sizes, [700, 1600].into(), "one or the other");
+}
+
+/// A copy that does not open any more still says what it was signed for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_backup_is_not_overwritten_by_a_second_history() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, small()).await.unwrap();
+    append(&log, 0..600).await;
+    let restored = SimDisk::new();
+    back_up(&disk, &restored).unwrap();
+    append(&log, 600..1500).await;
+    let backup = SimDisk::new();
+    back_up(&disk, &backup).unwrap();
+    let second = open_sim(&restored, small()).await.unwrap();
+    append(&second, 2000..5000).await;
+    second.close().await;
+    let tiles = backup.files().into_keys();
+    for path in tiles.filter(|path| path.as_str().starts_with("tile/0/")) {
+        backup.tamper(&path, |bytes| bytes[5] ^= 1);
+    }
+    let refused = guard::<Named>(&backup, &log.published().checkpoint, &verifier());
+    assert!(matches!(refused, Err(OpenError::Damaged(_))), "{refused:?}");
+    let kept = backup.files();
+    let error = back_up(&restored, &backup).unwrap_err();
+    assert!(matches!(error, OpenError::Forked { .. }), "{error}");
+    assert_eq!(backup.files(), kept);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,22 +127,29 @@ async fn a_failed_sync_stops_the_log() {
     }
 }
 
-/// One operation fails in either form, at each place that a run touches; then a kill or a loss of power.
+/// Each operation of a run fails, in both forms, on the disk of the log and on the one of the copy; then a kill or a loss of power.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_operation_may_fail() {
-    let mut faults = 0;
-    for operation in (0_u64..).step_by(2) {
-        let form = if operation % 4 == 0 {
-            Form::NotDone
-        } else {
-            Form::YetDone
-        };
-        let Some(()) = run(operation, |disk| disk.fail(operation, form)).await else {
-            break;
-        };
-        faults += 1;
+    for of_copy in [false, true] {
+        let mut faults = 0;
+        'operations: for operation in 0_u64.. {
+            for (number, form) in [Form::NotDone, Form::YetDone].into_iter().enumerate() {
+                let number = operation * 2 + u64::try_from(number).unwrap();
+                let broken = run(number, |disk, copy| {
+                    let failing = if of_copy { copy } else { disk };
+                    failing.fail(operation, form);
+                });
+                let Some(()) = broken.await else {
+                    break 'operations;
+                };
+                faults += 1;
+            }
+        }
+        assert!(
+            faults > if of_copy { 15 } else { 60 },
+            "{faults} faults, of the copy: {of_copy}"
+        );
     }
-    assert!(faults > 15, "{faults} faults");
 }
 
 /// The machine stops at each place that a run touches; then a kill or a loss of power.
@@ -150,7 +157,7 @@ async fn each_operation_may_fail() {
 async fn the_machine_may_stop_at_each_operation() {
     let mut stops = 0;
     for operation in 0_u64.. {
-        let Some(()) = run(operation, |disk| disk.stop_after(operation)).await else {
+        let Some(()) = run(operation, |disk, _| disk.stop_after(operation)).await else {
             break;
         };
         stops += 1;
@@ -247,9 +254,9 @@ async fn crash_again_and_again(seed: u64) {
 }
 
 /// Loads a log on a disk that breaks, restarts, and checks. `None` when the load was over before the fault.
-async fn run(number: u64, fault: impl FnOnce(&SimDisk)) -> Option<()> {
+async fn run(number: u64, fault: impl FnOnce(&SimDisk, &SimDisk)) -> Option<()> {
     let (disk, copy) = (strict(), SimDisk::new());
-    fault(&disk);
+    fault(&disk, &copy);
     let mut seen = Seen::default();
     let broken = seen.load(&disk, &copy, 0).await;
     let disk = disk.restart(loss(number));

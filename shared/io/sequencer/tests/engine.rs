@@ -614,7 +614,7 @@ async fn damage_is_found() {
 async fn time_does_not_run_backwards() {
     let disk = SimDisk::new();
     let mut last = 0;
-    for (run, start) in [1000_i64, 500, 2000].into_iter().enumerate() {
+    for (run, start) in [1000_i64, 800, 2000].into_iter().enumerate() {
         let now = std::sync::atomic::AtomicI64::new(start);
         let back: sequencer::Clock = Arc::new(move || {
             let now = now.fetch_sub(10, std::sync::atomic::Ordering::SeqCst);
@@ -632,6 +632,40 @@ async fn time_does_not_run_backwards() {
         log.close().await;
     }
     assert_eq!(last, 2_000_000);
+}
+
+/// A clock that was years ahead for a moment must not date everything that follows: such a log takes nothing, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_far_behind_dates_nothing() {
+    let disk = SimDisk::new();
+    let now = Arc::new(std::sync::atomic::AtomicI64::new(1_000_000));
+    let shown = now.clone();
+    let clock: sequencer::Clock = Arc::new(move || {
+        jiff::Timestamp::from_second(shown.load(std::sync::atomic::Ordering::SeqCst)).unwrap()
+    });
+    let set = |seconds| now.store(seconds, std::sync::atomic::Ordering::SeqCst);
+    let open = Log::<Named>::open_on(Arc::new(disk.clone()), None, config(), signer(), clock);
+    let log = open.await.unwrap();
+    let first = log.append(named(0)).await.unwrap();
+    set(1_000_000_000);
+    let last = log.append(named(1)).await.unwrap();
+    assert_eq!(last.timestamp_ms, 1_000_000_000_000);
+    // As much as a clock may be set back.
+    set(1_000_000_000 - 300);
+    let appended = log.append(named(2)).await.unwrap();
+    assert_eq!(appended.timestamp_ms, last.timestamp_ms);
+    set(2000);
+    let behind = std::time::Duration::from_secs(1_000_000_000 - 2000);
+    assert_eq!(
+        log.append(named(3)).await.unwrap_err(),
+        AppendError::Clock(behind)
+    );
+    let again = log.append(named(0)).await.unwrap();
+    assert!(again.duplicate && again.timestamp_ms == first.timestamp_ms);
+    assert_eq!(log.published().head.size, TreeSize::new(3));
+    set(1_000_000_001);
+    check(&log.append(named(3)).await.unwrap());
+    log.close().await;
 }
 
 /// A leaf that panics is a bug of its owner; nobody waits for ever, and the log says that it has stopped.
@@ -742,14 +776,25 @@ async fn a_frozen_log_is_read_and_takes_nothing() {
     }
     fsck_on::<Named>(&disk, None, &verifier()).unwrap();
 
-    // A crash in the writing can leave a part: then the log is not frozen.
-    let whole = disk.files()[&Path::new("frozen").unwrap()].clone();
-    disk.tamper(&Path::new("frozen").unwrap(), |bytes| bytes.truncate(20));
+    // What is left of the file is damage: the log was closed for good.
+    let frozen = Path::new("frozen").unwrap();
+    let whole = disk.files()[&frozen].clone();
+    for length in [1, 20, whole.len() - 1] {
+        disk.tamper(&frozen, |bytes| *bytes = whole[..length].to_vec());
+        let opened = open_sim(&disk, config()).await;
+        assert!(
+            matches!(&opened, Err(OpenError::Damaged(why)) if why.contains("frozen")),
+            "{length}: {opened:?}"
+        );
+        assert!(fsck_on::<Named>(&disk, None, &verifier()).is_err());
+    }
+    // An empty one is a name without a file: nobody was told that the log is frozen.
+    disk.tamper(&frozen, Vec::clear);
     let log = open_sim(&disk, config()).await.unwrap();
     log.append(named(1000)).await.unwrap();
     drop(log);
     // And a log that has grown beyond what it was frozen at is refused.
-    disk.tamper(&Path::new("frozen").unwrap(), |bytes| *bytes = whole);
+    disk.tamper(&frozen, |bytes| *bytes = whole);
     assert!(matches!(
         open_sim(&disk, config()).await,
         Err(OpenError::Damaged(_))

@@ -212,9 +212,16 @@ struct Flaky {
     disk: SimDisk,
     away: Arc<AtomicBool>,
     refused: Arc<AtomicU32>,
+    /// It shows no files of the log, as a share does that was mounted a moment ago; and how often somebody looked.
+    empty: Arc<AtomicBool>,
+    looked: Arc<AtomicU32>,
 }
 
 impl Flaky {
+    fn is_empty(&self) -> bool {
+        self.empty.load(Ordering::SeqCst)
+    }
+
     fn here(&self) -> std::io::Result<&SimDisk> {
         if self.away.load(Ordering::SeqCst) {
             self.refused.fetch_add(1, Ordering::SeqCst);
@@ -230,10 +237,17 @@ impl Disk for Flaky {
     }
 
     fn read_range(&self, path: &Path, at: u64, len: usize) -> std::io::Result<Option<Vec<u8>>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
         self.here()?.read_range(path, at, len)
     }
 
     fn list(&self, folder: &Path) -> std::io::Result<Vec<String>> {
+        if self.is_empty() {
+            self.looked.fetch_add(1, Ordering::SeqCst);
+            return Ok(Vec::new());
+        }
         self.here()?.list(folder)
     }
 
@@ -267,6 +281,8 @@ async fn a_reader_outlives_a_disk_that_is_away() {
         disk: disk.clone(),
         away: away.clone(),
         refused: Arc::clone(&refused),
+        empty: Arc::default(),
+        looked: Arc::default(),
     });
     let reader = Log::<Named>::open_reader_on(files, verifier())
         .await
@@ -284,6 +300,43 @@ async fn a_reader_outlives_a_disk_that_is_away() {
         caught_up(&reader, number).await;
         reader.health().unwrap();
     }
+    assert_eq!(read_all(&reader).await, read_all(&log).await);
+}
+
+/// For longer than what a writer at work can be the reason of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_outlives_a_log_that_looks_damaged() {
+    let disk = SimDisk::new();
+    let log = open_sim(&disk, small()).await.unwrap();
+    log.append(named(0)).await.unwrap();
+    let (empty, looked) = (Arc::new(AtomicBool::new(false)), Arc::default());
+    let files = Arc::new(Flaky {
+        disk: disk.clone(),
+        away: Arc::default(),
+        refused: Arc::default(),
+        empty: empty.clone(),
+        looked: Arc::clone(&looked),
+    });
+    let reader = Log::<Named>::open_reader_on(files, verifier())
+        .await
+        .unwrap();
+    caught_up(&reader, 1).await;
+    empty.store(true, Ordering::SeqCst);
+    let mut number = 1;
+    // It has given up once when it looks as often as this.
+    while looked.load(Ordering::SeqCst) < 25 {
+        log.append(named(number)).await.unwrap();
+        number += 1;
+        reader.health().unwrap();
+        assert_eq!(
+            reader.published().head.size.get(),
+            1,
+            "what it has shown stays"
+        );
+    }
+    empty.store(false, Ordering::SeqCst);
+    caught_up(&reader, number).await;
+    reader.health().unwrap();
     assert_eq!(read_all(&reader).await, read_all(&log).await);
 }
 

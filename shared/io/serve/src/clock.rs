@@ -47,6 +47,14 @@ impl Clock {
             at.fetch_add(step, Ordering::SeqCst);
         }
     }
+
+    /// Puts a fixed clock somewhere else, before or behind where it stands, as an operator or a time service might; a system clock does not
+    /// listen.
+    pub fn set(&self, to: Timestamp) {
+        if let Source::Fixed(at) = &self.0 {
+            at.store(to.as_microsecond(), Ordering::SeqCst);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -61,5 +69,7 @@ mod tests {
         assert_eq!(clock.now(), start);
         other.advance(Duration::from_secs(90));
         assert_eq!(clock.now(), "2026-11-22T10:01:30.5Z".parse().unwrap());
+        other.set(start);
+        assert_eq!(clock.now(), start);
     }
 }

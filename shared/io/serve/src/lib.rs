@@ -7,6 +7,7 @@
 //! * every connection and every request has an end: a deadline for the request head, one for the whole request, one for
 //!   the connection; a cap on connections, on the body and on all bodies together ([`Limits`]);
 //! * a panic in a handler is a 500 and not the end of the process;
+//! * gRPC comes in at the same socket ([`grpc`]), and whatever refuses a request says so in its manner;
 //! * logs name method, route, status, duration and request id, and never a body, a query string or a header;
 //! * `SIGINT` and `SIGTERM` stop the accepting, let running requests finish, and then end ([`Stop`]).
 //!
@@ -22,6 +23,7 @@
 
 pub mod clock;
 pub mod cors;
+pub mod grpc;
 pub mod health;
 pub mod limits;
 pub mod listen;
@@ -29,6 +31,7 @@ pub mod logging;
 pub mod metrics;
 pub mod problem;
 pub mod program;
+pub mod reload;
 pub mod settings;
 pub mod stop;
 
@@ -43,9 +46,11 @@ pub use clock::Clock;
 pub use health::Health;
 pub use limits::{Limits, Rate};
 pub use listen::{ListenAddress, ListenError, Listeners};
-pub use observe::RequestId;
+pub use observe::{RequestId, method_label};
 pub use problem::{Code, Problem};
 pub use program::{Closing, Service, program};
+pub use rate::Allowance;
+pub use reload::Live;
 pub use routes::{Routes, Switch};
 pub use run::run;
 pub use settings::{Server, ServerSettings, SettingsError};

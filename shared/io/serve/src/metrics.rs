@@ -15,20 +15,26 @@ const SECONDS: &[f64] = &[
 /// Bounds of the histograms that have a name and a unit of upstream's; without bounds they would be summaries.
 const UPSTREAM: &[(&str, &[f64])] = &[
     // Seconds: the Go library's own bounds.
-    (
-        "rekor_v2_http_api_latency",
-        &[
-            0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-        ],
-    ),
+    ("rekor_v2_http_api_latency", GO),
+    ("fulcio_api_latency", GO),
     // Bytes.
     (
         "rekor_v2_http_api_request_size",
         &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 1e6, 4e6],
     ),
+    (
+        "rekor_v2_grpc_api_request_size",
+        &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 1e6, 4e6],
+    ),
     // Nanoseconds, from a millisecond to a minute.
+    ("timestamp_authority_latency_by_api", NANOSECONDS),
+    ("timestamp_authority_api_latency", NANOSECONDS),
+    ("timestamp_authority_ntp_latency", NANOSECONDS),
     ("rekor_latency_by_api", NANOSECONDS),
     ("rekor_api_latency", NANOSECONDS),
+];
+const GO: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 const NANOSECONDS: &[f64] = &[
     1e6, 3.4e6, 1.15e7, 3.91e7, 1.33e8, 4.51e8, 1.53e9, 5.2e9, 1.77e10, 6e10,

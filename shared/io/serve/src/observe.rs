@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
 use tracing::Instrument as _;
 
+use crate::grpc;
 use crate::problem::{Code, Problem};
 
 /// The header that carries a request's id, in both directions.
@@ -31,6 +32,11 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
+    /// Of the request that is being answered; none outside of one, or in a task that it has started.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
+    }
+
     fn of(request: &Request) -> Self {
         let given = request.headers().get(REQUEST_ID).filter(|value| {
             (1..=REQUEST_ID_MAX).contains(&value.len())
@@ -41,6 +47,10 @@ impl RequestId {
         });
         Self(given.cloned().unwrap_or_else(next_id))
     }
+}
+
+tokio::task_local! {
+    static CURRENT: RequestId;
 }
 
 /// Unique while the process lives, and most likely beyond: a number of this start, then a count.
@@ -55,6 +65,9 @@ fn next_id() -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("none"))
 }
 
+/// The label of a request that no route matches.
+const NO_ROUTE: &str = "-";
+
 /// Only the route's pattern is named: a path or a query may carry a token, and a label of a counter must come from a
 /// small set.
 pub(crate) async fn observe(
@@ -68,18 +81,23 @@ pub(crate) async fn observe(
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
+        .map_or_else(|| NO_ROUTE.to_owned(), |path| path.as_str().to_owned());
     let quiet = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
     let span = tracing::info_span!("request", service, id = id.as_str(), method, route);
     request.extensions_mut().insert(id.clone());
     let start = Instant::now();
-    let mut response =
-        match tokio::time::timeout(limit, next.run(request).instrument(span.clone())).await {
-            Ok(response) => response,
-            Err(_elapsed) => {
-                Problem::new(Code::DeadlineExceeded, "the request took too long").into_response()
-            }
-        };
+    let grpc = grpc::is_asked(request.headers());
+    let answering = CURRENT.scope(id.clone(), next.run(request).instrument(span.clone()));
+    let mut response = match tokio::time::timeout(limit, answering).await {
+        Ok(response) => response,
+        Err(_elapsed) => CURRENT.sync_scope(id.clone(), || {
+            Problem::new(Code::DeadlineExceeded, "the request took too long").into_response()
+        }),
+    };
+    if grpc {
+        let known = route != NO_ROUTE;
+        response = CURRENT.sync_scope(id.clone(), || grpc::said_again(response, known));
+    }
     let took = start.elapsed();
     let status = response.status();
     span.in_scope(|| {
@@ -94,7 +112,7 @@ pub(crate) async fn observe(
         }
     });
     let status_label = status_label(status);
-    metrics::counter!("http_requests_total", "service" => service, "method" => method, "route" => route.clone(), "status" => status_label)
+    metrics::counter!("http_requests_total", "service" => service, "method" => method, "route" => route.clone(), "code" => status_label)
         .increment(1);
     metrics::histogram!("http_request_seconds", "service" => service, "route" => route)
         .record(took.as_secs_f64());
@@ -112,16 +130,17 @@ pub(crate) fn panicked(_cause: Box<dyn std::any::Any + Send + 'static>) -> Respo
     .into_response()
 }
 
-fn method_label(method: &http::Method) -> &'static str {
+/// A method as Prometheus' Go library writes it; a label must come from a small set.
+pub fn method_label(method: &http::Method) -> &'static str {
     match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "other",
+        "GET" => "get",
+        "HEAD" => "head",
+        "POST" => "post",
+        "PUT" => "put",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        "OPTIONS" => "options",
+        _ => "unknown",
     }
 }
 

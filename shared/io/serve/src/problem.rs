@@ -1,9 +1,13 @@
 //! The error body of Fulcio, Rekor and every other service with a gRPC ancestor.
 
+use std::collections::BTreeMap;
+
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+
+use crate::observe::RequestId;
 
 /// Longest message sent to a client: enough for a sentence and the value it complains of.
 const MESSAGE_MAX: usize = 1000;
@@ -107,23 +111,41 @@ pub struct Problem {
     status: StatusCode,
     code: Code,
     message: String,
-    details: Vec<Detail>,
+    reasons: Vec<Reason>,
     retry_after: Option<u32>,
 }
 
-/// google/rpc/error_details.proto, ErrorInfo: a word for machines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Detail {
-    #[serde(rename = "@type")]
-    kind: &'static str,
-    reason: String,
+/// A word for machines, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    pub(crate) word: String,
+    pub(crate) about: BTreeMap<&'static str, String>,
+}
+
+/// google/rpc/error_details.proto.
+#[derive(Serialize)]
+#[serde(tag = "@type")]
+enum Detail<'a> {
+    /// A word for machines.
+    #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
+    ErrorInfo {
+        reason: &'a str,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        metadata: &'a BTreeMap<&'static str, String>,
+    },
+    /// What to tell the operator.
+    #[serde(rename = "type.googleapis.com/google.rpc.RequestInfo")]
+    RequestInfo {
+        #[serde(rename = "requestId")]
+        request_id: &'a str,
+    },
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
     code: u8,
     message: &'a str,
-    details: &'a [Detail],
+    details: Vec<Detail<'a>>,
 }
 
 impl Problem {
@@ -143,7 +165,7 @@ impl Problem {
             status,
             code,
             message,
-            details: Vec::new(),
+            reasons: Vec::new(),
             retry_after: None,
         }
     }
@@ -188,9 +210,23 @@ impl Problem {
     /// Adds a stable word for machines, in capitals by custom (`TOKEN_EXPIRED`).
     #[must_use]
     pub fn with_detail(mut self, reason: impl Into<String>) -> Self {
-        self.details.push(Detail {
-            kind: "type.googleapis.com/google.rpc.ErrorInfo",
-            reason: reason.into(),
+        self.reasons.push(Reason {
+            word: reason.into(),
+            about: BTreeMap::new(),
+        });
+        self
+    }
+
+    /// As [`with_detail`](Self::with_detail), and what the word is about: the name of the claim that is missing, say.
+    #[must_use]
+    pub fn with_detail_about(
+        mut self,
+        reason: impl Into<String>,
+        about: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        self.reasons.push(Reason {
+            word: reason.into(),
+            about: about.into_iter().collect(),
         });
         self
     }
@@ -214,14 +250,31 @@ impl Problem {
     pub fn message(&self) -> &str {
         &self.message
     }
+
+    /// The words for machines.
+    pub(crate) fn reasons(&self) -> &[Reason] {
+        &self.reasons
+    }
 }
 
 impl IntoResponse for Problem {
+    /// Within a request its id is among the details, for whoever asks the operator.
     fn into_response(self) -> Response {
+        let id = RequestId::current();
+        let reasons = self.reasons.iter();
+        let mut details: Vec<_> = reasons
+            .map(|Reason { word, about }| Detail::ErrorInfo {
+                reason: word,
+                metadata: about,
+            })
+            .collect();
+        details.extend(id.as_ref().map(|id| Detail::RequestInfo {
+            request_id: id.as_str(),
+        }));
         let body = Body {
             code: self.code.number(),
             message: &self.message,
-            details: &self.details,
+            details,
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
@@ -235,6 +288,8 @@ impl IntoResponse for Problem {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For a caller that speaks gRPC it is said again.
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -294,6 +349,12 @@ mod tests {
         assert_eq!(
             text(Problem::new(Code::Unauthenticated, "late").with_detail("TOKEN_EXPIRED")).await,
             r#"{"code":16,"message":"late","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_EXPIRED"}]}"#
+        );
+        let about = [("claim", "sha".to_owned())];
+        let missing = Problem::invalid_argument("no").with_detail_about("MISSING", about);
+        assert_eq!(
+            text(missing).await,
+            r#"{"code":3,"message":"no","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"MISSING","metadata":{"claim":"sha"}}]}"#
         );
     }
 

@@ -1,6 +1,8 @@
-//! How often one client may ask: a bucket of tokens for each address.
+//! How often one may ask: a bucket of tokens for each address, and for whatever else a service counts by.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hash};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,34 +11,36 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
+use jiff::Timestamp;
 
 use crate::limits::Rate;
 use crate::problem::Problem;
 
-/// Buckets that are kept; when there are more clients at a time, the new ones share one.
-const CLIENTS_MAX: usize = 1 << 16;
+/// Buckets that are kept; when there are more holders at a time, the new ones share one.
+const HOLDERS_MAX: usize = 1 << 16;
 
-/// Between two looks for clients that can be forgotten.
+/// Between two looks for holders that can be forgotten.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Who opened the connection, in a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// The buckets of one service.
-#[derive(Clone, Debug)]
-pub(crate) struct Buckets(Arc<Inner>);
-
+/// A bucket of tokens for each of many holders.
 #[derive(Debug)]
-struct Inner {
-    rate: Rate,
-    begun: Instant,
-    clients: Mutex<Clients>,
+struct Buckets<K> {
+    /// Tokens a second.
+    refill: f64,
+    /// Tokens at most.
+    burst: f64,
+    /// Whom new holders share a bucket with when there are too many.
+    shared: K,
+    holders: Mutex<Holders<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Clients {
-    buckets: HashMap<IpAddr, Bucket>,
+#[derive(Debug)]
+struct Holders<K> {
+    buckets: HashMap<K, Bucket>,
     /// When the full ones were last looked for: that takes as long as there are many.
     swept: Option<Duration>,
 }
@@ -48,56 +52,109 @@ struct Bucket {
     at: Duration,
 }
 
-impl Bucket {
-    /// Filled up to now.
-    fn filled(self, rate: &Rate, now: Duration) -> Self {
-        let passed = now.saturating_sub(self.at).as_secs_f64();
-        let tokens = self.tokens + passed * f64::from(rate.per_second);
+impl<K: Copy + Eq + Hash> Buckets<K> {
+    fn new(refill: f64, burst: u32, shared: K) -> Self {
         Self {
-            tokens: tokens.min(f64::from(rate.burst)),
-            at: now,
+            refill,
+            burst: f64::from(burst),
+            shared,
+            holders: Mutex::new(Holders {
+                buckets: HashMap::new(),
+                swept: None,
+            }),
         }
     }
-}
 
-impl Buckets {
-    pub(crate) fn new(rate: Rate) -> Self {
-        Self(Arc::new(Inner {
-            rate,
-            begun: Instant::now(),
-            clients: Mutex::default(),
-        }))
+    /// Filled up to now.
+    fn filled(&self, bucket: Bucket, now: Duration) -> Bucket {
+        let passed = now.saturating_sub(bucket.at).as_secs_f64();
+        let tokens = bucket.tokens + passed * self.refill;
+        Bucket {
+            tokens: tokens.min(self.burst),
+            at: now,
+        }
     }
 
     /// Takes a token; the seconds until there is one when there is none.
-    fn take(&self, client: IpAddr, now: Duration) -> Result<(), u32> {
-        let Inner { rate, clients, .. } = &*self.0;
+    fn take(&self, holder: K, now: Duration) -> Result<(), u32> {
         let full = Bucket {
-            tokens: f64::from(rate.burst),
+            tokens: self.burst,
             at: now,
         };
-        let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let Clients { buckets, swept } = &mut *clients;
-        let mut key = narrowed(client);
-        if buckets.len() >= CLIENTS_MAX && !buckets.contains_key(&key) {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let Holders { buckets, swept } = &mut *holders;
+        let mut key = holder;
+        if buckets.len() >= HOLDERS_MAX && !buckets.contains_key(&key) {
             if swept.is_none_or(|swept| now.saturating_sub(swept) >= SWEEP) {
                 *swept = Some(now);
                 // A full bucket is as good as none.
-                buckets.retain(|_, bucket| bucket.filled(rate, now).tokens < full.tokens);
+                buckets.retain(|_, bucket| self.filled(*bucket, now).tokens < full.tokens);
             }
-            if buckets.len() >= CLIENTS_MAX {
-                key = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            if buckets.len() >= HOLDERS_MAX {
+                key = self.shared;
             }
         }
         let bucket = buckets.entry(key).or_insert(full);
-        *bucket = bucket.filled(rate, now);
+        *bucket = self.filled(*bucket, now);
         if bucket.tokens >= 1.0 {
             bucket.tokens -= 1.0;
             return Ok(());
         }
-        let wait = (1.0 - bucket.tokens) / f64::from(rate.per_second.max(1));
+        let wait = (1.0 - bucket.tokens) / self.refill;
         let wait = Duration::try_from_secs_f64(wait.ceil()).unwrap_or(Duration::MAX);
         Err(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1))
+    }
+}
+
+/// The buckets of a service's clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    behind_proxy: bool,
+    begun: Instant,
+    buckets: Buckets<IpAddr>,
+}
+
+impl Clients {
+    pub(crate) fn new(rate: Rate) -> Self {
+        let refill = f64::from(rate.per_second.max(1));
+        Self(Arc::new(Inner {
+            behind_proxy: rate.behind_proxy,
+            begun: Instant::now(),
+            buckets: Buckets::new(refill, rate.burst, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        }))
+    }
+
+    fn take(&self, client: IpAddr, now: Duration) -> Result<(), u32> {
+        self.0.buckets.take(narrowed(client), now)
+    }
+}
+
+/// So much a minute, and so much at once, for each of many: identities, accounts. What it is for is the caller's business, and so is the
+/// time. Its memory has an end; beyond it newcomers share one allowance.
+#[derive(Debug)]
+pub struct Allowance {
+    hasher: RandomState,
+    buckets: Buckets<u64>,
+}
+
+impl Allowance {
+    /// An allowance of so much.
+    pub fn new(per_minute: u32, burst: u32) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            buckets: Buckets::new(f64::from(per_minute.max(1)) / 60.0, burst.max(1), 0),
+        }
+    }
+
+    /// Takes one; the seconds until there is one when there is none. `holder` is whatever tells one from the other, and only a keyed
+    /// hash of it is kept.
+    pub fn take(&self, holder: &impl Hash, now: Timestamp) -> Result<(), u32> {
+        let since = u64::try_from(now.as_microsecond()).unwrap_or_default();
+        self.buckets
+            .take(self.hasher.hash_one(holder), Duration::from_micros(since))
     }
 }
 
@@ -119,16 +176,16 @@ fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
 }
 
 /// Lets a request through when its client has a token left.
-pub(crate) async fn limit(buckets: Buckets, request: Request, next: Next) -> Response {
-    if matches!(request.uri().path(), "/healthz" | "/metrics") {
+pub(crate) async fn limit(clients: Clients, request: Request, next: Next) -> Response {
+    if matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics") {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
-    let forwarded = forwarded(request.headers()).filter(|_| buckets.0.rate.behind_proxy);
+    let forwarded = forwarded(request.headers()).filter(|_| clients.0.behind_proxy);
     let client = forwarded
         .or(peer)
         .unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-    match buckets.take(client, buckets.0.begun.elapsed()) {
+    match clients.take(client, clients.0.begun.elapsed()) {
         Ok(()) => next.run(request).await,
         Err(seconds) => {
             Problem::too_many("too many requests from this address, try again", seconds)
@@ -153,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_the_rate() {
-        let buckets = Buckets::new(RATE);
+        let buckets = Clients::new(RATE);
         let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         for _ in 0..4 {
             assert_eq!(buckets.take(one, at(1000)), Ok(()));
@@ -197,14 +254,30 @@ mod tests {
 
     #[test]
     fn memory_has_an_end() {
-        let buckets = Buckets::new(RATE);
+        let buckets = Clients::new(RATE);
         let client = |number: u32| IpAddr::from(number.to_be_bytes());
         for number in 0..70_000 {
             let _taken = buckets.take(client(number), at(0));
         }
-        assert!(buckets.0.clients.lock().unwrap().buckets.len() <= CLIENTS_MAX + 1);
+        assert!(buckets.0.buckets.holders.lock().unwrap().buckets.len() <= HOLDERS_MAX + 1);
         // Later all of them are full again, and are forgotten when there are new ones.
         assert_eq!(buckets.take(client(1_000_000), at(10_000)), Ok(()));
-        assert!(buckets.0.clients.lock().unwrap().buckets.len() < 10);
+        assert!(buckets.0.buckets.holders.lock().unwrap().buckets.len() < 10);
+    }
+
+    #[test]
+    fn an_allowance_is_each_holders_own() {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let allowance = Allowance::new(6, 2);
+        let (one, other) = (("issuer", "one"), ("issuer", "other"));
+        for _ in 0..2 {
+            assert_eq!(allowance.take(&one, at(0)), Ok(()));
+        }
+        assert_eq!(allowance.take(&one, at(0)), Err(10));
+        assert_eq!(allowance.take(&other, at(0)), Ok(()));
+        assert_eq!(allowance.take(&one, at(9)), Err(1));
+        assert_eq!(allowance.take(&one, at(10)), Ok(()));
+        // A clock that goes back gives nothing and breaks nothing.
+        assert_eq!(allowance.take(&one, at(5)), Err(10));
     }
 }

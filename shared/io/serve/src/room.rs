@@ -3,12 +3,14 @@
 //! would else fill the machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::HttpBody as _;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{StatusCode, Version};
+use http::{StatusCode, Version, header};
+use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 
 use crate::limits::Limits;
@@ -18,6 +20,11 @@ use crate::problem::{Code, Problem};
 /// there all do.
 const SMALL: u64 = 64 << 10;
 
+/// Of a body that is too large, so much is read and thrown away, and for so long. Most clients write the whole body before they read: of an answer
+/// that comes with the end of the connection before that they see only that it broke.
+const THROWN_AWAY: u64 = 64 << 20;
+const THROWING_AWAY: Duration = Duration::from_secs(5);
+
 /// One permit is a kibibyte.
 const UNIT: u64 = 1 << 10;
 
@@ -26,6 +33,8 @@ const UNIT: u64 = 1 << 10;
 pub(crate) struct Room {
     free: Arc<Semaphore>,
     largest: u64,
+    /// How long somebody who sends too much is listened to.
+    patience: Duration,
 }
 
 impl Room {
@@ -36,6 +45,7 @@ impl Room {
         Self {
             free: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
             largest: u64::try_from(limits.body).unwrap_or(u64::MAX),
+            patience: THROWING_AWAY.min(limits.request / 2),
         }
     }
 }
@@ -51,6 +61,13 @@ pub(crate) async fn reserve(room: Room, request: Request, next: Next) -> Respons
             "the request has {announced} bytes, and a request has at most {}",
             room.largest
         );
+        // HTTP/2 has a word for it, and whoever expects to be told has sent nothing yet.
+        let sends = request.version() < Version::HTTP_2
+            && !request.headers().contains_key(header::EXPECT)
+            && announced <= THROWN_AWAY;
+        if sends {
+            let _in_time = tokio::time::timeout(room.patience, drain(request.into_body())).await;
+        }
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         return Problem::with_status(status, Code::ResourceExhausted, message).into_response();
     }
@@ -64,4 +81,9 @@ pub(crate) async fn reserve(room: Room, request: Request, next: Next) -> Respons
         Err(_full) => Problem::unavailable("too many large requests are under way, try again", 5)
             .into_response(),
     }
+}
+
+/// Reads to the end, and keeps nothing.
+async fn drain(mut body: Body) {
+    while let Some(Ok(_)) = body.frame().await {}
 }

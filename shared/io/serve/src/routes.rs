@@ -39,6 +39,11 @@ impl From<Router> for Routes {
 }
 
 impl Switch {
+    /// Resolves when nobody answers with this router any more, nor will with another one.
+    pub async fn unused(&self) {
+        self.0.closed().await;
+    }
+
     /// From now on requests are answered by this router. Those that are under way are finished by the old one.
     pub fn set(&self, router: Router) {
         drop(self.0.send_replace(router));

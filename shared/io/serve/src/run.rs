@@ -27,7 +27,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use crate::limits::Limits;
 use crate::listen::Listeners;
 use crate::observe;
-use crate::rate::{self, Buckets, Peer};
+use crate::rate::{self, Clients, Peer};
 use crate::room::{self, Room};
 use crate::routes::Routes;
 use crate::stop::Stop;
@@ -51,7 +51,7 @@ pub async fn run(
     crate::metrics::init();
     let mut routes = routes.into();
     let bodies = Room::new(&limits);
-    let buckets = limits.rate.map(Buckets::new);
+    let buckets = limits.rate.map(Clients::new);
     let dress = |router: Router| dressed(router, service, limits, &bodies, buckets.as_ref());
     let (dressed, router) = watch::channel(dress(routes.now()));
     let permits = Arc::new(Semaphore::new(limits.connections));
@@ -105,7 +105,7 @@ fn dressed(
     service: &'static str,
     limits: Limits,
     bodies: &Room,
-    buckets: Option<&Buckets>,
+    buckets: Option<&Clients>,
 ) -> Router {
     let bodies = bodies.clone();
     let router = router

@@ -10,7 +10,6 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -21,8 +20,7 @@ use rustls::sign::CertifiedKey;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
-/// From one look at the files to the next.
-pub(crate) const LOOK: Duration = Duration::from_secs(5);
+use crate::reload::{Account, LOOK};
 
 /// The longest chain and key that are read, in bytes.
 const FILE_MAX: u64 = 256 << 10;
@@ -134,29 +132,14 @@ impl Tls {
     /// Looks at the files again and again, for ever.
     pub(crate) async fn watch(self) {
         let mut turn = tokio::time::interval(LOOK);
-        let mut told = String::new();
+        let mut account = Account::new("TLS certificate");
         loop {
             turn.tick().await;
             let tls = self.clone();
-            match tokio::task::spawn_blocking(move || tls.refresh()).await {
-                Ok(Ok(true)) => {
-                    told.clear();
-                    tracing::info!(certificate = %self.files.certificate.display(), "took a new TLS certificate");
-                }
-                Ok(Ok(false)) => told.clear(),
-                Ok(Err(error)) => {
-                    // Once, and not every few seconds.
-                    let text = error.to_string();
-                    if text != told {
-                        tracing::warn!(
-                            error = text,
-                            "the new TLS certificate cannot be used, the old one stays"
-                        );
-                        told = text;
-                    }
-                }
-                Err(_) => return,
-            }
+            let Ok(outcome) = tokio::task::spawn_blocking(move || tls.refresh()).await else {
+                return;
+            };
+            account.note(&outcome);
         }
     }
 }

@@ -97,7 +97,10 @@ impl SignError {
         match self {
             Self::Token(_) => "token",
             Self::Key(_) | Self::OtherHash { .. } => "key",
-            Self::NoAuthority | Self::Certificate { .. } | Self::OtherKey { .. } | Self::Leaf { .. } => "certificate",
+            Self::NoAuthority
+            | Self::Certificate { .. }
+            | Self::OtherKey { .. }
+            | Self::Leaf { .. } => "certificate",
             Self::Statement(_) | Self::NoKnownDigest => "statement",
             Self::Timestamp { .. } => "timestamp",
             Self::Record { .. } => "log",

@@ -5,9 +5,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pkcs8::EncryptedPrivateKeyInfoRef;
+use keys::pem;
 use pkcs8::pkcs5::EncryptionScheme;
-use pkcs8::pkcs5::pbes2::Kdf;
+use pkcs8::pkcs5::pbes2::{self, Kdf};
+use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
 use poly1305::Poly1305;
 use poly1305::universal_hash::KeyInit as _;
 use salsa20::XSalsa20;
@@ -62,6 +63,22 @@ pub(crate) fn open_pkcs8(der: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8
         ) => Err(SignerError::WrongPassword),
         Err(error) => Err(unsupported(&error.to_string())),
     }
+}
+
+/// Puts a PKCS#8 key under a password, as PEM: scrypt with the parameters that OpenSSL 3 has memory for, and AES-256 in CBC mode.
+pub(crate) fn seal_pkcs8(der: &[u8], password: &[u8]) -> Result<Zeroizing<String>, SignerError> {
+    let failed = |what: &str| SignerError::Encryption(what.to_owned());
+    let cost = scrypt::Params::new(14, 8, 1).map_err(|error| failed(&error.to_string()))?;
+    let (salt, iv): ([u8; 16], [u8; 16]) = (random::bytes()?, random::bytes()?);
+    let parameters = pbes2::Parameters::generate_scrypt_aes256cbc(cost, &salt, iv)
+        .map_err(|error| failed(&error.to_string()))?;
+    let sealed = PrivateKeyInfoRef::try_from(der)
+        .and_then(|info| info.encrypt_with_params(parameters, password))
+        .map_err(|error| failed(&error.to_string()))?;
+    Ok(Zeroizing::new(pem::encode(
+        "ENCRYPTED PRIVATE KEY",
+        sealed.as_bytes(),
+    )))
 }
 
 /// Damaged, or from before PBES2: the parser cannot tell these apart.

@@ -7,6 +7,10 @@
 //! also under a password, SEC1 (RFC 5915), PKCS#1 (RFC 8017), and the boxes that cosign writes. Key material is wiped from memory when it is
 //! dropped, as far as the library's own objects allow.
 //!
+//! Where the key management of a cloud would go (AWS, Google and Azure are left out on purpose, see ARCHITECTURE.md): a scheme and a variant in
+//! `reference::Place`, for what a setting says; a file beside `vault.rs` with what every keeper has, which is `open`, `public_key`, `sign` and
+//! `sign_digest`; a variant of `Keeper`, and the compiler names the arms that are missing. Nothing else knows where a key is.
+//!
 //! A signature by a keeper outside this process is verified with the public key that was read when the key was opened, before anybody gets
 //! it: a token that was exchanged or a key that was rotated gives an error, never a signature that nobody can verify. And it has to come
 //! within ten seconds.
@@ -40,6 +44,11 @@ pub use local::LocalKey;
 pub use ml_dsa::MlDsa44Signer;
 pub use pkcs11_uri::UriError;
 pub use reference::{KeyRef, RefError};
+
+/// Reads a password, a PIN or a token: the text of a file that others may not read, without the line break at its end.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SignerError> {
+    file::read_secret(path)
+}
 
 /// The longest wait for a signature of a keeper outside this process. A log commits nothing meanwhile, and its clients have 30 seconds.
 const SIGN_TIME: Duration = Duration::from_secs(10);
@@ -144,6 +153,16 @@ pub enum SignerError {
     Failed,
 }
 
+impl SignerError {
+    /// Whether it may be over when somebody tries again: the keeper of the key, or the way to it, is in trouble.
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Late(_) | Self::Token { .. } | Self::Vault { .. }
+        )
+    }
+}
+
 /// A private key that somebody keeps for us. Cloning it is cheap and does not copy the key.
 #[derive(Clone, Debug)]
 pub struct Signer(Keeper);
@@ -227,6 +246,20 @@ impl Signer {
     pub fn create(path: &Path, algorithm: Algorithm) -> Result<Self, SignerError> {
         let key = LocalKey::generate(algorithm)?;
         file::write_new(path, &key.to_pkcs8_pem())?;
+        Ok(Self::local(key))
+    }
+
+    /// [`create`](Self::create), with the file under a password (PKCS#8, scrypt, AES-256).
+    pub fn create_encrypted(
+        path: &Path,
+        algorithm: Algorithm,
+        password: &[u8],
+    ) -> Result<Self, SignerError> {
+        if password.is_empty() {
+            return Err(SignerError::NoPassword);
+        }
+        let key = LocalKey::generate(algorithm)?;
+        file::write_new(path, &key.to_encrypted_pem(password)?)?;
         Ok(Self::local(key))
     }
 

@@ -155,6 +155,14 @@ impl LocalKey {
         }
     }
 
+    /// The private key as PKCS#8 PEM under a password.
+    pub(crate) fn to_encrypted_pem(
+        &self,
+        password: &[u8],
+    ) -> Result<Zeroizing<String>, SignerError> {
+        encrypted::seal_pkcs8(&self.pkcs8, password)
+    }
+
     /// The private key as PKCS#8 PEM.
     pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
         Zeroizing::new(pem::encode("PRIVATE KEY", &self.pkcs8))

@@ -87,6 +87,15 @@ impl KeyRef {
         })
     }
 
+    /// The files that the key depends on: where it is one, and where its secret is one. Other text there may mean another key.
+    pub fn files(&self) -> Vec<&Path> {
+        let key = match &self.place {
+            Place::File(path) => Some(path.as_path()),
+            Place::Variable(_) | Place::Token(_) | Place::Transit { .. } => None,
+        };
+        key.into_iter().chain(self.secret_file.as_deref()).collect()
+    }
+
     /// A key file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self {

@@ -20,7 +20,7 @@ use std::io;
 /// A folder on a disk.
 ///
 /// All methods block; callers run them on a thread that may.
-pub trait Disk: Send + Sync + fmt::Debug + 'static {
+pub trait Disk: Send + Sync + fmt::Debug {
     /// The bytes of a file, or `None` when there is no such file. A file longer than `max` bytes is an error
     /// ([`io::ErrorKind::FileTooLarge`]): nobody reads an unbounded file into memory.
     fn read(&self, path: &Path, max: u64) -> io::Result<Option<Vec<u8>>>;

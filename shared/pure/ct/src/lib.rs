@@ -8,6 +8,7 @@
 //! Merkle tree leaf:    version 0 (1) | leaf type 0 (1) | timestamp ms (8) | entry type (2) | entry | extensions (2 + n)
 //! ```
 
+mod api;
 mod leaf;
 mod precert;
 mod sct;
@@ -15,6 +16,10 @@ mod tls;
 
 use thiserror::Error;
 
+pub use api::{
+    Consistency, Entries, EntryAndProof, ExtraData, LeafAndExtra, ProofByHash, Roots,
+    SignedTreeHead, parse_extra_data,
+};
 pub use leaf::{
     AddChainReply, AddChainRequest, LeafEntry, ParsedTileLeaf, leaf_index_extension,
     parse_leaf_index, parse_tile_leaf,

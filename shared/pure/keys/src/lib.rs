@@ -15,6 +15,7 @@ pub mod ecdsa;
 pub mod ml_dsa;
 pub mod pem;
 pub mod public;
+pub mod weak;
 
 pub use alg::{Algorithm, HashAlgorithm, KeyType};
 pub use digest::{Digest, DigestError, Hasher, sha256};

@@ -263,6 +263,30 @@ impl PublicKey {
             .map_err(|_| SignatureError::Bad)
     }
 
+    /// Verifies an RSA signature of RSASSA-PSS (RFC 8017 8.1) over a message, with MGF1 over the same hash and a salt of its length, for formats
+    /// that name the hash beside the key.
+    pub fn verify_rsa_pss(
+        &self,
+        hash: HashAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), SignatureError> {
+        // For any other key it is an algorithm that does not go with it.
+        self.implementation(match self.key_type {
+            KeyType::Rsa3072 => Algorithm::RsaPssSha256_3072,
+            KeyType::Rsa4096 => Algorithm::RsaPssSha256_4096,
+            _ => Algorithm::RsaPssSha256_2048,
+        })?;
+        let library = match hash {
+            HashAlgorithm::Sha256 => &signature::RSA_PSS_2048_8192_SHA256,
+            HashAlgorithm::Sha384 => &signature::RSA_PSS_2048_8192_SHA384,
+            HashAlgorithm::Sha512 => &signature::RSA_PSS_2048_8192_SHA512,
+        };
+        UnparsedPublicKey::new(library, &self.raw)
+            .verify(message, signature)
+            .map_err(|_| SignatureError::Bad)
+    }
+
     /// The library's algorithm; none for Ed25519ph, which aws-lc-rs does not offer.
     fn implementation(
         &self,

@@ -1,6 +1,6 @@
 //! dsse 0.0.1, intoto 0.0.1 and 0.0.2: a signed envelope, of which the log keeps digests and signatures.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use entry::Message;
 use keys::{Digest, HashAlgorithm};
@@ -174,21 +174,10 @@ impl Admit for DsseSpec {
         }
         check_count("verifiers", verifiers.len())?;
         let envelope = Envelope::parse(&text)?;
-        let signers = verifiers
-            .iter()
-            .map(|verifier| Signer::from_pem(&verifier.0))
-            .collect::<Result<Vec<_>, _>>()?;
-        let pae = Message::pae(&envelope.payload_type, &envelope.payload.0);
-        // In the order of their text, each once.
-        let mut signatures = BTreeMap::new();
+        let signatures = signed_by(&envelope, &verifiers)?;
         let mut keys = Vec::new();
-        for EnvelopeSignature { sig } in &envelope.signatures {
-            let bytes = decode(sig)?;
-            let signer = signers.iter().find(|signer| signer.signed(&pae, &bytes));
-            let signer =
-                signer.ok_or_else(|| invalid("all signatures must have a key that verifies it"))?;
+        for signer in signatures.values() {
             signer.chain_keys(&mut keys);
-            signatures.insert(sig.clone(), Bytes(signer.to_pem().into_bytes()));
         }
         let payload_hash = Hash::of(&envelope.payload_hash());
         let envelope_hash = Hash::of(&Digest::of(HashAlgorithm::Sha256, text.as_bytes()));
@@ -199,9 +188,9 @@ impl Admit for DsseSpec {
             payload_hash,
             signatures: signatures
                 .into_iter()
-                .map(|(signature, verifier)| DsseSignature {
-                    signature,
-                    verifier,
+                .map(|(signature, signer)| DsseSignature {
+                    signature: signature.to_owned(),
+                    verifier: Bytes(signer.to_pem().into_bytes()),
                 })
                 .collect(),
         };
@@ -266,13 +255,8 @@ impl Admit for Intoto2Spec {
             .iter()
             .map(|signature| Signer::from_pem(&signature.public_key.0))
             .collect::<Result<Vec<_>, _>>()?;
+        check_pairs(&pae, &envelope.signatures, &signers)?;
         let mut keys = Vec::new();
-        for signature in &envelope.signatures {
-            let bytes = decode_twice("sig", &signature.sig)?;
-            if !signers.iter().any(|signer| signer.signed(&pae, &bytes)) {
-                return Err(invalid("all signatures must have a key that verifies it"));
-            }
-        }
         for signer in &signers {
             signer.chain_keys(&mut keys);
         }
@@ -293,6 +277,67 @@ impl Admit for Intoto2Spec {
         let accepted = Accepted::new(Kind::Intoto, "0.0.2", spec, keys)?;
         Ok(accepted.with_attestation(digest, payload))
     }
+}
+
+/// Who has made each signature, in the order of its text. A verifier counts for the first signature that is its own, and the last verifier of a
+/// signature goes in, as upstream; so a second signature by the same key has no verifier. Those behind the last one that is needed are not looked at.
+fn signed_by<'a>(
+    envelope: &'a Envelope,
+    verifiers: &[Bytes],
+) -> Result<BTreeMap<&'a str, Signer>, ProposeError> {
+    let pae = Message::pae(&envelope.payload_type, &envelope.payload.0);
+    let signatures = envelope.signatures.iter();
+    let signatures =
+        signatures.map(|signature| Ok((signature.sig.as_str(), decode(&signature.sig)?)));
+    let signatures = signatures.collect::<Result<Vec<_>, ProposeError>>()?;
+    let mut open: BTreeSet<&str> = signatures.iter().map(|(text, _)| *text).collect();
+    let mut signed = BTreeMap::new();
+    for (number, verifier) in (1..).zip(verifiers) {
+        if open.is_empty() {
+            break;
+        }
+        let signer = Signer::from_pem(&verifier.0)?;
+        let own = signatures
+            .iter()
+            .find(|(_, bytes)| signer.signed(&pae, bytes));
+        let (text, _) = own.ok_or_else(|| {
+            invalid(format!(
+                "could not verify envelope: verifier {number} has made none of the signatures"
+            ))
+        })?;
+        open.remove(text);
+        signed.insert(*text, signer);
+    }
+    if open.is_empty() {
+        Ok(signed)
+    } else {
+        Err(invalid("all signatures must have a key that verifies it"))
+    }
+}
+
+/// Each signature is by the key beside it: the entry says so, and is found by each of these keys and by the names in its certificate.
+fn check_pairs(
+    pae: &Message,
+    signatures: &[Intoto2Signature],
+    signers: &[Signer],
+) -> Result<(), ProposeError> {
+    for (number, (signature, signer)) in (1..).zip(signatures.iter().zip(signers)) {
+        if !signer.signed(pae, &decode_twice("sig", &signature.sig)?) {
+            return Err(invalid(format!(
+                "could not verify envelope: signature {number} is not by its publicKey"
+            )));
+        }
+        // As upstream, for which a key counts for one signature.
+        let before = signatures.iter().zip(signers).take(number - 1);
+        for (other, by) in before {
+            if by.key() == signer.key() && other.sig != signature.sig {
+                return Err(invalid(format!(
+                    "all signatures must have a key that verifies it: signature {number} is a second one by the same key"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_count(what: &str, count: usize) -> Result<(), ProposeError> {

@@ -54,7 +54,10 @@ impl Admit for Spec {
         let mut keys = vec![hash.key()];
         // Upstream finds it by the signature alone.
         entry::digest_keys(signature.as_bytes(), &mut keys);
-        entry::digest_keys(certificate.as_bytes(), &mut keys);
+        // The certificate in the body may be one that signed nothing.
+        for signer in jar.signer_pems() {
+            entry::digest_keys(signer.as_bytes(), &mut keys);
+        }
         let stored = Stored {
             archive: StoredArchive { hash },
             signature: Signature {

@@ -9,7 +9,7 @@
 //! The bodies are byte for byte those of upstream: a leaf that was proved there is proved here. (Of an OpenPGP key with several user ids upstream
 //! makes one of several bodies, by chance; here they keep their order.) In some things we are stricter on purpose. Members of an object that
 //! stand there twice are refused. An intoto 0.0.2 proposal without payload is refused: upstream takes it, with a payload digest that nobody has
-//! checked. A provenance file of several charts is refused: upstream takes the digest of one of them, by chance. And a key or signature of
+//! checked; and each signature in one is by the key beside it, where upstream only asks that every key has made one of them. A provenance file of several charts is refused: upstream takes the digest of one of them, by chance. And a key or signature of
 //! an algorithm that is broken or that nobody can check here is refused, each with its name in the answer.
 
 mod alpine;
@@ -29,6 +29,8 @@ mod ssh;
 mod tuf;
 
 pub use format::Format;
+
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use keys::{Algorithm, Digest};
@@ -51,8 +53,9 @@ const KNOWN_ALGORITHMS: [Algorithm; 9] = {
         A::EcdsaP521Sha256,
     ]
 };
-/// The most search keys of one entry; a statement with more subjects is found by the first ones.
-pub const MAX_KEYS: usize = 1024;
+/// The most bytes of search keys that are kept with one entry, with one between two of them: as much as its place in a bundle has. That is some 900 digests
+/// of SHA-256; a statement with more subjects is found by the first ones, and [`Accepted::left_out`] says how many are not among them.
+pub const MAX_KEYS: usize = 65_535;
 /// The longest search key: a SHA-512 with its name, or the name of a workflow.
 const MAX_KEY: usize = 1024;
 
@@ -184,6 +187,7 @@ pub struct Accepted {
     version: &'static str,
     body: Vec<u8>,
     keys: Vec<String>,
+    left_out: usize,
     attestation: Option<Attestation>,
 }
 
@@ -217,7 +221,7 @@ pub enum ProposeError {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a proposed entry")]
 struct Head {
     kind: Option<String>,
     api_version: Option<String>,
@@ -350,19 +354,28 @@ impl Accepted {
         };
         let body = entry::canonical_json(&entry)
             .ok_or_else(|| ProposeError::Invalid("the entry has no canonical form".to_owned()))?;
-        let mut unique = Vec::new();
+        let (mut kept, mut left_out, mut length) = (Vec::new(), 0_usize, 0_usize);
+        let mut seen = HashSet::new();
         for key in keys {
             let key = key.to_lowercase();
-            let plain = !key.is_empty() && key.len() <= MAX_KEY && !key.contains(char::is_control);
-            if plain && unique.len() < MAX_KEYS && !unique.contains(&key) {
-                unique.push(key);
+            if key.is_empty() || !seen.insert(key.clone()) {
+                continue;
+            }
+            let separator = usize::from(!kept.is_empty());
+            let with = length.saturating_add(separator).saturating_add(key.len());
+            if key.len() <= MAX_KEY && !key.contains(char::is_control) && with <= MAX_KEYS {
+                length = with;
+                kept.push(key);
+            } else {
+                left_out = left_out.saturating_add(1);
             }
         }
         Ok(Self {
             kind,
             version,
             body,
-            keys: unique,
+            keys: kept,
+            left_out,
             attestation: None,
         })
     }
@@ -391,6 +404,12 @@ impl Accepted {
     /// does not keep, and what stands in keys and packages of kinds that no verifier reads. So they must be stored with the entry.
     pub fn keys(&self) -> &[String] {
         &self.keys
+    }
+
+    /// How many more keys the entry would be found by if there were room for them: those beyond [`MAX_KEYS`], and those that are too long or have
+    /// control characters in them.
+    pub const fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// The attestation of an intoto or cose entry.

@@ -482,7 +482,10 @@ fn intoto_proposals_are_checked_and_their_attestation_is_kept() {
     let once = refused(&|content| content["envelope"]["payload"] = json!(b64(statement)));
     assert!(once.contains("base64 once"), "{once}");
     let other = refused(&|content| content["envelope"]["payload"] = json!(b64(b64(b"{}"))));
-    assert!(other.contains("all signatures must have a key"), "{other}");
+    assert!(
+        other.contains("signature 1 is not by its publicKey"),
+        "{other}"
+    );
     let url_safe = URL_SAFE_NO_PAD.encode(statement);
     let mut same = new.clone();
     same["spec"]["content"]["envelope"]["payload"] = json!(b64(url_safe));
@@ -491,6 +494,32 @@ fn intoto_proposals_are_checked_and_their_attestation_is_kept() {
         accepted.body(),
         "either alphabet"
     );
+}
+
+/// A build of hundreds of files: one limit, and the entry says what is beyond it.
+#[test]
+fn a_statement_of_many_subjects_is_found_by_all_that_have_room() {
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let digest = |number: u32| hex::encode(sha256(&number.to_be_bytes()));
+    let admit = |count: u32| {
+        let subjects: Vec<_> = (0..count)
+            .map(|number| json!({"name": "a", "digest": {"sha256": digest(number)}}))
+            .collect();
+        let statement = json!({"subject": subjects}).to_string();
+        let envelope = envelope(&[&signer], statement.as_bytes());
+        admit(&dsse_proposal(&envelope, &[&signer])).unwrap()
+    };
+    let all = admit(900);
+    assert_eq!(all.left_out(), 0);
+    for number in 0..900 {
+        let key = format!("sha256:{}", digest(number));
+        assert!(all.keys().contains(&key), "{number}");
+    }
+    let more = admit(2000);
+    let length = more.keys().join("\n").len();
+    assert!(length <= kinds::MAX_KEYS && length > kinds::MAX_KEYS - 72);
+    // The envelope's own digest is one of them.
+    assert_eq!(more.keys().len() + more.left_out(), 2001);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Proposals of every kind against upstream's own code: the same bytes and search keys, or refused by both.
 //!
-//! `testdata/rekor-v1/<kind>.jsonl`: `{"name", "proposal", "body", "keys", "attestation"}` as Rekor makes them (1.5.2; what needs OpenPGP 1.5.5), or `upstream`, its error.
+//! `testdata/rekor-v1/<kind>.jsonl`: `{"name", "proposal", "body", "keys", "attestation"}` as Rekor makes them (1.5.2; envelopes 1.5.4; what needs OpenPGP 1.5.5), or `upstream`, its error.
 //! `error` is what we answer; it stands beside a `body` where we are stricter. `testdata/packages` has packages in the same way.
 #![allow(
     clippy::unwrap_used,
@@ -105,8 +105,11 @@ fn check_all(kind: Kind, cases: &[Case], least: usize) {
                 if Some(&body) != case.body.as_ref() {
                     wrong.push(format!("{name}: body\n  {body}\n  {:?}", case.body));
                 }
+                let mut found = entry::search_keys(accepted.body());
+                found.extend_from_slice(accepted.keys());
+                let found: Vec<_> = found.iter().map(|key| key.to_lowercase()).collect();
                 for key in &case.keys {
-                    if !accepted.keys().contains(&key.to_lowercase()) {
+                    if !found.contains(&key.to_lowercase()) {
                         wrong.push(format!("{name}: not found by {key}"));
                     }
                 }
@@ -122,6 +125,16 @@ fn check_all(kind: Kind, cases: &[Case], least: usize) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let accepted = cases.iter().filter(|case| case.error.is_none()).count();
     assert!(accepted >= least, "only {accepted}: data was lost");
+}
+
+#[test]
+fn dsse() {
+    check(Kind::Dsse, 8);
+}
+
+#[test]
+fn intoto() {
+    check(Kind::Intoto, 4);
 }
 
 #[test]
@@ -151,6 +164,32 @@ fn jar() {
         |case| json!({"archive": {"content": case["package"]}}),
     );
     check_all(Kind::Jar, &cases, 20);
+}
+
+/// Upstream's body has the first certificate that the sender put there; found is the entry by those that signed.
+#[test]
+fn a_jar_is_found_by_who_signed_it() {
+    let cases = packages(
+        Kind::Jar,
+        |case| json!({"archive": {"content": case["package"]}}),
+    );
+    for (name, signed) in [("plain", true), ("other-certificate-in-front", false)] {
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        let accepted = admit(&case.proposal).unwrap();
+        let body: Value = serde_json::from_slice(accepted.body()).unwrap();
+        let first = &body["spec"]["signature"]["publicKey"]["content"];
+        let first = STANDARD.decode(first.as_str().unwrap()).unwrap();
+        let mut keys = Vec::new();
+        entry::digest_keys(&first, &mut keys);
+        assert!(!keys.is_empty());
+        for key in &keys {
+            assert_eq!(accepted.keys().contains(key), signed, "{name}: {key}");
+        }
+        // The archive, the signature and one signer, the latter two in both spellings.
+        assert_eq!(accepted.keys().len(), 5, "{:?}", accepted.keys());
+        let found = entry::search_keys(accepted.body());
+        assert!(found.iter().all(|key| !keys.contains(key)), "{found:?}");
+    }
 }
 
 #[test]

@@ -34,7 +34,11 @@ pub enum JwksError {
 
 /// The keys with which an issuer signs tokens; never empty.
 #[derive(Debug, Clone)]
-pub struct Jwks(Vec<Key>);
+pub struct Jwks {
+    keys: Vec<Key>,
+    /// The algorithms that the issuer says it uses, where it says so.
+    announced: Option<Vec<String>>,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
@@ -87,13 +91,33 @@ impl Jwks {
         if keys.is_empty() {
             Err(JwksError::Empty)
         } else {
-            Ok(Self(keys))
+            Ok(Self {
+                keys,
+                announced: None,
+            })
         }
+    }
+
+    /// The same keys, for the algorithms only that the issuer announces in its discovery document
+    /// (`id_token_signing_alg_values_supported`). It narrows our own list and never widens it.
+    #[must_use]
+    pub fn announced(mut self, algorithms: Vec<String>) -> Self {
+        self.announced = Some(algorithms);
+        self
+    }
+
+    /// Is the algorithm on our list, and among those that the issuer announced?
+    pub(crate) fn takes(&self, algorithm: &str) -> bool {
+        let announced = self
+            .announced
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|name| name == algorithm));
+        is_known(algorithm) && announced
     }
 
     /// The keys that may have made a token with this key id; all of them for a token without one.
     pub(crate) fn candidates(&self, id: Option<&str>) -> impl Iterator<Item = &Key> {
-        self.0
+        self.keys
             .iter()
             .filter(move |key| id.is_none() || key.id.is_none() || key.id.as_deref() == id)
     }
@@ -152,6 +176,6 @@ pub(crate) fn algorithm(name: &str, key: &PublicKey) -> Option<Algorithm> {
 }
 
 /// Is it on our list at all?
-pub(crate) fn is_known(name: &str) -> bool {
+fn is_known(name: &str) -> bool {
     ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA"].contains(&name)
 }

@@ -7,12 +7,14 @@
 //! Deliberately not here: fetching anything, encrypted tokens, HMAC, `none`.
 
 mod jwks;
+mod path;
 mod token;
 
 use thiserror::Error;
 
 pub use jwks::{Jwks, JwksError, MAX_JWKS};
-pub use token::{Claims, Expect, MAX_TOKEN, Token};
+pub use path::{ClaimPath, PathError};
+pub use token::{Claims, Expect, MAX_TOKEN, Token, written};
 
 /// Why a token is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -16,6 +16,8 @@ use crate::jwks::{self, Jwks};
 
 /// The largest token that is read; GitHub's have 2 kB.
 pub const MAX_TOKEN: usize = 16 * 1024;
+/// Google's issuer, and what some of its tokens say instead (OpenID Connect Core 1.0 section 15.6.2).
+const GOOGLE: (&str, &str) = ("https://accounts.google.com", "accounts.google.com");
 /// How far the issuer's clock may be ahead for "not before"; expiry has no leeway (both as go-oidc).
 const NOT_BEFORE_LEEWAY: SignedDuration = SignedDuration::from_mins(5);
 
@@ -107,7 +109,8 @@ impl Token {
         self.check_signature(keys)?;
         let claims = &self.claims;
         let issuer = claims.text("iss")?;
-        if issuer != expect.issuer {
+        let schemeless = (expect.issuer, issuer) == GOOGLE;
+        if issuer != expect.issuer && !schemeless {
             return Err(TokenError::Issuer {
                 found: issuer.to_owned(),
                 expected: expect.issuer.to_owned(),
@@ -133,11 +136,20 @@ impl Token {
         {
             return Err(TokenError::NotYetValid(not_before));
         }
-        Ok(claims.clone())
+        let mut claims = claims.clone();
+        // One issuer has one name from here on.
+        claims.0.insert("iss".to_owned(), expect.issuer.into());
+        Ok(claims)
+    }
+
+    /// SHA-256 of header and payload as they were signed. Two texts of one token have the same, since the signature, which may have
+    /// several forms, is not in it.
+    pub fn digest(&self) -> [u8; 32] {
+        keys::digest::sha256(self.signed.as_bytes())
     }
 
     fn check_signature(&self, keys: &Jwks) -> Result<(), TokenError> {
-        if !jwks::is_known(&self.algorithm) {
+        if !keys.takes(&self.algorithm) {
             return Err(TokenError::Algorithm(
                 self.algorithm.chars().take(16).collect(),
             ));
@@ -199,6 +211,23 @@ impl Claims {
             .ok_or_else(|| TokenError::MissingClaim(name.into()))
     }
 
+    /// All claims, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// A claim's value as templates and rules see it: texts as they are, truth values and numbers written out, numbers without exponent.
+    /// None where it is missing, null, a list or an object.
+    pub fn written(&self, name: &str) -> Option<String> {
+        self.0.get(name).and_then(written)
+    }
+
+    /// The issuer of this token under the name that it is configured by: Google's tokens may leave the scheme out.
+    pub fn configured_issuer(&self) -> Result<&str, TokenError> {
+        let named = self.issuer()?;
+        Ok(if named == GOOGLE.1 { GOOGLE.0 } else { named })
+    }
+
     /// Who issued it.
     pub fn issuer(&self) -> Result<&str, TokenError> {
         self.text("iss")
@@ -248,6 +277,17 @@ impl Claims {
         Timestamp::from_second(seconds)
             .map(Some)
             .map_err(|_| TokenError::Malformed("a time beyond the year 9999"))
+    }
+}
+
+/// A value as [`Claims::written`] writes it.
+pub fn written(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Number(number) if number.is_f64() => number.as_f64().map(|float| float.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

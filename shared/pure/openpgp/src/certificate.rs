@@ -2,7 +2,7 @@
 
 use crate::PgpError;
 use crate::key::Key;
-use crate::packet::{Packet, put_key, put_signature, put_user_id};
+use crate::packet::{Budget, Packet, put_key, put_signature, put_user_id};
 use crate::signature::{Packet as Signature, ends, kind};
 
 /// May sign data (RFC 9580 5.2.3.29).
@@ -47,7 +47,11 @@ type Packets = std::iter::Peekable<std::vec::IntoIter<Packet>>;
 
 impl Certificate {
     /// Takes what follows a primary key, up to the next one.
-    pub(crate) fn read(primary: Key, packets: Vec<Packet>) -> Result<Self, PgpError> {
+    pub(crate) fn read(
+        primary: Key,
+        packets: Vec<Packet>,
+        budget: &mut Budget,
+    ) -> Result<Self, PgpError> {
         if !primary.can_sign() {
             return Err(PgpError::Certificate("its primary key cannot sign"));
         }
@@ -60,8 +64,8 @@ impl Certificate {
         let mut packets = packets.into_iter().peekable();
         while let Some(packet) = packets.next() {
             match packet {
-                Packet::UserId(id) => certificate.take_identity(id, &mut packets)?,
-                Packet::Subkey(key) => certificate.take_subkey(key, &mut packets)?,
+                Packet::UserId(id) => certificate.take_identity(id, &mut packets, budget)?,
+                Packet::Subkey(key) => certificate.take_subkey(key, &mut packets, budget)?,
                 Packet::Signature(signature) if signature.kind() == kind::KEY_REVOCATION => {
                     certificate.revocations.push(*signature);
                 }
@@ -75,6 +79,7 @@ impl Certificate {
         let mut signed = Vec::new();
         certificate.primary.hashed(&mut signed);
         for revocation in &certificate.revocations {
+            budget.own_signature()?;
             revocation
                 .is_by(&certificate.primary, &signed)
                 .map_err(|_| PgpError::Certificate("it is revoked by another key"))?;
@@ -83,7 +88,12 @@ impl Certificate {
     }
 
     /// A user id, if the key has signed it.
-    fn take_identity(&mut self, id: Vec<u8>, packets: &mut Packets) -> Result<(), PgpError> {
+    fn take_identity(
+        &mut self,
+        id: Vec<u8>,
+        packets: &mut Packets,
+        budget: &mut Budget,
+    ) -> Result<(), PgpError> {
         let mut signed = Vec::new();
         self.primary.hashed(&mut signed);
         let length = u32::try_from(id.len()).map_err(|_| PgpError::Malformed("user id"))?;
@@ -108,6 +118,7 @@ impl Certificate {
                 }
             };
             if signature.names(&self.primary) {
+                budget.own_signature()?;
                 signature.is_by(&self.primary, &signed).map_err(|error| {
                     not_own(error, "what it signed of a user id does not verify")
                 })?;
@@ -127,13 +138,19 @@ impl Certificate {
         Ok(())
     }
 
-    fn take_subkey(&mut self, key: Key, packets: &mut Packets) -> Result<(), PgpError> {
+    fn take_subkey(
+        &mut self,
+        key: Key,
+        packets: &mut Packets,
+        budget: &mut Budget,
+    ) -> Result<(), PgpError> {
         let mut signed = Vec::new();
         self.primary.hashed(&mut signed);
         key.hashed(&mut signed);
         let mut binding = None;
         let mut revocations = Vec::new();
         while let Some(signature) = next_signature(packets) {
+            budget.own_signature()?;
             signature
                 .is_by(&self.primary, &signed)
                 .map_err(|error| not_own(error, "what it signed of a subkey does not verify"))?;
@@ -144,6 +161,7 @@ impl Certificate {
                 let answer = answer.ok_or(PgpError::Certificate(
                     "a signing subkey has not signed its primary key",
                 ))?;
+                budget.own_signature()?;
                 answer.is_by(&key, &signed).map_err(|error| {
                     not_own(
                         error,

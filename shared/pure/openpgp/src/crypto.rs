@@ -25,6 +25,18 @@ impl Hash {
         })
     }
 
+    /// Of `parts`, behind one another.
+    pub(crate) fn digest(self, parts: &[&[u8]]) -> Digest {
+        let mut context = digest::Context::new(self.algorithm());
+        for part in parts {
+            context.update(part);
+        }
+        Digest {
+            hash: self,
+            value: context.finish(),
+        }
+    }
+
     const fn algorithm(self) -> &'static digest::Algorithm {
         match self {
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
@@ -35,28 +47,30 @@ impl Hash {
     }
 }
 
+/// A digest, with its function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Digest {
+    hash: Hash,
+    value: digest::Digest,
+}
+
 /// SHA-1, of which a fingerprint is made.
 pub(crate) fn sha1(message: &[u8]) -> [u8; 20] {
     let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, message);
     digest.as_ref().try_into().unwrap_or_default()
 }
 
-/// Whether `signature` is one by `key` over the hash of `parts`, behind one another. RSA: PKCS#1 v1.5, as long as the modulus. ECDSA: DER.
+/// Whether `signature` is one by `key` over a digest. RSA: PKCS#1 v1.5, as long as the modulus. ECDSA: DER.
 /// Ed25519: 64 bytes, over the digest as a message (RFC 9580 5.2.3.3).
-pub(crate) fn verifies(key: &PublicKey, hash: Hash, parts: &[&[u8]], signature: &[u8]) -> bool {
-    let Some(algorithm) = implementation(key.key_type(), hash) else {
+pub(crate) fn verifies(key: &PublicKey, digest: &Digest, signature: &[u8]) -> bool {
+    let Some(algorithm) = implementation(key.key_type(), digest.hash) else {
         return false;
     };
-    let mut context = digest::Context::new(hash.algorithm());
-    for part in parts {
-        context.update(part);
-    }
-    let digest = context.finish();
     let key_bytes = UnparsedPublicKey::new(algorithm, key.raw());
     let verified = if key.key_type() == KeyType::Ed25519 {
-        key_bytes.verify(digest.as_ref(), signature)
+        key_bytes.verify(digest.value.as_ref(), signature)
     } else {
-        key_bytes.verify_digest(&digest, signature)
+        key_bytes.verify_digest(&digest.value, signature)
     };
     verified.is_ok()
 }

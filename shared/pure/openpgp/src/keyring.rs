@@ -3,7 +3,7 @@
 use crate::PgpError;
 use crate::armor::{self, PRIVATE_KEY, PUBLIC_KEY};
 use crate::certificate::{Certificate, Signer};
-use crate::packet::{self, MAX_BYTES, Packet};
+use crate::packet::{self, Budget, MAX_BYTES, Packet};
 
 /// The certificates of one or several blocks of armor, or of one run of packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +21,17 @@ impl Keyring {
                 limit: MAX_BYTES * 2,
             });
         }
+        let mut budget = Budget::new();
         let mut certificates = Vec::new();
         let mut last = PgpError::Malformed("public key: there is none");
         let mut take = |bytes: &[u8]| -> Result<(), PgpError> {
-            for found in read(bytes)? {
+            for found in read(bytes, &mut budget)? {
                 match found {
                     Ok(certificate) => certificates.push(certificate),
                     // It may well be a good one: without it the keyring would be another one.
-                    Err(error @ PgpError::Unsupported(_)) => return Err(error),
+                    Err(error @ (PgpError::Unsupported(_) | PgpError::TooLarge { .. })) => {
+                        return Err(error);
+                    }
                     Err(error) => last = error,
                 }
             }
@@ -92,9 +95,9 @@ fn blocks(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Each certificate, or why it is none.
-fn read(bytes: &[u8]) -> Result<Vec<Result<Certificate, PgpError>>, PgpError> {
+fn read(bytes: &[u8], budget: &mut Budget) -> Result<Vec<Result<Certificate, PgpError>>, PgpError> {
     let mut groups: Vec<Result<(_, Vec<Packet>), PgpError>> = Vec::new();
-    for packet in packet::read_all(bytes)? {
+    for packet in packet::read_all(bytes, budget)? {
         match (packet, groups.last_mut()) {
             (Ok(Packet::PrimaryKey(key)), _) => groups.push(Ok((key, Vec::new()))),
             (Ok(packet), Some(Ok((_, packets)))) => packets.push(packet),
@@ -106,7 +109,8 @@ fn read(bytes: &[u8]) -> Result<Vec<Result<Certificate, PgpError>>, PgpError> {
     }
     let certificates = groups.into_iter().map(|group| {
         let (key, packets) = group?;
-        Certificate::read(key, packets)
+        budget.certificate()?;
+        Certificate::read(key, packets, budget)
     });
     Ok(certificates.collect())
 }

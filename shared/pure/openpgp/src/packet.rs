@@ -7,8 +7,14 @@ use crate::signature::Packet as SignaturePacket;
 
 /// Of a keyring or of a signature in binary form, in bytes. An entry of a log has room for a quarter of it.
 pub(crate) const MAX_BYTES: usize = 256 * 1024;
-/// Each may cost the verification of a signature.
-pub(crate) const MAX_PACKETS: usize = 1024;
+/// In all blocks of a keyring, or in a signature.
+const MAX_PACKETS: usize = 1024;
+/// In a keyring. Most have one; those of distributions have some dozens.
+const MAX_CERTIFICATES: usize = 64;
+/// What the keys of a keyring signed of themselves. Each costs the verification of a signature: at most some 300 microseconds.
+const MAX_OWN_SIGNATURES: usize = 512;
+/// Of a user id in bytes, the limit of GnuPG. It is hashed for each signature over it.
+const MAX_USER_ID: usize = 2048;
 
 const SIGNATURE: u8 = 2;
 const PRIVATE_KEY: u8 = 5;
@@ -34,8 +40,50 @@ pub(crate) enum Packet {
     Signature(Box<SignaturePacket>),
 }
 
+/// How much more of one input is read.
+pub(crate) struct Budget {
+    packets: usize,
+    certificates: usize,
+    own_signatures: usize,
+}
+
+impl Budget {
+    pub(crate) const fn new() -> Self {
+        Self {
+            packets: MAX_PACKETS,
+            certificates: MAX_CERTIFICATES,
+            own_signatures: MAX_OWN_SIGNATURES,
+        }
+    }
+
+    fn packet(&mut self) -> Result<(), PgpError> {
+        spend(&mut self.packets, "OpenPGP packets", MAX_PACKETS)
+    }
+
+    pub(crate) fn certificate(&mut self) -> Result<(), PgpError> {
+        let what = "certificates of a keyring";
+        spend(&mut self.certificates, what, MAX_CERTIFICATES)
+    }
+
+    /// Before a signature by a key over itself is verified.
+    pub(crate) fn own_signature(&mut self) -> Result<(), PgpError> {
+        let what = "signatures by the keys of a keyring over themselves";
+        spend(&mut self.own_signatures, what, MAX_OWN_SIGNATURES)
+    }
+}
+
+fn spend(left: &mut usize, what: &'static str, limit: usize) -> Result<(), PgpError> {
+    *left = left
+        .checked_sub(1)
+        .ok_or(PgpError::TooLarge { what, limit })?;
+    Ok(())
+}
+
 /// All packets. `Err` within: one of a version or algorithm that is not known, which is passed over where the rest can do without it.
-pub(crate) fn read_all(bytes: &[u8]) -> Result<Vec<Result<Packet, PgpError>>, PgpError> {
+pub(crate) fn read_all(
+    bytes: &[u8],
+    budget: &mut Budget,
+) -> Result<Vec<Result<Packet, PgpError>>, PgpError> {
     if bytes.len() > MAX_BYTES {
         return Err(PgpError::TooLarge {
             what: "bytes of OpenPGP packets",
@@ -50,6 +98,12 @@ pub(crate) fn read_all(bytes: &[u8]) -> Result<Vec<Result<Packet, PgpError>>, Pg
             PRIVATE_KEY | PRIVATE_SUBKEY => return Err(PgpError::PrivateKey),
             PUBLIC_KEY => Key::parse(body).map(Packet::PrimaryKey),
             PUBLIC_SUBKEY => Key::parse(body).map(Packet::Subkey),
+            USER_ID if body.len() > MAX_USER_ID => {
+                return Err(PgpError::TooLarge {
+                    what: "bytes of a user id",
+                    limit: MAX_USER_ID,
+                });
+            }
             USER_ID => Ok(Packet::UserId(body.to_vec())),
             USER_ATTRIBUTE => Ok(Packet::UserAttribute),
             SIGNATURE => {
@@ -62,12 +116,7 @@ pub(crate) fn read_all(bytes: &[u8]) -> Result<Vec<Result<Packet, PgpError>>, Pg
             Ok(_) | Err(PgpError::Unsupported(_)) => packets.push(packet),
             Err(error) => return Err(error),
         }
-        if packets.len() > MAX_PACKETS {
-            return Err(PgpError::TooLarge {
-                what: "OpenPGP packets",
-                limit: MAX_PACKETS,
-            });
-        }
+        budget.packet()?;
     }
     Ok(packets)
 }

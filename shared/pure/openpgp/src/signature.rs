@@ -1,12 +1,13 @@
 //! Signatures (RFC 9580 5.2), version 4.
 
+use crate::PgpError;
 use crate::armor::{self, SIGNATURE};
-use crate::crypto::{Hash, verifies};
+use crate::crypto::{Digest, Hash, verifies};
 use crate::key::{Key, algorithm};
 use crate::keyring::Keyring;
+use crate::packet::{self, Budget};
 use crate::reader::Reader;
 use crate::subpacket::Subpackets;
-use crate::{PgpError, packet};
 
 /// Types of signatures (RFC 9580 5.2.1).
 pub(crate) mod kind {
@@ -149,10 +150,22 @@ impl Packet {
 
     /// Whether `key` has made it over what begins with `signed`.
     pub(crate) fn is_by(&self, key: &Key, signed: &[u8]) -> Result<(), PgpError> {
-        use algorithm as a;
+        self.is_over(key, &self.digest(signed)?)
+    }
+
+    /// What is signed: the digest of what begins with `signed`.
+    fn digest(&self, signed: &[u8]) -> Result<Digest, PgpError> {
         let hash = Hash::from_number(self.hash).ok_or_else(|| {
             PgpError::Unsupported(format!("a signature of hash function {}", self.hash))
         })?;
+        let length = u32::try_from(self.hashed.len()).map_err(|_| PgpError::Signature)?;
+        let trailer = [&[4, 0xff], length.to_be_bytes().as_slice()].concat();
+        Ok(hash.digest(&[signed, &self.hashed, &trailer]))
+    }
+
+    /// Whether `key` has made it over this digest.
+    fn is_over(&self, key: &Key, digest: &Digest) -> Result<(), PgpError> {
+        use algorithm as a;
         if !key.can_sign() || key.algorithm() != self.algorithm {
             return Err(PgpError::Signature);
         }
@@ -176,9 +189,7 @@ impl Packet {
             _ => None,
         };
         let value = value.ok_or(PgpError::Signature)?;
-        let length = u32::try_from(self.hashed.len()).map_err(|_| PgpError::Signature)?;
-        let trailer = [&[4, 0xff], length.to_be_bytes().as_slice()].concat();
-        if verifies(public, hash, &[signed, &self.hashed, &trailer], &value) {
+        if verifies(public, digest, &value) {
             Ok(())
         } else {
             Err(PgpError::Signature)
@@ -281,12 +292,20 @@ impl Signature {
             } else {
                 data
             };
+            // The data may be large: they are hashed once, whatever the number of keys of this id.
+            let digest = packet.digest(data)?;
             let mut failed = PgpError::Signature;
+            let mut tried: Vec<&Key> = Vec::new();
             for signer in signers {
-                match packet.is_by(signer.key(), data) {
+                let key = signer.key();
+                if tried.contains(&key) {
+                    continue;
+                }
+                match packet.is_over(key, &digest) {
                     Ok(()) => return signer.could_sign_at(packet),
                     Err(error) => failed = error,
                 }
+                tried.push(key);
             }
             return Err(failed);
         }
@@ -297,7 +316,7 @@ impl Signature {
 /// At least one, and nothing else; the first of a kind that is known.
 fn read(bytes: &[u8]) -> Result<Vec<Packet>, PgpError> {
     let mut packets = Vec::new();
-    for packet in packet::read_all(bytes)? {
+    for packet in packet::read_all(bytes, &mut Budget::new())? {
         match packet {
             Ok(packet::Packet::Signature(packet)) => packets.push(*packet),
             Ok(_) => return Err(PgpError::Malformed("signature: it has other packets in it")),

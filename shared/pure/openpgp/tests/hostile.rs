@@ -1,7 +1,13 @@
 //! Bytes from strangers: an answer, and no panic, in bounded time. Known answers stand in `kinds`, which knows what upstream says.
 
-#![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is the failure report"
+)]
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use openpgp::{Cleartext, Keyring, PgpError, Signature, armor};
 use proptest::prelude::*;
 
@@ -24,10 +30,7 @@ fn there_is_a_limit_to_everything() {
     let too_many = packet(13, b"id").repeat(1025);
     assert_eq!(
         Keyring::parse(&[packet(6, &KEY), too_many].concat()),
-        Err(PgpError::TooLarge {
-            what: "OpenPGP packets",
-            limit: 1024
-        })
+        too_large("OpenPGP packets", 1024)
     );
     let large = vec![0xff; 600 * 1024];
     for error in [
@@ -40,6 +43,103 @@ fn there_is_a_limit_to_everything() {
         Cleartext::parse(&vec![b'a'; 2 << 20]),
         Err(PgpError::TooLarge { .. })
     ));
+}
+
+/// An Ed25519 key that signs for itself.
+struct Own(Ed25519KeyPair);
+
+impl Own {
+    fn new() -> Self {
+        Self(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap())
+    }
+
+    fn body(&self) -> Vec<u8> {
+        [&[4, 0, 0, 0, 1, 27], self.0.public_key().as_ref()].concat()
+    }
+
+    fn hashed(&self) -> Vec<u8> {
+        [&[0x99, 0, 38], self.body().as_slice()].concat()
+    }
+
+    /// A packet with a signature of this kind over what begins with `signed`.
+    fn signature(&self, kind: u8, signed: &[u8]) -> Vec<u8> {
+        let fingerprint = digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.hashed());
+        let short = |length: usize| u8::try_from(length).unwrap();
+        // It was made in the first second, the key may sign data, and this is the key.
+        let says = [
+            &[5, 2, 0, 0, 0, 1, 2, 27, 2, 9, 16],
+            &fingerprint.as_ref()[12..],
+        ]
+        .concat();
+        let hashed = [&[4, kind, 27, 8, 0, short(says.len())], says.as_slice()].concat();
+        let trailer = [4, 0xff, 0, 0, 0, short(hashed.len())];
+        let digest = digest(&SHA256, &[signed, &hashed, &trailer].concat());
+        let value = self.0.sign(digest.as_ref());
+        let body = [
+            hashed.as_slice(),
+            &[0, 0],
+            &digest.as_ref()[..2],
+            value.as_ref(),
+        ];
+        packet(2, &body.concat())
+    }
+
+    /// A user id with `count` signatures over it.
+    fn user_id(&self, id: &[u8], count: usize) -> Vec<u8> {
+        let length = u32::try_from(id.len()).unwrap().to_be_bytes();
+        let signed = [self.hashed().as_slice(), &[0xb4], &length, id].concat();
+        let signatures = self.signature(0x13, &signed).repeat(count);
+        [packet(13, id), signatures].concat()
+    }
+
+    fn certificate(&self) -> Vec<u8> {
+        [packet(6, &self.body()), self.user_id(b"a", 1)].concat()
+    }
+}
+
+const fn too_large<T>(what: &'static str, limit: usize) -> Result<T, PgpError> {
+    Err(PgpError::TooLarge { what, limit })
+}
+
+/// A request has room for thousands of certificates and signatures.
+#[test]
+fn a_keyring_costs_little_to_read_and_to_try() {
+    let own = Own::new();
+    let ring = |count| own.certificate().repeat(count);
+    let blocks = |blocks: &[Vec<u8>]| {
+        let armored = blocks.iter();
+        let armored = armored.map(|block| armor::encode(armor::PUBLIC_KEY, block) + "\n");
+        Keyring::parse(armored.collect::<String>().as_bytes())
+    };
+    let many = Keyring::parse(&ring(64)).unwrap();
+    assert_eq!(many.certificates().len(), 64);
+    // The same key many times, with a signature that holds and one that does not.
+    let signature = Signature::from_packets(&own.signature(1, b"a\r\nb")).unwrap();
+    assert_eq!(signature.verify(&many, b"a\nb"), Ok(()));
+    assert_eq!(signature.verify(&many, b"a\nc"), Err(PgpError::Signature));
+
+    let certificates = "certificates of a keyring";
+    assert_eq!(Keyring::parse(&ring(65)), too_large(certificates, 64));
+    assert_eq!(blocks(&[ring(33), ring(32)]), too_large(certificates, 64));
+
+    let with = |ids: &[Vec<u8>]| Keyring::parse(&[packet(6, &own.body()), ids.concat()].concat());
+    assert!(with(&[own.user_id(b"a", 256), own.user_id(b"b", 256)]).is_ok());
+    assert_eq!(
+        with(&[own.user_id(b"a", 256), own.user_id(b"b", 257)]),
+        too_large("signatures by the keys of a keyring over themselves", 512)
+    );
+    assert!(with(&[own.user_id(&[b'a'; 2048], 1)]).is_ok());
+    assert_eq!(
+        with(&[own.user_id(&[b'a'; 2049], 1)]),
+        too_large("bytes of a user id", 2048)
+    );
+
+    let half = [own.certificate(), packet(17, b"picture").repeat(509)].concat();
+    assert!(blocks(&[half.clone(), half.clone()]).is_ok());
+    assert_eq!(
+        blocks(&[half.clone(), half, own.certificate()]),
+        too_large("OpenPGP packets", 1024)
+    );
 }
 
 #[test]

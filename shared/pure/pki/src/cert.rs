@@ -224,6 +224,14 @@ impl Certificate {
         self.0.basic.as_ref().is_some_and(|basic| basic.ca)
     }
 
+    /// How many authorities may follow between this one and a leaf; none where there is no limit (RFC 5280 4.2.1.9).
+    pub fn path_length(&self) -> Option<u8> {
+        self.0
+            .basic
+            .as_ref()
+            .and_then(|basic| basic.path_len_constraint)
+    }
+
     /// The alternative names, in their order.
     pub fn subject_names(&self) -> &[SubjectName] {
         &self.0.names

@@ -1,11 +1,11 @@
 //! PKCS#10 certification requests (RFC 2986): proof that the sender holds the key, and nothing else.
 //!
-//! Subject and attributes are not even looked at, as in Fulcio: the identity comes from the token. sigstore-python asks for
+//! Subject and attributes are not looked into, as in Fulcio: the identity comes from the token. sigstore-python asks for
 //! basicConstraints, older ones put non-ASCII addresses into IA5 strings; so the information is read only as far as the key.
 
 use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Encode, Sequence};
-use keys::{PublicKey, pem};
+use keys::{Algorithm, PublicKey, pem};
 use spki::AlgorithmIdentifierOwned;
 use thiserror::Error;
 
@@ -34,7 +34,10 @@ pub enum CsrError {
 /// A request whose signature was checked with the key it carries.
 #[derive(Debug, Clone)]
 pub struct Csr {
+    der: Vec<u8>,
+    subject: Vec<u8>,
     key: PublicKey,
+    algorithm: Algorithm,
 }
 
 #[derive(Sequence)]
@@ -108,11 +111,31 @@ impl Csr {
             .ok_or_else(|| CsrError::Algorithm(request.algorithm.oid.to_string()))?;
         key.verify(algorithm, signed, request.signature.raw_bytes())
             .map_err(|_| CsrError::Signature)?;
-        Ok(Self { key })
+        Ok(Self {
+            der: der.to_vec(),
+            subject: info.subject.to_der().map_err(malformed)?,
+            key,
+            algorithm,
+        })
     }
 
     /// The key whose possession the request proves.
     pub fn public_key(&self) -> &PublicKey {
         &self.key
+    }
+
+    /// What the request is signed with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The subject that it asks for, DER, which nobody has looked into.
+    pub fn subject_der(&self) -> &[u8] {
+        &self.subject
+    }
+
+    /// PEM with the label `CERTIFICATE REQUEST` and a newline at the end.
+    pub fn to_pem(&self) -> String {
+        pem::encode("CERTIFICATE REQUEST", &self.der)
     }
 }

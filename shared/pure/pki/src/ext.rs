@@ -102,6 +102,20 @@ impl Field {
         self.row().map_or("", |row| row.3)
     }
 
+    /// The field's key in the templates of Fulcio's configuration: the name's words in small letters with hyphens (`build-signer-uri`).
+    pub fn setting_name(self) -> String {
+        let mut key = String::new();
+        let mut previous_is_small = false;
+        for letter in self.name().chars() {
+            if letter.is_ascii_uppercase() && previous_is_small {
+                key.push('-');
+            }
+            previous_is_small = letter.is_ascii_lowercase();
+            key.push(letter.to_ascii_lowercase());
+        }
+        key
+    }
+
     /// The extension's object identifier.
     pub fn oid(self) -> ObjectIdentifier {
         let base = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1");
@@ -181,5 +195,44 @@ impl FulcioExtensions {
                 Ok((field.oid(), bytes))
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written out from sigstore/fulcio `pkg/certificate/extensions.go`.
+    #[test]
+    fn keys_of_templates_are_upstreams() {
+        let keys: Vec<(u32, String)> = Field::all()
+            .map(|field| (field.number(), field.setting_name()))
+            .collect();
+        let expected = [
+            (2, "github-workflow-trigger"),
+            (3, "github-workflow-sha"),
+            (4, "github-workflow-name"),
+            (5, "github-workflow-repository"),
+            (6, "github-workflow-ref"),
+            (9, "build-signer-uri"),
+            (10, "build-signer-digest"),
+            (11, "runner-environment"),
+            (12, "source-repository-uri"),
+            (13, "source-repository-digest"),
+            (14, "source-repository-ref"),
+            (15, "source-repository-identifier"),
+            (16, "source-repository-owner-uri"),
+            (17, "source-repository-owner-identifier"),
+            (18, "build-config-uri"),
+            (19, "build-config-digest"),
+            (20, "build-trigger"),
+            (21, "run-invocation-uri"),
+            (22, "source-repository-visibility-at-signing"),
+            (23, "deployment-environment"),
+        ];
+        for (number, key) in expected {
+            assert!(keys.contains(&(number, key.to_owned())), "{number} {key}");
+        }
+        assert_eq!(keys.len(), 23, "1 to 6 and 8 to 24");
     }
 }

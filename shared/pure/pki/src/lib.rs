@@ -7,9 +7,11 @@
 pub mod cert;
 pub mod csr;
 pub mod ext;
+pub mod lint;
 pub mod name;
 pub mod path;
 pub mod profile;
+pub mod request;
 pub mod tlv;
 
 pub use cert::{CertError, Certificate};
@@ -34,6 +36,8 @@ pub mod oid {
     pub const AUTHORITY_KEY_ID: Oid = Oid::new_unwrap("2.5.29.35");
     /// extKeyUsage.
     pub const EXTENDED_KEY_USAGE: Oid = Oid::new_unwrap("2.5.29.37");
+    /// extensionRequest, an attribute of requests (RFC 2985 5.4.2).
+    pub const EXTENSION_REQUEST: Oid = Oid::new_unwrap("1.2.840.113549.1.9.14");
     /// id-kp-codeSigning.
     pub const CODE_SIGNING: Oid = Oid::new_unwrap("1.3.6.1.5.5.7.3.3");
     /// id-kp-timeStamping.

@@ -11,15 +11,17 @@ use keys::{KeyType, PublicKey};
 use sha1::{Digest as _, Sha1};
 use spki::AlgorithmIdentifierOwned;
 use thiserror::Error;
-use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::attr::{Attribute, AttributeTypeAndValue};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
     SubjectKeyIdentifier,
 };
+use x509_cert::request::CertReqInfo;
 use x509_cert::time::{Time, Validity};
 
 use crate::cert::{CertError, Certificate};
+use crate::csr::Csr;
 use crate::ext::FulcioExtensions;
 use crate::name::SubjectName;
 use crate::oid;
@@ -39,6 +41,9 @@ pub enum ProfileError {
     /// What was built does not read back.
     #[error("what was built does not read back: {0}")]
     ReadBack(#[from] CertError),
+    /// A request for an authority's certificate names nobody.
+    #[error("the request has no subject: an authority has a name")]
+    NoName,
     /// Precertificate and certificate differ in more than poison and SCTs.
     #[error("precertificate and certificate differ in more than poison and SCT list")]
     Correspondence,
@@ -270,6 +275,8 @@ pub enum Authority {
     CodeSigningIntermediate,
     /// The certificate of a timestamp authority's key: critical timeStamping and nothing else (RFC 3161 2.3).
     TimestampingLeaf,
+    /// An intermediate that issues such leaves and nothing below.
+    TimestampingIntermediate,
 }
 
 /// What is special about one authority.
@@ -302,14 +309,15 @@ pub fn prepare_authority(
             key_usage(KeyUsages::KeyCertSign | KeyUsages::CRLSign)?,
             basic(Some(1))?,
         ],
-        Authority::CodeSigningIntermediate => vec![
-            key_usage(KeyUsages::KeyCertSign | KeyUsages::CRLSign)?,
-            purposes(oid::CODE_SIGNING, false)?,
-            basic(Some(0))?,
-        ],
+        Authority::CodeSigningIntermediate => intermediate_extensions()?,
         Authority::TimestampingLeaf => vec![
             key_usage(KeyUsages::DigitalSignature)?,
             purposes(oid::TIME_STAMPING, true)?,
+        ],
+        Authority::TimestampingIntermediate => vec![
+            key_usage(KeyUsages::KeyCertSign | KeyUsages::CRLSign)?,
+            purposes(oid::TIME_STAMPING, false)?,
+            basic(Some(0))?,
         ],
     };
     extensions.push(subject_key_id(&parameters.key)?);
@@ -319,13 +327,96 @@ pub fn prepare_authority(
     let (serial, key) = (&parameters.serial, &parameters.key);
     let (from, to) = (parameters.not_before, parameters.not_after);
     match (issuer, parameters.authority) {
-        (Some(issuer), Authority::CodeSigningIntermediate | Authority::TimestampingLeaf) => {
-            unsigned(serial, issuer, &subject, key, from, to, extensions)
-        }
         (None, Authority::Root) => {
             signed_by(serial, (&subject, key), &subject, key, from, to, extensions)
         }
+        (Some(issuer), authority) if authority != Authority::Root => {
+            unsigned(serial, issuer, &subject, key, from, to, extensions)
+        }
         _ => Err(ProfileError::Issuer(parameters.common_name.clone())),
+    }
+}
+
+/// Prepares the certificate of an intermediate as [`Authority::CodeSigningIntermediate`] for somebody who sent a request: with the name that it
+/// asks for, and with the extensions of the profile, whatever it asks for.
+pub fn prepare_requested_intermediate(
+    request: &Csr,
+    serial: &[u8; 20],
+    not_before: Timestamp,
+    not_after: Timestamp,
+    issuer: &Certificate,
+) -> Result<Unsigned, ProfileError> {
+    let name = x509_cert::name::Name::from_der(request.subject_der())?;
+    if name.is_empty() {
+        // RFC 5280 4.1.2.6: a CA has a name.
+        return Err(ProfileError::NoName);
+    }
+    let mut extensions = intermediate_extensions()?;
+    extensions.push(subject_key_id(request.public_key())?);
+    extensions.push(authority_key_id(issuer)?);
+    unsigned(
+        serial,
+        issuer,
+        request.subject_der(),
+        request.public_key(),
+        not_before,
+        not_after,
+        extensions,
+    )
+}
+
+fn intermediate_extensions() -> Result<Vec<Extension>, der::Error> {
+    Ok(vec![
+        key_usage(KeyUsages::KeyCertSign | KeyUsages::CRLSign)?,
+        purposes(oid::CODE_SIGNING, false)?,
+        basic(Some(0))?,
+    ])
+}
+
+/// A certification request (RFC 2986) that nobody has signed yet.
+#[derive(Debug)]
+pub struct UnsignedRequest {
+    info: Vec<u8>,
+    algorithm: AlgorithmIdentifierOwned,
+}
+
+/// Prepares the request of an intermediate for a root that is elsewhere. It asks for the extensions that the profile has, for authorities that
+/// copy them from requests.
+pub fn prepare_request(
+    organization: &str,
+    common_name: &str,
+    key: &PublicKey,
+) -> Result<UnsignedRequest, ProfileError> {
+    let wanted = Attribute {
+        oid: oid::EXTENSION_REQUEST,
+        values: SetOfVec::try_from(vec![Any::encode_from(&intermediate_extensions()?)?])?,
+    };
+    let info = CertReqInfo {
+        version: x509_cert::request::Version::V1,
+        subject: x509_cert::name::Name::from_der(&distinguished_name(organization, common_name)?)?,
+        public_key: spki::SubjectPublicKeyInfoOwned::from_der(key.spki_der())?,
+        attributes: SetOfVec::try_from(vec![wanted])?,
+    };
+    Ok(UnsignedRequest {
+        info: info.to_der()?,
+        algorithm: signature_algorithm(key),
+    })
+}
+
+impl UnsignedRequest {
+    /// What the key signs.
+    pub fn to_be_signed(&self) -> &[u8] {
+        &self.info
+    }
+
+    /// Closes the request, and checks the signature with its key.
+    pub fn seal(self, signature: &[u8]) -> Result<Csr, ProfileError> {
+        let signed = Signed {
+            tbs: Any::from_der(&self.info)?,
+            algorithm: self.algorithm,
+            signature: BitString::from_bytes(signature)?,
+        };
+        Csr::from_der(&signed.to_der()?).map_err(|_| ProfileError::Signature)
     }
 }
 
@@ -388,7 +479,7 @@ fn serial_number(random: &[u8; 20]) -> Result<der::asn1::Int, der::Error> {
     der::asn1::Int::new(&serial)
 }
 
-fn signature_algorithm(key: &PublicKey) -> AlgorithmIdentifierOwned {
+pub(crate) fn signature_algorithm(key: &PublicKey) -> AlgorithmIdentifierOwned {
     let (oid, parameters) = match key.key_type() {
         KeyType::EcdsaP256 => (oid::ECDSA_SHA256, None),
         KeyType::EcdsaP384 => (oid::ECDSA_SHA384, None),
@@ -413,7 +504,10 @@ fn time(at: Timestamp) -> Result<Time, der::Error> {
     }
 }
 
-fn distinguished_name(organization: &str, common_name: &str) -> Result<Vec<u8>, der::Error> {
+pub(crate) fn distinguished_name(
+    organization: &str,
+    common_name: &str,
+) -> Result<Vec<u8>, der::Error> {
     let part = |id: &str, text: &str| -> Result<SetOfVec<AttributeTypeAndValue>, der::Error> {
         SetOfVec::try_from(vec![AttributeTypeAndValue {
             oid: ObjectIdentifier::new(id)?,
@@ -439,11 +533,13 @@ fn extension(
     })
 }
 
-fn key_usage(usage: impl Into<der::flagset::FlagSet<KeyUsages>>) -> Result<Extension, der::Error> {
+pub(crate) fn key_usage(
+    usage: impl Into<der::flagset::FlagSet<KeyUsages>>,
+) -> Result<Extension, der::Error> {
     extension(oid::KEY_USAGE, true, KeyUsage(usage.into()).to_der()?)
 }
 
-fn purposes(purpose: ObjectIdentifier, critical: bool) -> Result<Extension, der::Error> {
+pub(crate) fn purposes(purpose: ObjectIdentifier, critical: bool) -> Result<Extension, der::Error> {
     extension(
         oid::EXTENDED_KEY_USAGE,
         critical,

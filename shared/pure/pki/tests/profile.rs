@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use keys::{Algorithm, PublicKey};
+use pki::lint::{self, Expected, Transparency};
 use pki::profile::{self, Authority, AuthorityParameters, LeafParameters, ProfileError};
 use pki::{
     Certificate, Csr, CsrError, Field, FulcioExtensions, PathError, Purpose, SubjectName, oid, path,
@@ -288,4 +289,221 @@ fn a_request_proves_possession() {
         Csr::from_der(&vec![0x30; 20_000]),
         Err(CsrError::Malformed(_))
     ));
+}
+
+fn expected<'a>(
+    chain: &'a Chain,
+    meant: &'a LeafParameters,
+    transparency: Transparency,
+) -> Expected<'a> {
+    Expected {
+        issuer: &chain.intermediate,
+        key: &meant.key,
+        subject: &meant.subject,
+        extensions: &meant.extensions,
+        longest: SignedDuration::from_mins(10),
+        transparency,
+    }
+}
+
+/// Precertificate, leaf with an SCT of four bytes, leaf without.
+fn all_kinds(chain: &Chain, meant: &LeafParameters) -> [(Certificate, Transparency); 3] {
+    let sign = |bytes: &[u8]| chain.signer.sign_local(bytes).unwrap();
+    let alone = profile::prepare_leaf_without_ct(meant, &chain.intermediate).unwrap();
+    let signature = sign(alone.to_be_signed());
+    let alone = alone.seal(&signature).unwrap();
+    let prepared = profile::prepare_leaf(meant.clone(), &chain.intermediate).unwrap();
+    let signature = sign(prepared.to_be_signed());
+    let precertificate = prepared.seal(&signature).unwrap();
+    let poisoned = precertificate.certificate().clone();
+    let prepared = precertificate.with_scts(&[0, 6, 0, 4, 1, 2, 3, 4]).unwrap();
+    let signature = sign(prepared.to_be_signed());
+    let leaf = prepared.seal(&signature).unwrap();
+    [
+        (poisoned, Transparency::Poison),
+        (leaf, Transparency::Embedded),
+        (alone, Transparency::None),
+    ]
+}
+
+#[test]
+fn what_we_issue_passes_the_lint_of_its_own_kind_only() {
+    let kinds = [
+        SubjectName::Email("dev@example.com".into()),
+        SubjectName::Uri("https://github.com/a/b/.github/workflows/c.yml@refs/heads/main".into()),
+        SubjectName::UserName("dev!example.com".into()),
+    ];
+    for algorithm in [
+        Algorithm::EcdsaP256Sha256,
+        Algorithm::EcdsaP521Sha512,
+        Algorithm::Ed25519,
+        Algorithm::RsaPkcs1Sha256_2048,
+    ] {
+        let (mut chain, key) = (chain(), key(algorithm));
+        chain.signer = key.clone();
+        // Each algorithm as that of the issuer too; a root of its own.
+        chain.intermediate = authority(Authority::Root, key.public_key(), None, Some(&key));
+        for subject in &kinds {
+            let meant = LeafParameters {
+                subject: subject.clone(),
+                ..parameters(&key)
+            };
+            for (certificate, found) in all_kinds(&chain, &meant) {
+                for wanted in [
+                    Transparency::Poison,
+                    Transparency::Embedded,
+                    Transparency::None,
+                ] {
+                    let linted = lint::leaf(certificate.der(), &expected(&chain, &meant, wanted));
+                    assert_eq!(linted.is_ok(), wanted == found, "{linted:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_bit_of_a_body_may_be_another_but_those_that_only_the_issuer_knows() {
+    let (chain, key) = (chain(), key(Algorithm::EcdsaP256Sha256));
+    let meant = LeafParameters {
+        serial: [0x55; 20],
+        ..parameters(&key)
+    };
+    for (certificate, transparency) in all_kinds(&chain, &meant) {
+        let expected = expected(&chain, &meant, transparency);
+        let der = certificate.der().to_vec();
+        lint::leaf(&der, &expected).unwrap();
+        let find = |wanted: &[u8]| {
+            let start = der
+                .windows(wanted.len())
+                .position(|window| window == wanted);
+            start.map(|start| start..start + wanted.len())
+        };
+        // The serial number, the seconds and minutes of two times, and what the log says are free.
+        let free: Vec<_> = [
+            find(&[0x55; 20]),
+            find(b"261123120000Z"),
+            find(b"261123121000Z"),
+            find(&[1, 2, 3, 4]),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let body = find(certificate.tbs_der()).unwrap();
+        for position in 0..body.end {
+            if free.iter().any(|range| range.contains(&position)) {
+                continue;
+            }
+            for bit in 0..8 {
+                let mut changed = der.clone();
+                if let Some(byte) = changed.get_mut(position) {
+                    *byte ^= 1 << bit;
+                }
+                assert!(
+                    lint::leaf(&changed, &expected).is_err(),
+                    "bit {bit} of byte {position}"
+                );
+            }
+        }
+        for end in 0..der.len() {
+            assert!(lint::leaf(der.get(..end).unwrap(), &expected).is_err());
+        }
+        let longer = [der.as_slice(), &[0]].concat();
+        assert!(lint::leaf(&longer, &expected).is_err());
+    }
+}
+
+#[test]
+fn what_was_not_meant_is_named() {
+    let (chain, key) = (chain(), key(Algorithm::EcdsaP256Sha256));
+    let lint = |made: &LeafParameters, meant: &LeafParameters| {
+        let [_, (leaf, _), _] = all_kinds(&chain, made);
+        let linted = lint::leaf(leaf.der(), &expected(&chain, meant, Transparency::Embedded));
+        linted.unwrap_err().rule
+    };
+    let good = parameters(&key);
+    let change = |change: fn(&mut LeafParameters)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        changed
+    };
+    for (made, rule) in [
+        (
+            change(|leaf| leaf.not_after = at("2026-11-23T12:10:01Z")),
+            "valid no longer",
+        ),
+        (
+            change(|leaf| leaf.not_after = at("2026-11-23T12:00:00Z")),
+            "begins before it ends",
+        ),
+        (
+            change(|leaf| leaf.not_before = at("2025-12-31T23:59:59Z")),
+            "valid no longer",
+        ),
+        (
+            change(|leaf| leaf.subject = SubjectName::Email("dav@example.com".into())),
+            "the identity's",
+        ),
+        (
+            change(|leaf| leaf.subject = SubjectName::Uri("mailto:dev@example.com".into())),
+            "a mail address",
+        ),
+        (
+            change(|leaf| leaf.extensions.set(Field::Issuer, "https://other.example")),
+            "both its extensions",
+        ),
+        (
+            change(|leaf| leaf.extensions.set(Field::BuildTrigger, "push")),
+            "what the token said",
+        ),
+        (
+            change(|leaf| leaf.key = self::key(Algorithm::EcdsaP256Sha256).public_key().clone()),
+            "possession was proven",
+        ),
+    ] {
+        let found = lint(&made, &good);
+        assert!(found.contains(rule), "{found}: {rule}");
+    }
+    // Of another issuer.
+    let other = self::chain();
+    let [_, (leaf, _), _] = all_kinds(&chain, &good);
+    let linted = lint::leaf(leaf.der(), &expected(&other, &good, Transparency::Embedded));
+    assert!(linted.unwrap_err().rule.contains("authorityKeyIdentifier"));
+}
+
+#[test]
+fn a_request_of_ours_becomes_an_intermediate() {
+    let (root_key, own) = (
+        key(Algorithm::EcdsaP384Sha384),
+        key(Algorithm::EcdsaP384Sha384),
+    );
+    let root = authority(
+        Authority::Root,
+        root_key.public_key(),
+        None,
+        Some(&root_key),
+    );
+    let unsigned = profile::prepare_request("Example", "issuing", own.public_key()).unwrap();
+    let other = root_key.sign_local(unsigned.to_be_signed()).unwrap();
+    let unsigned_again = profile::prepare_request("Example", "issuing", own.public_key()).unwrap();
+    assert!(matches!(
+        unsigned_again.seal(&other),
+        Err(ProfileError::Signature)
+    ));
+    let signature = own.sign_local(unsigned.to_be_signed()).unwrap();
+    let request = unsigned.seal(&signature).unwrap();
+    let request = Csr::from_pem(&request.to_pem()).unwrap();
+    assert_eq!(request.public_key(), own.public_key());
+    let (from, to) = (at("2026-01-01T00:00:00Z"), at("2031-01-01T00:00:00Z"));
+    let unsigned =
+        profile::prepare_requested_intermediate(&request, &[7; 20], from, to, &root).unwrap();
+    let signature = root_key.sign_local(unsigned.to_be_signed()).unwrap();
+    let intermediate = unsigned.seal(&signature).unwrap();
+    assert_eq!(intermediate.subject_der(), request.subject_der());
+    assert_eq!(intermediate.path_length(), Some(0));
+    assert_eq!(
+        intermediate.purposes(),
+        Some((false, [oid::CODE_SIGNING].as_slice()))
+    );
+    assert!(intermediate.is_signed_by(root.public_key()));
 }

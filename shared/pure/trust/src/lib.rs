@@ -1,6 +1,8 @@
 //! Whom to trust, and when: the trusted root. Whom to call: the signing config. Both of protobuf-specs' trustroot v1.
 
+pub mod author;
 mod config;
+pub mod review;
 mod root;
 
 pub use config::{

@@ -15,9 +15,9 @@ use const_oid::ObjectIdentifier as Oid;
 use keys::HashAlgorithm;
 use thiserror::Error;
 
-pub use request::{MAX_JSON, MAX_REQUEST, Request, RequestError};
-pub use response::{Authority, Prepared, Rejection, prepare, rejection};
-pub use verify::{TspError, VerifiedTimestamp, verify, verify_embedded};
+pub use request::{MAX_JSON, MAX_NONCE, MAX_REQUEST, Request, RequestError};
+pub use response::{Authority, Prepared, Rejection, Resolution, Stated, prepare, rejection};
+pub use verify::{TspError, VerifiedTimestamp, verify, verify_answer, verify_embedded};
 
 /// The policy under which Sigstore's authority signs.
 pub const DEFAULT_POLICY: Oid = Oid::new_unwrap("1.3.6.1.4.1.57264.2");

@@ -5,6 +5,7 @@ use der::{Any, Decode, Encode};
 use keys::{Digest, HashAlgorithm};
 use pki::tlv;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use spki::AlgorithmIdentifierOwned;
 use thiserror::Error;
 use wire::encoding::Bytes;
@@ -18,8 +19,10 @@ type Oid = ObjectIdentifier;
 pub const MAX_REQUEST: usize = 16 * 1024;
 /// The largest JSON request that is read: the limit of Sigstore's authority.
 pub const MAX_JSON: usize = 1024;
-/// The longest nonce: RFC 3161 names 64 bits as enough.
-const MAX_NONCE: usize = 32;
+/// The longest nonce, in bytes of the number. RFC 3161 2.4.1 names 64 bits; clients send up to 160.
+pub const MAX_NONCE: usize = 128;
+/// As many decimal digits as a nonce of that length can have.
+const MAX_NONCE_DIGITS: usize = 308;
 
 /// A request for a timestamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,29 +37,45 @@ pub struct Request {
     pub certificates: bool,
 }
 
-/// Why a request is refused. The texts are those of Sigstore's authority.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestError {
+    /// No bytes at all.
+    #[error("the request has no body")]
+    Empty,
+    /// More bytes than any request has.
+    #[error("the request has {found} bytes, at most {most} are read")]
+    TooLarge {
+        /// Its length.
+        found: usize,
+        /// The limit of its form.
+        most: usize,
+    },
     /// Not the structure.
-    #[error("Error parsing timestamp request: {0}")]
+    #[error("the request cannot be read: {0}")]
     Malformed(String),
-    /// SHA-1, MD5 and the like.
-    #[error("Weak hash algorithm in timestamp request")]
+    /// SHA-1.
+    #[error("SHA-1 is no longer accepted: take sha256, sha384 or sha512")]
     WeakHash,
     /// A hash algorithm that is unknown here.
-    #[error("Unsupported hash algorithm in timestamp request: {0}")]
+    #[error("the hash algorithm {0:?} is not known: take sha256, sha384 or sha512")]
     UnknownHash(String),
     /// A digest of another length than its algorithm's.
-    #[error("Message digest has incorrect length for specified algorithm")]
-    DigestLength,
+    #[error("the digest has {found} bytes, {} has {}", algorithm.name(), algorithm.output_len())]
+    DigestLength {
+        /// The algorithm that the request names.
+        algorithm: HashAlgorithm,
+        /// The length of the digest in it.
+        found: usize,
+    },
     /// A nonce that is too long or negative.
-    #[error("Invalid nonce in timestamp request")]
+    #[error("the nonce must be a number from 0, of at most {MAX_NONCE} bytes")]
     Nonce,
-    /// An object identifier beyond all measure.
-    #[error("OID should be comprised of at most 128 components")]
+    /// An object identifier beyond all measure, or none at all.
+    #[error("the policy is no object identifier of usual length")]
     Oid,
     /// Any extension at all.
-    #[error("unaccepted extension: {0}")]
+    #[error("the extension {0} is not known, and none is")]
     Extension(String),
 }
 
@@ -67,16 +86,18 @@ impl From<der::Error> for RequestError {
 }
 
 const SHA1: &str = "1.3.14.3.2.26";
-const MD5: &str = "1.2.840.113549.2.5";
 
 impl Request {
     /// Reads a DER `TimeStampReq`.
     pub fn parse_der(der: &[u8]) -> Result<Self, RequestError> {
+        if der.is_empty() {
+            return Err(RequestError::Empty);
+        }
         if der.len() > MAX_REQUEST {
-            return Err(RequestError::Malformed(format!(
-                "{} bytes, at most {MAX_REQUEST}",
-                der.len()
-            )));
+            return Err(RequestError::TooLarge {
+                found: der.len(),
+                most: MAX_REQUEST,
+            });
         }
         let mut members = tlv::members(tlv::contents(tag::SEQUENCE, der)?)?
             .into_iter()
@@ -127,50 +148,47 @@ impl Request {
         }
     }
 
-    /// Reads the JSON form of Sigstore's authority.
+    /// Reads the JSON form of Sigstore's authority. Members that are missing are what Go has for them.
     pub fn parse_json(json: &[u8]) -> Result<Self, RequestError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Json {
-            artifact_hash: Bytes,
+            #[serde(default)]
+            artifact_hash: Option<Bytes>,
+            #[serde(default)]
             hash_algorithm: String,
             #[serde(default)]
             certificates: bool,
-            nonce: Option<u64>,
+            /// Of any length, so not a number of serde's; and never read before the whole is known to be small.
+            nonce: Option<Box<RawValue>>,
             #[serde(rename = "tsaPolicyOID")]
             policy: Option<String>,
         }
+        if json.is_empty() {
+            return Err(RequestError::Empty);
+        }
         if json.len() > MAX_JSON {
-            return Err(RequestError::Malformed(format!(
-                "{} bytes, at most {MAX_JSON}",
-                json.len()
-            )));
+            return Err(RequestError::TooLarge {
+                found: json.len(),
+                most: MAX_JSON,
+            });
         }
         let json: Json = serde_json::from_slice(json)
             .map_err(|error| RequestError::Malformed(error.to_string()))?;
         let name = json.hash_algorithm.to_ascii_lowercase();
         let hash = match HashAlgorithm::from_name(&name) {
             Some(hash) => hash,
-            None if ["sha1", "md5"].contains(&name.as_str()) => return Err(RequestError::WeakHash),
+            None if name == "sha1" => return Err(RequestError::WeakHash),
             None => return Err(RequestError::UnknownHash(name.chars().take(32).collect())),
         };
-        let policy = match json.policy.filter(|policy| !policy.is_empty()) {
-            Some(policy) if policy.split('.').count() > 128 => return Err(RequestError::Oid),
-            Some(policy) => Some(
-                Oid::new(&policy)
-                    .map_err(|_| RequestError::Malformed("tsaPolicyOID is no OID".into()))?,
-            ),
-            None => None,
-        };
-        let nonce = json
-            .nonce
-            .map(|nonce| {
-                Ok::<_, der::Error>(tlv::contents(tag::INTEGER, &nonce.to_der()?)?.to_vec())
-            })
+        let policy = json.policy.filter(|policy| !policy.is_empty());
+        let policy = policy
+            .map(|policy| Oid::new(&policy).map_err(|_| RequestError::Oid))
             .transpose()?;
+        let nonce = json.nonce.map(|nonce| decimal(nonce.get())).transpose()?;
+        let digest = json.artifact_hash.map(|bytes| bytes.0).unwrap_or_default();
         Ok(Self {
-            imprint: Digest::new(hash, &json.artifact_hash.0)
-                .map_err(|_| RequestError::DigestLength)?,
+            imprint: digest_of(hash, &digest)?,
             policy,
             nonce,
             certificates: json.certificates,
@@ -192,6 +210,40 @@ impl Request {
         }
         tlv::wrap(tag::SEQUENCE, &body)
     }
+}
+
+fn digest_of(algorithm: HashAlgorithm, bytes: &[u8]) -> Result<Digest, RequestError> {
+    Digest::new(algorithm, bytes).map_err(|_| RequestError::DigestLength {
+        algorithm,
+        found: bytes.len(),
+    })
+}
+
+/// The contents octets of the INTEGER that a decimal number is.
+fn decimal(text: &str) -> Result<Vec<u8>, RequestError> {
+    // JSON has seen to it that this is not empty and has no zero before another digit. The work grows with the square of the length.
+    if text.len() > MAX_NONCE_DIGITS || !text.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(RequestError::Nonce);
+    }
+    let mut number = vec![0_u8];
+    for digit in text.bytes() {
+        let mut carry = u16::from(digit.saturating_sub(b'0'));
+        for octet in number.iter_mut().rev() {
+            let [high, low] = u16::from(*octet)
+                .saturating_mul(10)
+                .saturating_add(carry)
+                .to_be_bytes();
+            *octet = low;
+            carry = u16::from(high);
+        }
+        if carry > 0 {
+            number.insert(0, carry.to_be_bytes()[1]);
+        }
+    }
+    if number.first().is_some_and(|first| *first >= 0x80) {
+        number.insert(0, 0);
+    }
+    check_nonce(&number).map(<[u8]>::to_vec)
 }
 
 fn check_nonce(contents: &[u8]) -> Result<&[u8], RequestError> {
@@ -219,14 +271,13 @@ fn imprint(der: &[u8]) -> Result<Digest, RequestError> {
     }
     let Some(hash) = hash_of(oid) else {
         let name = oid.to_string();
-        return Err(if [SHA1, MD5].contains(&name.as_str()) {
+        return Err(if name == SHA1 {
             RequestError::WeakHash
         } else {
             RequestError::UnknownHash(name)
         });
     };
-    Digest::new(hash, tlv::contents(tag::OCTET_STRING, digest)?)
-        .map_err(|_| RequestError::DigestLength)
+    digest_of(hash, tlv::contents(tag::OCTET_STRING, digest)?)
 }
 
 /// A `MessageImprint`; the algorithm's parameters are NULL, as Sigstore's authority writes them.

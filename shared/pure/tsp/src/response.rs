@@ -1,5 +1,7 @@
 //! Tokens: prepared here, signed elsewhere, closed here.
 
+use std::time::Duration;
+
 use const_oid::ObjectIdentifier as Oid;
 use der::Encode;
 use jiff::Timestamp;
@@ -30,6 +32,69 @@ pub struct Prepared {
     certificates: bool,
 }
 
+/// How finely a token states its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Resolution {
+    /// Whole seconds, which every client reads.
+    #[default]
+    Seconds,
+    /// Three digits behind the second, of which the last is not 0, or none.
+    ///
+    /// DER takes no 0 at the end of a fraction (RFC 3161 2.4.2), and sigstore-js reads a fraction of three digits only: where the last
+    /// digit were 0, the time is stated one millisecond earlier.
+    Milliseconds,
+}
+
+/// What a token says about time: when, and how far that may be off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stated {
+    time: Timestamp,
+    accuracy: Duration,
+}
+
+impl Stated {
+    /// From a clock's reading, which may be off by `error` either way. The accuracy has what the cutting costs in it, and is rounded up to
+    /// milliseconds.
+    pub fn new(now: Timestamp, error: Duration, resolution: Resolution) -> Self {
+        let (time, cut) = match resolution {
+            Resolution::Seconds => (
+                Timestamp::from_second(now.as_second()).unwrap_or(now),
+                Duration::from_secs(1),
+            ),
+            Resolution::Milliseconds => {
+                let whole = now.as_millisecond();
+                let unreadable = whole % 10 == 0 && whole % 1000 != 0;
+                let read = whole.saturating_sub(i64::from(unreadable));
+                (
+                    Timestamp::from_millisecond(read).unwrap_or(now),
+                    Duration::from_millis(2),
+                )
+            }
+        };
+        let nanoseconds = cut.saturating_add(error).as_nanos();
+        let milliseconds = u64::try_from(nanoseconds.div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        Self {
+            time,
+            accuracy: Duration::from_millis(milliseconds),
+        }
+    }
+
+    /// In whole seconds, from a clock that is right.
+    pub fn seconds(now: Timestamp) -> Self {
+        Self::new(now, Duration::ZERO, Resolution::Seconds)
+    }
+
+    /// What the token's genTime says.
+    pub const fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// What its accuracy says.
+    pub const fn accuracy(&self) -> Duration {
+        self.accuracy
+    }
+}
+
 /// Why a request gets no token: `PKIFailureInfo` of RFC 3161 2.4.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
@@ -39,6 +104,8 @@ pub enum Rejection {
     BadRequest,
     /// badDataFormat (5).
     BadDataFormat,
+    /// timeNotAvailable (14).
+    TimeNotAvailable,
     /// unacceptedPolicy (15).
     UnacceptedPolicy,
     /// unacceptedExtension (16).
@@ -92,33 +159,29 @@ impl Authority {
     }
 }
 
-/// Prepares the token for a request. `serial` is the caller's randomness; the time is cut to whole seconds and the accuracy says so.
+/// Prepares the token for a request. `serial` is the caller's randomness.
 pub fn prepare(
     authority: &Authority,
     request: &Request,
     serial: [u8; 20],
-    now: Timestamp,
+    stated: Stated,
 ) -> Result<Prepared, Malformed> {
-    build(authority, request, serial, now).map_err(|_| Malformed("token"))
+    build(authority, request, serial, stated).map_err(|_| Malformed("token"))
 }
 
 fn build(
     authority: &Authority,
     request: &Request,
     serial: [u8; 20],
-    now: Timestamp,
+    stated: Stated,
 ) -> Result<Prepared, der::Error> {
     let leaf = authority.leaf().map_err(|_| der::ErrorKind::Failed)?;
     let mut info = vec![tag::INTEGER, 1, 1];
     info.extend(request.policy.unwrap_or(authority.policy).to_der()?);
     info.extend(imprint_to_der(&request.imprint)?);
     info.extend(serial_number(serial)?);
-    info.extend(tlv::wrap(
-        tag::GENERALIZED_TIME,
-        now.strftime("%Y%m%d%H%M%SZ").to_string().as_bytes(),
-    )?);
-    // accuracy: one second, which is what cutting to whole seconds costs
-    info.extend(tlv::wrap(tag::SEQUENCE, &[tag::INTEGER, 1, 1])?);
+    info.extend(gen_time(stated.time)?);
+    info.extend(accuracy(stated.accuracy)?);
     if let Some(nonce) = &request.nonce {
         info.extend(tlv::wrap(tag::INTEGER, nonce)?);
     }
@@ -129,7 +192,7 @@ fn build(
     )?);
     let info = tlv::wrap(tag::SEQUENCE, &info)?;
     let algorithm = leaf.public_key().default_algorithm();
-    let attributes = attributes(leaf, &info, signature_hash(algorithm), now)?;
+    let attributes = attributes(leaf, &info, signature_hash(algorithm), stated.time)?;
     Ok(Prepared {
         info,
         attributes,
@@ -137,6 +200,37 @@ fn build(
         algorithm,
         certificates: request.certificates,
     })
+}
+
+/// GeneralizedTime with as many digits behind the second as are not 0 (RFC 3161 2.4.2).
+fn gen_time(time: Timestamp) -> Result<Vec<u8>, der::Error> {
+    let mut text = time.strftime("%Y%m%d%H%M%S").to_string();
+    let fraction = format!("{:09}", time.subsec_nanosecond());
+    let fraction = fraction.trim_end_matches('0');
+    if !fraction.is_empty() {
+        text.push('.');
+        text.push_str(fraction);
+    }
+    text.push('Z');
+    tlv::wrap(tag::GENERALIZED_TIME, text.as_bytes())
+}
+
+/// Seconds, and milliseconds `[0]` where there are some.
+fn accuracy(accuracy: Duration) -> Result<Vec<u8>, der::Error> {
+    let mut body = Vec::new();
+    // 68 years are inaccurate enough, and fit into the four octets that are read.
+    let seconds = accuracy.as_secs().min(u64::from(u32::MAX >> 1));
+    if seconds > 0 {
+        body.extend(seconds.to_der()?);
+    }
+    let milliseconds = accuracy.subsec_millis().to_der()?;
+    if accuracy.subsec_millis() > 0 {
+        body.extend(tlv::wrap(
+            tag::CONTEXT_0_PRIMITIVE,
+            tlv::contents(tag::INTEGER, &milliseconds)?,
+        )?);
+    }
+    tlv::wrap(tag::SEQUENCE, &body)
 }
 
 impl Prepared {
@@ -212,6 +306,7 @@ pub fn rejection(why: Rejection, text: &str) -> Result<Vec<u8>, der::Error> {
         Rejection::BadAlgorithm => 0_usize,
         Rejection::BadRequest => 2,
         Rejection::BadDataFormat => 5,
+        Rejection::TimeNotAvailable => 14,
         Rejection::UnacceptedPolicy => 15,
         Rejection::UnacceptedExtension => 16,
         Rejection::SystemFailure => 25,

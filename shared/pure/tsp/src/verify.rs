@@ -13,7 +13,7 @@ use sha1::{Digest as _, Sha1};
 use spki::AlgorithmIdentifierOwned;
 use thiserror::Error;
 
-use crate::request::read_imprint;
+use crate::request::{Request, read_imprint};
 use crate::{
     CONTENT_TYPE, EC_PUBLIC_KEY, MESSAGE_DIGEST, Malformed, RSA_ENCRYPTION, RSA_SHA384, RSA_SHA512,
     SIGNED_DATA, SIGNING_CERTIFICATE, SIGNING_CERTIFICATE_V2, TST_INFO, hash_of, tag,
@@ -34,6 +34,12 @@ pub enum TspError {
     /// It stamps something else.
     #[error("the timestamp is over other data than this signature")]
     Imprint,
+    /// It has not the nonce of its request: an answer to another one, or an old one.
+    #[error("the timestamp has not the nonce that was asked for")]
+    Nonce,
+    /// It is made under another policy than its request names.
+    #[error("the timestamp is made under the policy {0}, which is not the one that was asked for")]
+    Policy(Oid),
     /// It is signed by somebody else.
     #[error("the timestamp is not signed by this authority's certificate")]
     OtherSigner,
@@ -79,13 +85,43 @@ pub fn verify(
     data: &[u8],
     authority: &[Certificate],
 ) -> Result<VerifiedTimestamp, TspError> {
+    let over = |imprint: &Digest| *imprint == Digest::of(imprint.algorithm(), data);
+    check(response, authority, |info| {
+        over(&info.imprint).then_some(()).ok_or(TspError::Imprint)
+    })
+}
+
+/// [`verify`] of the answer to a request: its digest, nonce and policy come back as they were sent (RFC 3161 2.2). A nonce that was sent and
+/// does not come back is as wrong as another one.
+pub fn verify_answer(
+    response: &[u8],
+    request: &Request,
+    authority: &[Certificate],
+) -> Result<VerifiedTimestamp, TspError> {
+    check(response, authority, |info| {
+        if info.imprint != request.imprint {
+            return Err(TspError::Imprint);
+        }
+        if info.nonce != request.nonce.as_deref() {
+            return Err(TspError::Nonce);
+        }
+        match request.policy {
+            Some(policy) if policy != info.policy => Err(TspError::Policy(info.policy)),
+            _ => Ok(()),
+        }
+    })
+}
+
+fn check(
+    response: &[u8],
+    authority: &[Certificate],
+    expected: impl FnOnce(&Info<'_>) -> Result<(), TspError>,
+) -> Result<VerifiedTimestamp, TspError> {
     let (leaf, above) = authority.split_first().ok_or(TspError::NoAuthority)?;
     let (anchor, between) = above.split_last().ok_or(TspError::NoAuthority)?;
     let token = Token::parse(response)?;
     let info = Info::parse(token.info)?;
-    if info.imprint != Digest::of(info.imprint.algorithm(), data) {
-        return Err(TspError::Imprint);
-    }
+    expected(&info)?;
     token.check_signer(leaf)?;
     token.check_content()?;
     token.check_binding(leaf)?;
@@ -447,14 +483,16 @@ fn signer_algorithm(
 }
 
 /// The parts of a `TSTInfo` that are looked at.
-struct Info {
+struct Info<'a> {
+    policy: Oid,
     imprint: Digest,
+    nonce: Option<&'a [u8]>,
     time: Timestamp,
     accuracy: Option<Duration>,
 }
 
-impl Info {
-    fn parse(der: &[u8]) -> Result<Self, Malformed> {
+impl<'a> Info<'a> {
+    fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
         let members = sequence(der, "TSTInfo")?;
         let [version, policy, imprint, serial, time, rest @ ..] = members.as_slice() else {
             return Err(Malformed("TSTInfo"));
@@ -462,7 +500,8 @@ impl Info {
         if *version != [tag::INTEGER, 1, 1] {
             return Err(Malformed("TSTInfo: version is not 1"));
         }
-        if !starts(policy, tag::OID) || !starts(serial, tag::INTEGER) {
+        let policy = Oid::from_der(policy).map_err(|_| Malformed("TSTInfo policy"))?;
+        if !starts(serial, tag::INTEGER) {
             return Err(Malformed("TSTInfo"));
         }
         let mut rest = rest.iter().copied().peekable();
@@ -470,10 +509,13 @@ impl Info {
             .next_if(|member| starts(member, tag::SEQUENCE))
             .map(accuracy_of)
             .transpose()?;
-        // Ordering compares tokens of one authority, the nonce is its client's, and the authority's name stands in its certificate.
-        for passed in [tag::BOOLEAN, tag::INTEGER, tag::CONTEXT_0] {
-            let _ = rest.next_if(|member| starts(member, passed));
-        }
+        // Ordering compares tokens of one authority, and the authority's name stands in its certificate.
+        let _ordering = rest.next_if(|member| starts(member, tag::BOOLEAN));
+        let nonce = rest
+            .next_if(|member| starts(member, tag::INTEGER))
+            .map(|nonce| unwrap(tag::INTEGER, nonce, "nonce"))
+            .transpose()?;
+        let _authority = rest.next_if(|member| starts(member, tag::CONTEXT_0));
         if let Some(extensions) = rest.next_if(|member| starts(member, tag::CONTEXT_1)) {
             check_extensions(unwrap(tag::CONTEXT_1, extensions, "TSTInfo extensions")?)?;
         }
@@ -481,7 +523,9 @@ impl Info {
             return Err(Malformed("TSTInfo: members that do not belong there"));
         }
         Ok(Self {
+            policy,
             imprint: read_imprint(imprint)?,
+            nonce,
             time: time_of(unwrap(tag::GENERALIZED_TIME, time, "genTime")?)?,
             accuracy,
         })

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use keys::{Algorithm, HashAlgorithm, PublicKey};
 use pki::{Certificate, PathError, Purpose, tlv};
 use signer::Signer;
-use tsp::{Authority, Rejection, Request, TspError, prepare, rejection, verify};
+use tsp::{Authority, Rejection, Request, Stated, TspError, prepare, rejection, verify};
 
 const DATA: &[u8] = b"a signature";
 const SEQUENCE: u8 = 0x30;
@@ -701,14 +701,14 @@ fn what_we_prepare_and_seal_verifies_for_every_kind_of_key() {
                 nonce: Some(vec![0, 0xff]),
                 certificates: true,
             };
-            let prepared = prepare(&authority, &request, [0xff; 20], now).unwrap();
+            let prepared = prepare(&authority, &request, [0xff; 20], Stated::seconds(now)).unwrap();
             let signature = key.sign_local(prepared.to_be_signed()).unwrap();
             let response = prepared.seal(&signature).unwrap();
             let verified = verify(&response, DATA, &chain).unwrap();
             assert_eq!(verified.time().as_second(), now.as_second());
             assert_eq!(verified.accuracy(), Some(Duration::from_secs(1)));
             // Somebody else's signature does not close a token.
-            let prepared = prepare(&authority, &request, [0; 20], now).unwrap();
+            let prepared = prepare(&authority, &request, [0; 20], Stated::seconds(now)).unwrap();
             assert!(prepared.seal(&signature).is_err());
         }
     }

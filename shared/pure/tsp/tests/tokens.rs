@@ -5,12 +5,14 @@
     reason = "a panic is the failure report; openssl reads files"
 )]
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use keys::{Algorithm, Digest, HashAlgorithm};
 use pki::Certificate;
 use pki::profile::{self, Authority as Kind, AuthorityParameters};
 use signer::Signer;
-use tsp::{Authority, Malformed, Rejection, Request, RequestError, TspError};
+use tsp::{Authority, Malformed, Rejection, Request, RequestError, Resolution, Stated, TspError};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -64,7 +66,11 @@ fn request(data: &[u8], hash: HashAlgorithm) -> Request {
 }
 
 fn token(tsa: &Tsa, request: &Request) -> Vec<u8> {
-    let prepared = tsp::prepare(&tsa.authority, request, [1; 20], at(NOW)).unwrap();
+    token_of(tsa, request, Stated::seconds(at(NOW)))
+}
+
+fn token_of(tsa: &Tsa, request: &Request, stated: Stated) -> Vec<u8> {
+    let prepared = tsp::prepare(&tsa.authority, request, [1; 20], stated).unwrap();
     let signature = tsa.signer.sign_local(prepared.to_be_signed()).unwrap();
     prepared.seal(&signature).unwrap()
 }
@@ -166,7 +172,7 @@ fn an_authority_is_not_taken_with_a_chain_that_is_none() {
         &ours.authority,
         &request(b"x", HashAlgorithm::Sha256),
         [1; 20],
-        at(NOW),
+        Stated::seconds(at(NOW)),
     )
     .unwrap();
     assert!(prepared.seal(b"no signature").is_err());
@@ -203,7 +209,12 @@ fn requests_are_read_in_both_forms() {
         parse(json("SHA384", ",\"nonce\":4386,\"certificates\":true")),
         Ok(wanted)
     );
-    assert_eq!(parse(json("sha256", "")), Err(RequestError::DigestLength));
+    let length = |algorithm, found| Err(RequestError::DigestLength { algorithm, found });
+    assert_eq!(parse(json("sha256", "")), length(HashAlgorithm::Sha256, 48));
+    assert_eq!(
+        parse("{\"hashAlgorithm\":\"sha512\"}".into()),
+        length(HashAlgorithm::Sha512, 0)
+    );
     assert_eq!(parse(json("sha1", "")), Err(RequestError::WeakHash));
     assert!(matches!(
         parse(json("crc32", "")),
@@ -216,12 +227,269 @@ fn requests_are_read_in_both_forms() {
     );
     assert!(matches!(
         parse(json("sha384", &" ".repeat(1100))),
-        Err(RequestError::Malformed(_))
+        Err(RequestError::TooLarge { most: 1024, .. })
     ));
     assert!(matches!(
         parse("{}".into()),
+        Err(RequestError::UnknownHash(_))
+    ));
+    assert!(matches!(
+        parse("[]".into()),
         Err(RequestError::Malformed(_))
     ));
+}
+
+/// GHSA-4qg8-fj49-pxjh, timestamp-authority#1402: what grows without end in a request is refused before it costs anything.
+#[test]
+fn policies_and_nonces_have_an_end() {
+    let plain = request(b"signature", HashAlgorithm::Sha256);
+    let der = |policy: &[u8], nonce: &[u8]| {
+        let imprint = &plain.to_der().unwrap()[5..5 + 51];
+        let policy = pki::tlv::wrap(6, policy).unwrap();
+        let nonce = pki::tlv::wrap(2, nonce).unwrap();
+        let body = [&[2, 1, 1][..], imprint, &policy, &nonce].concat();
+        Request::parse_der(&pki::tlv::wrap(0x30, &body).unwrap())
+    };
+    assert!(der(&[42, 3, 4], &[1]).is_ok());
+    // One component of a thousand bytes, a thousand components, and one that does not end.
+    let mut component = vec![0xff; 1000];
+    component.push(0x7f);
+    for policy in [
+        &[&[42][..], &component].concat()[..],
+        &[&[42][..], &[1; 1000]].concat(),
+        &[42, 0x80],
+        &[],
+    ] {
+        assert_eq!(
+            der(policy, &[1]),
+            Err(RequestError::Oid),
+            "{}",
+            policy.len()
+        );
+    }
+    assert!(matches!(
+        der(&[42, 3, 4], &vec![1; 17_000]),
+        Err(RequestError::TooLarge { .. })
+    ));
+    assert_eq!(
+        der(&[42, 3, 4], &[1; 128]).unwrap().nonce,
+        Some(vec![1; 128])
+    );
+    for nonce in [&[1; 129][..], &[], &[0x80], &[0, 1], &[0xff, 0xff]] {
+        assert_eq!(
+            der(&[42, 3, 4], nonce),
+            Err(RequestError::Nonce),
+            "{nonce:?}"
+        );
+    }
+
+    let hash = wire::encoding::Bytes::encode(plain.imprint.bytes());
+    let json = |name: &str, value: &str| {
+        let text = format!(
+            "{{\"artifactHash\":\"{hash}\",\"hashAlgorithm\":\"sha256\",\"{name}\":{value}}}"
+        );
+        Request::parse_json(text.as_bytes())
+    };
+    for (number, contents) in [
+        ("0", &[0][..]),
+        ("127", &[0x7f]),
+        ("128", &[0, 0x80]),
+        ("255", &[0, 0xff]),
+        ("256", &[1, 0]),
+        ("18446744073709551616", &[1, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ] {
+        assert_eq!(
+            json("nonce", number).unwrap().nonce.as_deref(),
+            Some(contents),
+            "{number}"
+        );
+    }
+    assert_eq!(json("nonce", "null").unwrap().nonce, None);
+    let longest = "9".repeat(307);
+    assert!(json("nonce", &longest).is_ok());
+    for number in [
+        "-1",
+        "1.0",
+        "1e3",
+        "\"1\"",
+        "[]",
+        &"9".repeat(309),
+        &"9".repeat(800),
+    ] {
+        assert_eq!(json("nonce", number), Err(RequestError::Nonce), "{number}");
+    }
+    assert!(matches!(
+        json("nonce", &"9".repeat(1000)),
+        Err(RequestError::TooLarge { .. })
+    ));
+    for policy in [
+        "1.".repeat(500),
+        "1.2.x".into(),
+        "7.7".into(),
+        format!("1.2{}", ".1".repeat(200)),
+    ] {
+        let found = json("tsaPolicyOID", &format!("\"{policy}\""));
+        assert!(
+            matches!(
+                found,
+                Err(RequestError::Oid | RequestError::TooLarge { .. })
+            ),
+            "{policy}: {found:?}"
+        );
+    }
+}
+
+/// timestamp-authority#1405: an answer without the nonce that was sent is an answer to somebody else.
+#[test]
+fn an_answer_is_the_one_to_its_request() {
+    let tsa = tsa(Algorithm::EcdsaP256Sha256);
+    let chain = tsa.authority.chain();
+    let other_policy = tsp::DEFAULT_POLICY.push_arc(7).unwrap();
+    let plain = Request {
+        nonce: None,
+        ..request(b"signature", HashAlgorithm::Sha256)
+    };
+    let with_nonce = Request {
+        nonce: Some(vec![0x11, 0x22]),
+        ..plain.clone()
+    };
+    let with_policy = Request {
+        policy: Some(other_policy),
+        ..plain.clone()
+    };
+    let all = [&plain, &with_nonce, &with_policy];
+    for asked in all {
+        assert!(tsp::verify_answer(&token(&tsa, asked), asked, chain).is_ok());
+    }
+    let check = |answered: &Request, asked: &Request| {
+        tsp::verify_answer(&token(&tsa, answered), asked, chain).unwrap_err()
+    };
+    assert_eq!(check(&plain, &with_nonce), TspError::Nonce);
+    assert_eq!(check(&with_nonce, &plain), TspError::Nonce);
+    let other = Request {
+        nonce: Some(vec![0x11, 0x23]),
+        ..plain.clone()
+    };
+    assert_eq!(check(&other, &with_nonce), TspError::Nonce);
+    assert_eq!(
+        check(&plain, &with_policy),
+        TspError::Policy(tsp::DEFAULT_POLICY)
+    );
+    let more = Request {
+        imprint: Digest::of(HashAlgorithm::Sha256, b"other"),
+        ..plain.clone()
+    };
+    assert_eq!(check(&more, &plain), TspError::Imprint);
+}
+
+#[test]
+fn time_and_accuracy_are_stated_as_they_are_known() {
+    let tsa = tsa(Algorithm::EcdsaP256Sha256);
+    let wanted = request(b"signature", HashAlgorithm::Sha256);
+    for (now, error, resolution, time, accuracy) in [
+        ("12:00:00.9", 0, Resolution::Seconds, "12:00:00", 1_000),
+        ("12:00:00.9", 1, Resolution::Seconds, "12:00:00", 1_001),
+        (
+            "12:00:00",
+            2_500_000,
+            Resolution::Seconds,
+            "12:00:00",
+            3_500,
+        ),
+        ("12:00:00", 0, Resolution::Milliseconds, "12:00:00", 2),
+        (
+            "12:00:00.1239",
+            500,
+            Resolution::Milliseconds,
+            "12:00:00.123",
+            3,
+        ),
+        // No zero at the end of a fraction.
+        (
+            "12:00:00.1200",
+            3_000,
+            Resolution::Milliseconds,
+            "12:00:00.119",
+            5,
+        ),
+        (
+            "12:00:00.1",
+            998_000,
+            Resolution::Milliseconds,
+            "12:00:00.099",
+            1_000,
+        ),
+    ] {
+        let stamp = |text: &str| at(&format!("2026-11-23T{text}Z"));
+        let stated = Stated::new(stamp(now), Duration::from_micros(error), resolution);
+        let verified = tsp::verify(
+            &token_of(&tsa, &wanted, stated),
+            b"signature",
+            tsa.authority.chain(),
+        )
+        .unwrap();
+        assert_eq!(verified.time(), stamp(time), "{now}");
+        assert_eq!(
+            verified.accuracy(),
+            Some(Duration::from_millis(accuracy)),
+            "{now}"
+        );
+        assert_eq!(
+            (stated.time(), stated.accuracy()),
+            (stamp(time), Duration::from_millis(accuracy))
+        );
+    }
+}
+
+/// timestamp-authority#1389, #1416: purposes that nobody knows count too, and a leaf is no CA.
+#[test]
+fn a_leaf_is_made_for_timestamps_and_nothing_else() {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair,
+        KeyUsagePurpose,
+    };
+    const STAMPING: &[u8] = &[6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 8];
+    const UNKNOWN: &[u8] = &[6, 3, 0x2a, 3, 4];
+    const ANY: &[u8] = &[6, 4, 0x55, 0x1d, 0x25, 0];
+    let parameters = || {
+        let mut parameters = CertificateParams::default();
+        parameters.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2027, 1, 1);
+        parameters
+    };
+    let root_key = KeyPair::generate().unwrap();
+    let mut root = parameters();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let root_certificate =
+        Certificate::from_der(root.self_signed(&root_key).unwrap().der()).unwrap();
+    let issuer = Issuer::from_params(&root, &root_key);
+    let take = |purposes: &[&[u8]], critical: bool, is_ca: IsCa| {
+        let mut leaf = parameters();
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.is_ca = is_ca;
+        let content = pki::tlv::wrap(0x30, &purposes.concat()).unwrap();
+        let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 37], content);
+        extension.set_criticality(critical);
+        leaf.custom_extensions = vec![extension];
+        let leaf = leaf
+            .signed_by(&KeyPair::generate().unwrap(), &issuer)
+            .unwrap();
+        let chain = vec![
+            Certificate::from_der(leaf.der()).unwrap(),
+            root_certificate.clone(),
+        ];
+        Authority::new(chain, None, false, at(NOW)).map(drop)
+    };
+    assert_eq!(take(&[STAMPING], true, IsCa::NoCa), Ok(()));
+    let purpose = Err(pki::PathError::Purpose(pki::Purpose::TimeStamping));
+    assert_eq!(take(&[STAMPING, UNKNOWN], true, IsCa::NoCa), purpose);
+    assert_eq!(take(&[UNKNOWN, STAMPING], true, IsCa::NoCa), purpose);
+    assert_eq!(take(&[STAMPING, ANY], true, IsCa::NoCa), purpose);
+    assert_eq!(take(&[UNKNOWN], true, IsCa::NoCa), purpose);
+    assert_eq!(take(&[STAMPING], false, IsCa::NoCa), purpose);
+    let ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    assert_eq!(take(&[STAMPING], true, ca), Err(pki::PathError::LeafIsCa));
 }
 
 #[test]

@@ -25,14 +25,26 @@ pub enum CanonicalError {
     TooDeep,
 }
 
-/// The canonical bytes of `value`.
+/// The canonical bytes of `value`, which we write: every client has to read the same numbers.
 pub fn encode(value: &Value) -> Result<Vec<u8>, CanonicalError> {
     let mut out = Vec::new();
-    write(value, &mut out, 0)?;
+    write(value, &mut out, 0, INTEGER_MAX)?;
     Ok(out)
 }
 
-fn write(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), CanonicalError> {
+/// The canonical bytes of a value of others: with any integer that we read exactly, also one that JavaScript does not.
+pub(crate) fn encode_received(value: &Value) -> Result<Vec<u8>, CanonicalError> {
+    let mut out = Vec::new();
+    write(value, &mut out, 0, u64::MAX)?;
+    Ok(out)
+}
+
+fn write(
+    value: &Value,
+    out: &mut Vec<u8>,
+    depth: usize,
+    integer_max: u64,
+) -> Result<(), CanonicalError> {
     if depth > DEPTH_MAX {
         return Err(CanonicalError::TooDeep);
     }
@@ -46,7 +58,7 @@ fn write(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), Canonical
                 (None, Some(negative)) => negative.unsigned_abs(),
                 (None, None) => return Err(CanonicalError::NotAnInteger(number.to_string())),
             };
-            if size > INTEGER_MAX {
+            if size > integer_max {
                 return Err(CanonicalError::TooLarge(number.to_string()));
             }
             out.extend(number.to_string().as_bytes());
@@ -58,7 +70,7 @@ fn write(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), Canonical
                 if position > 0 {
                     out.push(b',');
                 }
-                write(item, out, depth + 1)?;
+                write(item, out, depth + 1, integer_max)?;
             }
             out.push(b']');
         }
@@ -73,7 +85,7 @@ fn write(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), Canonical
                 }
                 string(name, out);
                 out.push(b':');
-                write(member, out, depth + 1)?;
+                write(member, out, depth + 1, integer_max)?;
             }
             out.push(b'}');
         }
@@ -137,6 +149,11 @@ mod tests {
             encode(&json!(INTEGER_MAX + 1)),
             Err(CanonicalError::TooLarge(_))
         ));
+        assert_eq!(
+            encode_received(&json!([u64::MAX, i64::MIN])).unwrap(),
+            b"[18446744073709551615,-9223372036854775808]"
+        );
+        assert!(encode_received(&json!(1e30)).is_err());
         assert!(matches!(
             encode(&json!(i64::MIN)),
             Err(CanonicalError::TooLarge(_))

@@ -89,7 +89,7 @@ impl Envelope {
             // TUF specification 1.0.34, section 4.2.1: key ids in the list are unique.
             return Err(EnvelopeError::Signatures("one key id twice"));
         }
-        let canonical = canonical::encode(&wire.signed)?;
+        let canonical = canonical::encode_received(&wire.signed)?;
         Ok(Self {
             signed: wire.signed,
             canonical,
@@ -122,6 +122,14 @@ impl Envelope {
             });
         }
         Ok(&self.signed)
+    }
+
+    /// The signatures that can be read, each with the id of its key; unverified. Empty and undecodable ones are none.
+    pub fn signatures(&self) -> impl Iterator<Item = (&KeyId, Vec<u8>)> {
+        self.signatures
+            .iter()
+            .filter(|signature| !signature.sig.is_empty())
+            .filter_map(|signature| Some((&signature.keyid, hex::decode(&signature.sig).ok()?)))
     }
 
     /// What somebody signed, without any check of who: for a root, which says itself who signs it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keys::{Algorithm, KeyType, PublicKey};
+use keys::{Algorithm, HashAlgorithm, KeyType, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -65,7 +65,69 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
     EcdsaP256,
+    EcdsaP384,
     Ed25519,
+    RsaPss(HashAlgorithm),
+    RsaPkcs1(HashAlgorithm),
+}
+
+impl Scheme {
+    /// By the names in `keytype` and `scheme`. The types `ecdsa-sha2-...` are older spellings: roots 5 to 8 of the public repository repeat the
+    /// scheme as the type.
+    fn named(keytype: &str, scheme: &str) -> Option<Self> {
+        Some(match (keytype, scheme) {
+            ("ecdsa" | "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256") => Self::EcdsaP256,
+            ("ecdsa" | "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384") => Self::EcdsaP384,
+            ("ed25519", "ed25519") => Self::Ed25519,
+            ("rsa", "rsassa-pss-sha256") => Self::RsaPss(HashAlgorithm::Sha256),
+            ("rsa", "rsassa-pss-sha384") => Self::RsaPss(HashAlgorithm::Sha384),
+            ("rsa", "rsassa-pss-sha512") => Self::RsaPss(HashAlgorithm::Sha512),
+            ("rsa", "rsa-pkcs1v15-sha256") => Self::RsaPkcs1(HashAlgorithm::Sha256),
+            ("rsa", "rsa-pkcs1v15-sha384") => Self::RsaPkcs1(HashAlgorithm::Sha384),
+            ("rsa", "rsa-pkcs1v15-sha512") => Self::RsaPkcs1(HashAlgorithm::Sha512),
+            _ => return None,
+        })
+    }
+
+    /// The names that we write.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::EcdsaP256 => ("ecdsa", "ecdsa-sha2-nistp256"),
+            Self::EcdsaP384 => ("ecdsa", "ecdsa-sha2-nistp384"),
+            Self::Ed25519 => ("ed25519", "ed25519"),
+            Self::RsaPss(HashAlgorithm::Sha256) => ("rsa", "rsassa-pss-sha256"),
+            Self::RsaPss(HashAlgorithm::Sha384) => ("rsa", "rsassa-pss-sha384"),
+            Self::RsaPss(HashAlgorithm::Sha512) => ("rsa", "rsassa-pss-sha512"),
+            Self::RsaPkcs1(HashAlgorithm::Sha256) => ("rsa", "rsa-pkcs1v15-sha256"),
+            Self::RsaPkcs1(HashAlgorithm::Sha384) => ("rsa", "rsa-pkcs1v15-sha384"),
+            Self::RsaPkcs1(HashAlgorithm::Sha512) => ("rsa", "rsa-pkcs1v15-sha512"),
+        }
+    }
+
+    /// Does a key of this type sign in this scheme?
+    const fn takes(self, key: KeyType) -> bool {
+        match self {
+            Self::EcdsaP256 => matches!(key, KeyType::EcdsaP256),
+            Self::EcdsaP384 => matches!(key, KeyType::EcdsaP384),
+            Self::Ed25519 => matches!(key, KeyType::Ed25519),
+            Self::RsaPss(_) | Self::RsaPkcs1(_) => {
+                matches!(key, KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096)
+            }
+        }
+    }
+
+    /// Reads a public key as this scheme writes it: Ed25519 in hex, all others in PEM; those of ECDSA also as the hex of the uncompressed point, as
+    /// roots 1 to 4 of the public repository do.
+    fn read(self, text: &str) -> Option<PublicKey> {
+        let raw = |key_type| PublicKey::from_raw(key_type, &hex::decode(text).ok()?).ok();
+        let key = match self {
+            Self::Ed25519 => raw(KeyType::Ed25519)?,
+            Self::EcdsaP256 if !text.contains('-') => raw(KeyType::EcdsaP256)?,
+            Self::EcdsaP384 if !text.contains('-') => raw(KeyType::EcdsaP384)?,
+            _ => PublicKey::from_pem(text).ok()?,
+        };
+        self.takes(key.key_type()).then_some(key)
+    }
 }
 
 #[derive(Deserialize)]
@@ -103,42 +165,49 @@ impl Key {
         KeyId(hex::encode(keys::sha256(&bytes)))
     }
 
+    /// Reads a key as it stands in metadata.
+    pub fn read(value: &Value) -> Result<Self, KeyError> {
+        Self::from_json(value)
+    }
+
     pub(crate) fn to_json(&self) -> Value {
-        let (keytype, scheme, public) = match self.scheme {
-            Scheme::EcdsaP256 => ("ecdsa", "ecdsa-sha2-nistp256", self.key.to_pem()),
-            Scheme::Ed25519 => ("ed25519", "ed25519", hex::encode(self.key.raw())),
+        let (keytype, scheme) = self.scheme.names();
+        let public = match self.scheme {
+            Scheme::Ed25519 => hex::encode(self.key.raw()),
+            _ => self.key.to_pem(),
         };
         json!({ "keytype": keytype, "scheme": scheme, "keyval": { "public": public } })
     }
 
+    /// Reads a key of others, to verify with: of more types than we write.
     pub(crate) fn from_json(value: &Value) -> Result<Self, KeyError> {
         let wire = WireKey::deserialize(value).map_err(|_| KeyError::Malformed {
             keytype: String::new(),
         })?;
-        let malformed = || KeyError::Malformed {
-            keytype: wire.keytype.clone(),
-        };
-        let key = match (wire.keytype.as_str(), wire.scheme.as_str()) {
-            // Roots 5 to 8 of the public repository repeat the scheme as the type.
-            ("ecdsa" | "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256") => {
-                PublicKey::from_pem(&wire.keyval.public).map_err(|_| malformed())?
-            }
-            ("ed25519", "ed25519") => {
-                let raw = hex::decode(&wire.keyval.public).map_err(|_| malformed())?;
-                PublicKey::from_raw(KeyType::Ed25519, &raw).map_err(|_| malformed())?
-            }
-            (keytype, scheme) => return Err(KeyError::Unsupported(format!("{keytype}/{scheme}"))),
-        };
-        Self::new(key)
+        let scheme = Scheme::named(&wire.keytype, &wire.scheme)
+            .ok_or_else(|| KeyError::Unsupported(format!("{}/{}", wire.keytype, wire.scheme)))?;
+        let key = scheme
+            .read(&wire.keyval.public)
+            .ok_or(KeyError::Malformed {
+                keytype: wire.keytype,
+            })?;
+        Ok(Self { scheme, key })
     }
 
     /// Whether `signature` over `message` is this key's.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let algorithm = match self.scheme {
-            Scheme::EcdsaP256 => Algorithm::EcdsaP256Sha256,
-            Scheme::Ed25519 => Algorithm::Ed25519,
+        let verified = match self.scheme {
+            Scheme::EcdsaP256 => self
+                .key
+                .verify(Algorithm::EcdsaP256Sha256, message, signature),
+            Scheme::EcdsaP384 => self
+                .key
+                .verify(Algorithm::EcdsaP384Sha384, message, signature),
+            Scheme::Ed25519 => self.key.verify(Algorithm::Ed25519, message, signature),
+            Scheme::RsaPss(hash) => self.key.verify_rsa_pss(hash, message, signature),
+            Scheme::RsaPkcs1(hash) => self.key.verify_rsa(hash, message, signature),
         };
-        self.key.verify(algorithm, message, signature).is_ok()
+        verified.is_ok()
     }
 }
 

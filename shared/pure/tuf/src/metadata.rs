@@ -171,6 +171,11 @@ impl TargetFile {
         }
     }
 
+    /// Length and hash that metadata names.
+    pub const fn from_parts(length: u64, sha256: [u8; 32]) -> Self {
+        Self { length, sha256 }
+    }
+
     /// Bytes of the content.
     pub const fn length(&self) -> u64 {
         self.length
@@ -475,7 +480,7 @@ struct WireRoot {
 }
 
 /// Who signs what, as the signed part of a root says: of any root, also of one that is no repository's of ours.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Signers {
     keys: BTreeMap<KeyId, Value>,
     roles: BTreeMap<String, WireRole>,
@@ -509,7 +514,7 @@ impl Signers {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct WireRole {
     keyids: Vec<KeyId>,
     threshold: usize,

@@ -46,7 +46,7 @@ pub struct Credentials {
 #[serde(rename_all = "camelCase")]
 pub struct PublicKeyRequest {
     /// The key.
-    #[serde(alias = "public_key")]
+    #[serde(default, alias = "public_key", deserialize_with = "nullable")]
     pub public_key: PublicKey,
     /// Signature over the token's subject.
     #[serde(default, alias = "proof_of_possession", deserialize_with = "nullable")]
@@ -54,7 +54,7 @@ pub struct PublicKeyRequest {
 }
 
 /// `PublicKey`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicKey {
     /// `ECDSA`, `RSA_PSS`, `ED25519` or what a client made up; never used.
@@ -151,4 +151,6 @@ pub struct Issuer {
     pub issuer_type: String,
     /// URI and username only.
     pub subject_domain: String,
+    /// Email only: addresses count that the issuer has not verified.
+    pub skip_email_verification: bool,
 }

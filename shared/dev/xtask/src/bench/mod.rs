@@ -3,6 +3,7 @@
 //! | bench | what is measured | against |
 //! | --- | --- | --- |
 //! | log | entries a second of rekor-rs, each durable and proven when it is answered, with a search index and without | its HTTP stack without a log; rekor-tiles on a file system |
+//! | latency | how long clients of rekor-rs wait where a sync takes 5 ms: alone, at half load, at full load | |
 //! | raw | leaves a second of the log engine alone | Tessera's POSIX driver |
 //! | ca | certificates a second of fulcio-rs, with a CT log and without | fulcio, with the same keys and the same CT log |
 //! | tsa | timestamps a second of tsa-rs | timestamp-server, with the same key |
@@ -26,6 +27,7 @@ use crate::run::{self, live};
 pub(crate) fn run(what: &str) -> Result<bool> {
     match what {
         "log" => service::log(),
+        "latency" => service::latency(),
         "raw" => raw::raw(),
         "ca" => service::ca(),
         "tsa" => service::tsa(),

@@ -113,6 +113,47 @@ pub(crate) fn log() -> Result<bool> {
     Ok(conclude(&ours, &theirs) && indexed.is_clean() && v1.is_clean())
 }
 
+/// How long a client waits where a sync takes so long: the disk of a cloud's virtual machine.
+const SYNC_MS: u32 = 5;
+/// Enough that a request is hardly ever late because no connection is free.
+const OPEN: &[u32] = &[128];
+
+/// How long a client of a log waits, by a disk whose speed is given: alone, at half of what the log can do, and at all of it.
+pub(crate) fn latency() -> Result<bool> {
+    build(&["load"])?;
+    let folder = tempfile::tempdir()?;
+    println!("{}", machine::describe(folder.path())?);
+    let port = free_port()?;
+    let server = Server::start(
+        Command::new(programs().join("load"))
+            .args(["slow", "--sync-ms", &SYNC_MS.to_string()])
+            .arg(format!("--listen=localhost:{port}"))
+            .arg("--folder")
+            .arg(folder.path().join("log")),
+        port,
+        &folder.path().join("slow.log"),
+    )?;
+    let name = format!("rekor-rs, where a sync takes at least {SYNC_MS} ms");
+    let closed = Work {
+        kind: vec!["log".into()],
+        levels: &[1, 64, 512],
+        seconds: 5,
+        rate_max: 10_000,
+    };
+    let all = measure(&contestant(&name, &server), &closed)?;
+    // A whole number of requests a second, at least one.
+    let half = format!("{:.0}", (all.best() / 2.0).max(1.0));
+    let name = format!("the same, asked {half} times a second: half of its best");
+    let open = Work {
+        kind: vec!["log".into(), "--rate".into(), half.into()],
+        levels: OPEN,
+        seconds: 10,
+        rate_max: 10_000,
+    };
+    let half = measure(&contestant(&name, &server), &open)?;
+    Ok(conclude(&half, &[]) && all.is_clean())
+}
+
 /// A log of Rekor v2 alone.
 fn plain_log(site: &Site) -> Result<Server> {
     let port = free_port()?;

@@ -160,7 +160,8 @@ impl Table {
         );
     }
 
-    fn best(&self) -> f64 {
+    /// Requests a second of the fastest run.
+    pub(crate) fn best(&self) -> f64 {
         self.rows
             .iter()
             .map(|row| row.figures.per_second)

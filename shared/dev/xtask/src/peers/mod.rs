@@ -3,15 +3,20 @@
 //! One `sigstack` runs for all checks. Each peer that is not installed is reported as skipped, by name.
 
 pub(crate) mod cluster;
+pub(crate) mod ctlog;
+mod identity;
 mod images;
 pub(crate) mod install;
+mod issuers;
 mod keys;
 pub(crate) mod record;
 mod rekor_v1;
 mod services;
 pub(crate) mod site;
 pub(crate) mod stack;
+mod timestamps;
 mod tuf;
+mod tuf_repository;
 pub(crate) mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +30,7 @@ use stack::{IDENTITY, Stack};
 
 pub(crate) fn check(report: &mut Report) -> Result<()> {
     cluster::check(report)?;
+    identity::check(report)?;
     let mut stack = None;
     report.check("sigstack starts and answers", || {
         stack = Some(Stack::start()?);
@@ -35,14 +41,32 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     };
     blobs(report, &stack, "our services", &SIGNERS, &VERIFIERS)?;
     javascript_statement(report, &stack, "dsse")?;
+    issuing_with(report, &stack)?;
     stack.sign_with_rekor(1);
     rekor_v1::check(report, &stack)?;
     stack.sign_with_rekor(2);
     tuf::check(report, &stack)?;
+    tuf_repository::check(report, &stack)?;
     record::check(report)?;
     services::check(report)?;
+    ctlog::check(report)?;
     keys::check(report)?;
     images::check(report, &stack)
+}
+
+/// Those checks alone that are about certificates and timestamps.
+pub(crate) fn issuing(report: &mut Report) -> Result<()> {
+    issuing_with(report, &Stack::start()?)
+}
+
+fn issuing_with(report: &mut Report, stack: &Stack) -> Result<()> {
+    issuers::check(report, stack)?;
+    timestamps::check(report, stack)
+}
+
+/// The trust root alone, beside a stack of its own.
+pub(crate) fn root(report: &mut Report) -> Result<()> {
+    tuf_repository::check(report, &Stack::start()?)
 }
 
 /// A program that can sign a file with our services.
@@ -215,11 +239,15 @@ pub(crate) fn present(name: &str) -> bool {
     match name {
         "cosign" => cosign_program().is_file(),
         "cosign 2.5" => install::folder().join(rekor_v1::COSIGN_2).is_file(),
-        "sigstore-python" => python_program().is_file(),
-        "sigstore-js" => {
+        "sigstore-python" | "python-tuf" => python_program().is_file(),
+        "gh" => install::gh_program().is_file(),
+        "sigstore-js" | "sigstore-js (TUF)" | "tuf-js" => {
             install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")
         }
         "sigstore-go" => debian_program("sigstore-go-verification").is_file(),
+        "gitsign" => debian_program("gitsign").is_file(),
+        "sigstore-java" => install::java_is_there(),
+        "oidc-provider" => install::provider_is_there() && run::installed("node"),
         "rekor-cli" => upstream::REKOR_CLI.program().is_some(),
         "docker-registry" => run::installed("docker-registry"),
         "a registry with referrers (go-containerregistry)" => referrers_program().is_file(),

@@ -68,6 +68,27 @@ pub(crate) const FSCK: Peer = Peer {
     version: "v1.0.4",
 };
 
+/// The client of RFC 6962 logs by the authors of CTFE.
+pub(crate) const CTCLIENT: Peer = Peer {
+    name: "ctclient",
+    package: "github.com/google/certificate-transparency-go/client/ctclient",
+    version: "v1.3.3",
+};
+
+/// A CT log of static-ct-api that keeps its tiles on a file system. (The next version is of modules that no proxy has.)
+pub(crate) const TESSERACT: Peer = Peer {
+    name: "tesseract-posix",
+    package: "github.com/transparency-dev/tesseract/cmd/tesseract/posix",
+    version: "v0.1.1",
+};
+
+/// Recomputes a CT log from its tiles.
+pub(crate) const TESSERACT_FSCK: Peer = Peer {
+    name: "tesseract-fsck",
+    package: "github.com/transparency-dev/tesseract/cmd/fsck",
+    version: "v0.1.1",
+};
+
 /// A program of ours around Tessera's POSIX driver, for the bench of the bare engine.
 pub(crate) const TESSERA: &str = "tessera-raw";
 /// Of the module in it; the one of [`FSCK`].
@@ -99,26 +120,37 @@ impl Peer {
 
     fn install(&self) -> Result<()> {
         let place = folder().join("go");
-        fs::create_dir_all(&place)?;
+        // Apart from the others: some have the same last word in their packages.
+        let built = place.join("built");
+        fs::create_dir_all(&built)?;
         live(
             Command::new("go")
                 .arg("install")
                 .arg(format!("{}@{}", self.package, self.version))
-                .env("GOBIN", &place)
+                .env("GOBIN", &built)
                 .env("CGO_ENABLED", "0"),
         )?;
         // Go names a program by the last word of its package.
-        let built = self.package.rsplit('/').next().unwrap_or(self.name);
-        if built != self.name {
-            fs::rename(place.join(built), place.join(self.name))?;
-        }
+        let name = self.package.rsplit('/').next().unwrap_or(self.name);
+        fs::rename(built.join(name), place.join(self.name))?;
         Ok(())
     }
 }
 
 /// Installs those that are missing.
 pub(crate) fn install() -> Result<()> {
-    for peer in [REKOR, REKOR_CLI, FULCIO, TSA, VERSITYGW, LITEWITNESS, FSCK] {
+    for peer in [
+        REKOR,
+        REKOR_CLI,
+        FULCIO,
+        TSA,
+        VERSITYGW,
+        LITEWITNESS,
+        FSCK,
+        CTCLIENT,
+        TESSERACT,
+        TESSERACT_FSCK,
+    ] {
         if peer.program().is_none() {
             peer.install()?;
         }

@@ -52,6 +52,24 @@ impl Database {
         self.timed("give the lease", take).await
     }
 
+    /// Whether those who read and those who commit are on the server that gave this turn: its fence is in the row that each of them sees.
+    pub(crate) async fn confirm(&self, turn: &Turn) -> Result<(), ClusterError> {
+        for pool in [&self.questions, &self.commits] {
+            let ask = sqlx::query_scalar("SELECT fence FROM cluster_leases WHERE tree = $1")
+                .bind(&turn.tree)
+                .fetch_optional(pool)
+                .boxed();
+            let seen: Option<i64> = self.timed("confirm the lease", ask).await?;
+            if seen != Some(turn.fence) {
+                return Err(ClusterError::Unfit(format!(
+                    "the lease of {} is turn {}, and another connection sees {seen:?}: there are two database servers under one name, as                      while one takes over from the other",
+                    turn.tree, turn.fence
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the lease last longer; false when the turn is over. A renewal that a crash of the server takes back only ends the turn
     /// earlier, so nobody waits for its disk.
     pub(crate) async fn renew(&self, turn: &Turn, lasts: Duration) -> Result<bool, ClusterError> {

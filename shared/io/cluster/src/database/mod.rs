@@ -11,7 +11,8 @@
 //! index grows once a segment (so by hundreds of kilobytes at a time), not once a commit. They are stored uncompressed and out of line
 //! (`EXTERNAL`), so that `substring` fetches the two kilobytes it needs of a long piece.
 
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -87,6 +88,22 @@ pub(crate) struct Database {
     leases: PgPool,
     pub(crate) timeout: Duration,
     may_lose_commits: bool,
+    oldest: Oldest,
+}
+
+/// Since when connections must have been made. One that was made before a fail-over of PostgreSQL may lead to the old primary, which may still answer.
+#[derive(Clone, Debug)]
+struct Oldest(Arc<RwLock<Instant>>);
+
+impl Oldest {
+    fn allows(&self, age: Duration) -> bool {
+        let since = *self.0.read().unwrap_or_else(PoisonError::into_inner);
+        age <= since.elapsed()
+    }
+
+    fn now(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
 }
 
 /// Who writes: a tree, and the turn.
@@ -103,15 +120,18 @@ impl Database {
         lease: &LeaseSettings,
     ) -> Result<Self, ClusterError> {
         let options = options(settings, lease)?;
+        let oldest = Oldest(Arc::new(RwLock::new(Instant::now())));
         let pool = |connections: u32| {
+            let oldest = oldest.clone();
             PgPoolOptions::new()
                 .min_connections(0)
                 .max_connections(connections.max(1))
                 .acquire_timeout(settings.timeout)
                 .test_before_acquire(false)
-                .before_acquire(|connection, about| {
+                .before_acquire(move |connection, about| {
+                    let young = oldest.allows(about.age);
                     Box::pin(async move {
-                        Ok(about.idle_for < RESTED || connection.ping().await.is_ok())
+                        Ok(young && (about.idle_for < RESTED || connection.ping().await.is_ok()))
                     })
                 })
                 .connect_lazy_with(options.clone())
@@ -123,10 +143,16 @@ impl Database {
             leases: pool(LEASERS),
             timeout: settings.timeout,
             may_lose_commits: settings.may_lose_commits,
+            oldest: oldest.clone(),
         };
         database.check_server().await?;
         database.make_tables().await?;
         Ok(database)
+    }
+
+    /// Has everything that is asked from now on asked on connections that are made from now on: all of them lead to the server that is behind the name now.
+    pub(crate) fn connect_anew(&self) {
+        self.oldest.now();
     }
 
     /// A server that answers before it has written, or that does not write at all, is no place for a log. Asked at each turn: a

@@ -62,6 +62,13 @@ const FENCED: &str = concat!(
     SELECT count(*) FROM mine"
 );
 
+/// What became of a splice.
+enum Spliced {
+    Done,
+    TakenOver,
+    EndsElsewhere,
+}
+
 impl Database {
     /// Adds to the end of a file that has bytes.
     ///
@@ -97,14 +104,15 @@ impl Database {
         Err(taken_over(turn))
     }
 
-    /// Puts pieces in place of everything in a file from `at` on, where a piece begins.
+    /// Puts pieces in place of everything in a file from `at` on, where a piece begins. With `end`, only of a file that ends there: what is removed is
+    /// what the caller has seen, and not what another server has and did not show.
     ///
     /// One transaction: a crash at any point leaves all the old pieces or all the new ones.
     pub(crate) async fn splice(
         &self,
         turn: &Turn,
         path: &str,
-        at: u64,
+        (at, end): (u64, Option<u64>),
         bytes: &[u8],
     ) -> Result<(), ClusterError> {
         let (mut places, mut pieces) = cut(at, bytes);
@@ -116,8 +124,21 @@ impl Database {
         let work = async {
             let mut connection = Borrowed::from(&self.commits).await?;
             let Some(mut transaction) = begin(&mut connection, turn).await? else {
-                return Ok(false);
+                return Ok(Spliced::TakenOver);
             };
+            if let Some(end) = end {
+                let there: Option<i64> = sqlx::query_scalar(
+                    "SELECT at + octet_length(bytes) FROM cluster_pieces WHERE tree = $1 AND path = $2
+                     ORDER BY at DESC LIMIT 1",
+                )
+                .bind(&turn.tree)
+                .bind(path)
+                .fetch_optional(&mut *transaction)
+                .await?;
+                if there.unwrap_or(0) != signed(end) {
+                    return Ok(Spliced::EndsElsewhere);
+                }
+            }
             sqlx::query("DELETE FROM cluster_pieces WHERE tree = $1 AND path = $2 AND at >= $3")
                 .bind(&turn.tree)
                 .bind(path)
@@ -136,10 +157,18 @@ impl Database {
             .await?;
             transaction.commit().await?;
             connection.healthy = true;
-            Ok(true)
+            Ok(Spliced::Done)
         }
 .boxed();
-        self.fenced(turn, "write a file", work).await
+        match self.timed("write a file", work).await? {
+            Spliced::Done => Ok(()),
+            Spliced::TakenOver => Err(taken_over(turn)),
+            Spliced::EndsElsewhere => Err(ClusterError::Damaged {
+                tree: turn.tree.clone(),
+                path: path.to_owned(),
+                what: "it does not end where it was read to end, so nothing of it was replaced; is there another server under the database's name?",
+            }),
+        }
     }
 
     /// Makes an empty file unless there is one.

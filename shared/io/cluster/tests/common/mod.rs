@@ -137,6 +137,7 @@ pub enum Wire {
 pub struct Proxy {
     pub address: SocketAddr,
     mode: Arc<watch::Sender<Wire>>,
+    accepted: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -145,8 +146,11 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let mode = Arc::new(watch::Sender::new(Wire::Whole));
         let modes = mode.clone();
+        let accepted = Arc::new(AtomicU64::new(0));
+        let count = accepted.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 if *modes.borrow() == Wire::Cut {
                     continue;
                 }
@@ -165,7 +169,16 @@ impl Proxy {
                 });
             }
         });
-        Self { address, mode }
+        Self {
+            address,
+            mode,
+            accepted,
+        }
+    }
+
+    /// How many were made so far.
+    pub fn connections(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     pub fn set(&self, wire: Wire) {

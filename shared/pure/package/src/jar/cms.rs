@@ -253,12 +253,12 @@ impl<'a> Signer<'a> {
         })
     }
 
-    /// Verifies the signature over `content`, under one of `certificates`.
+    /// Verifies the signature over `content`, under the one of `certificates` that is given back.
     pub(super) fn verify(
         &self,
         content: &[u8],
         certificates: &[&[u8]],
-    ) -> Result<(), PackageError> {
+    ) -> Result<Certificate, PackageError> {
         let certificate = certificates
             .iter()
             .filter_map(|der| Certificate::from_der(der).ok())
@@ -288,7 +288,7 @@ impl<'a> Signer<'a> {
         let key = certificate.public_key();
         let scheme = self.scheme.scheme(self.hash)?;
         match crypto::verify(key, scheme, self.hash, &message, self.signature) {
-            Some(true) => Ok(()),
+            Some(true) => Ok(certificate),
             Some(false) => Err(PackageError::Signature("the PKCS#7 content")),
             None => Err(PackageError::Unsupported(format!(
                 "{scheme:?} with {:?} under a key of type {:?}",

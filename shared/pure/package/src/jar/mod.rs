@@ -35,10 +35,15 @@ use zip::{Budget, Entry};
 
 /// The largest file with an extension directly in `META-INF`, inflated: the default of upstream's setting `max_jar_metadata_size`.
 pub const MAX_METADATA: u64 = 1024 * 1024;
-/// The most bytes that are inflated of one archive. Upstream has no limit.
-pub const MAX_INFLATED: u64 = 256 * 1024 * 1024;
+/// The most bytes of one archive that are inflated and hashed: a byte counts once for that it is inflated, and once for each hash function. Some
+/// two seconds of a core. Upstream has no limit.
+pub const MAX_WORK: u64 = 512 * 1024 * 1024;
+/// What is done for each archive, however small.
+const BASE_WORK: u64 = 32 * 1024 * 1024;
+/// What is done for each byte of an archive: who wants much work has to send much. Text becomes some ten times smaller when it is deflated.
+const WORK_PER_BYTE: u64 = 100;
 /// The most digests of one file: there are four hash functions, and each has two usual spellings.
-const MAX_DIGESTS: u64 = 8;
+const MAX_DIGESTS: usize = 8;
 /// How PEM begins (RFC 7468), wherever it does.
 const PEM: &[u8] = b"-----BEGIN";
 
@@ -47,16 +52,14 @@ const PEM: &[u8] = b"-----BEGIN";
 pub struct Jar {
     signature: Vec<u8>,
     certificate: Vec<u8>,
+    signers: Vec<Certificate>,
 }
 
 impl Jar {
     /// Verifies an archive: the signature over the signature file, its digests over the manifest, the manifest's digests over the files.
     pub fn verify(archive: &[u8]) -> Result<Self, PackageError> {
         let entries = zip::entries(archive)?;
-        let mut budget = Budget {
-            left: MAX_INFLATED,
-            limit: MAX_INFLATED,
-        };
+        let mut budget = Budget::new(work_limit(archive.len()));
         let metadata = Metadata::read(&entries, &mut budget)?;
         // Upstream would log what is in the PEM, and not what it has verified.
         if metadata
@@ -69,7 +72,7 @@ impl Jar {
             ));
         }
         let signed = SignedData::parse_padded(&metadata.block)?;
-        verify_signature(&signed, &metadata.signature_file)?;
+        let signers = verify_signature(&signed, &metadata.signature_file)?;
         verify_manifest(&metadata.signature_file, &metadata.manifest)?;
         verify_files(&entries, &metadata.manifest, &mut budget)?;
         let certificate = signed.certificates.first().copied().unwrap_or_default();
@@ -80,6 +83,7 @@ impl Jar {
         Ok(Self {
             signature: signed.detached()?,
             certificate: certificate.to_vec(),
+            signers,
         })
     }
 
@@ -89,10 +93,22 @@ impl Jar {
     }
 
     /// What stands in a log entry as the public key: PEM of the first certificate in the signature. That is not always the signer's; some tools
-    /// put the authority first.
+    /// put the authority first, and anybody can put any certificate there.
     pub fn certificate_pem(&self) -> String {
         pem::encode("CERTIFICATE", &self.certificate)
     }
+
+    /// PEM of the certificates under which the signatures hold.
+    pub fn signer_pems(&self) -> impl Iterator<Item = String> {
+        self.signers.iter().map(Certificate::to_pem)
+    }
+}
+
+/// How much is inflated and hashed of an archive of this length.
+fn work_limit(length: usize) -> u64 {
+    let length = u64::try_from(length).unwrap_or(u64::MAX);
+    let limit = length.saturating_mul(WORK_PER_BYTE);
+    limit.saturating_add(BASE_WORK).min(MAX_WORK)
 }
 
 /// A name for messages.
@@ -199,7 +215,10 @@ fn metadata_name(name: &[u8]) -> Option<String> {
 }
 
 /// The PKCS#7 signature over the signature file, and the timestamps in it.
-fn verify_signature(signed: &SignedData<'_>, signature_file: &[u8]) -> Result<(), PackageError> {
+fn verify_signature(
+    signed: &SignedData<'_>,
+    signature_file: &[u8],
+) -> Result<Vec<Certificate>, PackageError> {
     if signed.content_type() != cms::DATA {
         return Err(PackageError::Unsupported(format!(
             "a PKCS#7 signature over content of type {}",
@@ -217,11 +236,12 @@ fn verify_signature(signed: &SignedData<'_>, signature_file: &[u8]) -> Result<()
             "jar: a PKCS#7 signature without signers",
         ));
     }
-    for signer in &signed.signers {
-        signer.verify(signature_file, &signed.certificates)?;
+    let signers = signed.signers.iter().map(|signer| {
+        let certificate = signer.verify(signature_file, &signed.certificates)?;
         timestamp::verify(signer, &signed.certificates)?;
-    }
-    Ok(())
+        Ok(certificate)
+    });
+    signers.collect()
 }
 
 /// The signature file's digest of the whole manifest, or else those of the main section and of every section that it names.
@@ -283,47 +303,58 @@ fn verify_files(
         if digests.is_empty() {
             return Err(NO_DIGEST);
         }
+        budget.spend(entry.size.saturating_mul(digests.functions()))?;
         entry.read(budget, |piece| digests.update(piece))?;
         digests.finish(&shown(name.as_bytes()))?;
     }
     Ok(())
 }
 
-/// The digests in one section, all of which must be right.
-struct Digests<'a>(Vec<(Context, &'a str)>);
+/// The digests in one section, all of which must be right. Each function hashes once, however many spellings of it there are.
+struct Digests<'a>(Vec<(Hash, Context, Vec<&'a str>)>);
 
 impl<'a> Digests<'a> {
     /// Those attributes that are a hash function's name and `suffix`.
     fn of(section: &'a Section, suffix: &str) -> Result<Self, PackageError> {
-        let mut digests = Vec::new();
-        for (attribute, value) in section {
-            if let Some(name) = attribute.strip_suffix(suffix) {
-                digests.push((hash(name)?.context(), value.as_str()));
+        let mut digests: Vec<(Hash, Context, Vec<&str>)> = Vec::new();
+        let named = section
+            .iter()
+            .filter_map(|(attribute, value)| Some((attribute.strip_suffix(suffix)?, value)));
+        for (count, (name, value)) in named.enumerate() {
+            if count == MAX_DIGESTS {
+                return Err(PackageError::TooLarge {
+                    what: "manifest: digests of one file",
+                    limit: 8,
+                });
+            }
+            let hash = hash(name)?;
+            match digests.iter_mut().find(|(known, ..)| *known == hash) {
+                Some((_, _, stated)) => stated.push(value),
+                None => digests.push((hash, hash.context(), vec![value])),
             }
         }
-        if u64::try_from(digests.len()).is_ok_and(|count| count <= MAX_DIGESTS) {
-            Ok(Self(digests))
-        } else {
-            Err(PackageError::TooLarge {
-                what: "manifest: digests of one file",
-                limit: MAX_DIGESTS,
-            })
-        }
+        Ok(Self(digests))
     }
 
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// How many hash functions there are.
+    fn functions(&self) -> u64 {
+        u64::try_from(self.0.len()).unwrap_or(u64::MAX)
+    }
+
     fn update(&mut self, piece: &[u8]) {
-        for (context, _) in &mut self.0 {
+        for (_, context, _) in &mut self.0 {
             context.update(piece);
         }
     }
 
     fn finish(self, what: &str) -> Result<(), PackageError> {
-        for (context, stated) in self.0 {
-            if STANDARD.encode(context.finish()) != stated {
+        for (_, context, stated) in self.0 {
+            let digest = STANDARD.encode(context.finish());
+            if stated.iter().any(|stated| *stated != digest) {
                 return Err(PackageError::Digest(what.to_owned()));
             }
         }

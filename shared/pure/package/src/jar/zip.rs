@@ -1,8 +1,9 @@
 //! Zip archives in memory (PKWARE's APPNOTE 6.3), as far as JAR files need them.
 //!
 //! Our own reader instead of a crate: it has two methods (stored, deflated), no writing, no encryption, no zip64, and it can refuse what lets two readers
-//! see two different archives: entries that overlap, names that stand there twice, local headers that disagree with the directory, anything
-//! in front of the first or behind the last byte of the archive.
+//! see two different archives: names that stand there twice, local headers that disagree with the directory, anything in front of the first or behind
+//! the last byte of the archive, and between entries anything at all. (A reader of streams takes the entries as they stand behind one another, and
+//! does not look at the directory.) The one exception is Android's signing block in front of the directory, which no entry can stand in.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -20,6 +21,8 @@ const MAX_COMMENT: usize = 0xffff;
 const LOCAL: usize = 30;
 /// An entry of the central directory, without name, extra field and comment.
 const CENTRAL: usize = 46;
+/// The end of an APK Signing Block.
+const SIGNING_BLOCK: &[u8] = b"APK Sig Block 42";
 /// Flag: the contents are encrypted.
 const ENCRYPTED: u16 = 1;
 /// Flag: checksum and sizes stand behind the contents.
@@ -43,14 +46,28 @@ pub(super) struct Entry<'a> {
     checksum: u32,
     /// The contents as they are stored.
     packed: &'a [u8],
-    /// Where its local header begins, and where its contents end.
+    /// Where its local header begins, and where it ends with all that belongs to it.
     span: (usize, usize),
 }
 
-/// How much may still be inflated, over all entries.
+/// How many bytes may still be inflated and hashed, over all entries.
 pub(super) struct Budget {
-    pub(super) left: u64,
-    pub(super) limit: u64,
+    left: u64,
+    limit: u64,
+}
+
+impl Budget {
+    pub(super) const fn new(limit: u64) -> Self {
+        Self { left: limit, limit }
+    }
+
+    pub(super) fn spend(&mut self, bytes: u64) -> Result<(), PackageError> {
+        self.left = self.left.checked_sub(bytes).ok_or(PackageError::TooLarge {
+            what: "jar: bytes to inflate and to hash",
+            limit: self.limit,
+        })?;
+        Ok(())
+    }
 }
 
 impl Entry<'_> {
@@ -60,13 +77,7 @@ impl Entry<'_> {
         budget: &mut Budget,
         mut sink: impl FnMut(&[u8]),
     ) -> Result<(), PackageError> {
-        budget.left = budget
-            .left
-            .checked_sub(self.size)
-            .ok_or(PackageError::TooLarge {
-                what: "jar: inflated contents",
-                limit: budget.limit,
-            })?;
+        budget.spend(self.size)?;
         let mut checksum = Crc::new();
         let mut length: u64 = 0;
         if self.method == Method::Stored {
@@ -135,16 +146,40 @@ pub(super) fn entries(archive: &[u8]) -> Result<Vec<Entry<'_>>, PackageError> {
     }
     let mut spans: Vec<(usize, usize)> = entries.iter().map(|entry| entry.span).collect();
     spans.sort_unstable();
-    if spans
-        .iter()
-        .zip(spans.iter().skip(1))
-        .any(|(one, next)| one.1 > next.0)
-    {
-        return Err(PackageError::Unsupported(
-            "zip: entries that overlap".into(),
-        ));
+    let mut reached = 0;
+    for (begin, end) in spans {
+        if begin < reached {
+            return Err(PackageError::Unsupported(
+                "zip: entries that overlap".into(),
+            ));
+        }
+        if begin > reached {
+            return Err(between());
+        }
+        reached = end;
+    }
+    let behind = archive.get(reached..start).ok_or(MALFORMED)?;
+    if !behind.is_empty() && !is_signing_block(behind) {
+        return Err(between());
     }
     Ok(entries)
+}
+
+fn between() -> PackageError {
+    PackageError::Unsupported("zip: bytes between entries".into())
+}
+
+/// Whether this is an APK Signing Block (Android's APK signature scheme v2): its length without these eight bytes, contents, the same length again
+/// and a mark.
+fn is_signing_block(bytes: &[u8]) -> bool {
+    let inner = || {
+        let (length, rest) = bytes.split_first_chunk::<8>()?;
+        let (_, again) = rest.strip_suffix(SIGNING_BLOCK)?.split_last_chunk::<8>()?;
+        let stated = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        // A length can look like a local header.
+        Some(length == again && stated == rest.len() && !bytes.starts_with(b"PK"))
+    };
+    inner() == Some(true)
 }
 
 /// The last record that looks like an end of a directory; it must be the archive's very end.
@@ -210,17 +245,17 @@ fn entry<'a>(
     let contents = after
         .get(usize::from(half(header, 28))..)
         .ok_or(MALFORMED)?;
-    let (packed_contents, behind) = contents.split_at_checked(length(packed)).ok_or(MALFORMED)?;
-    let agrees = header.starts_with(b"PK\x03\x04")
+    let (packed_contents, mut behind) =
+        contents.split_at_checked(length(packed)).ok_or(MALFORMED)?;
+    let stated = [checksum, packed, size];
+    let mut agrees = header.starts_with(b"PK\x03\x04")
         && local_name == name
-        && half(header, 8) == half(central, 10)
-        && if half(header, 6) & DESCRIPTOR == 0 {
-            [word(header, 14), word(header, 18), word(header, 22)] == [checksum, packed, size]
-        } else {
-            // The descriptor's own signature is optional, and the sizes behind the checksum have four bytes or eight.
-            let descriptor = behind.strip_prefix(b"PK\x07\x08").unwrap_or(behind);
-            word(descriptor, 0) == checksum
-        };
+        && half(header, 8) == half(central, 10);
+    if half(header, 6) & DESCRIPTOR == 0 {
+        agrees &= [word(header, 14), word(header, 18), word(header, 22)] == stated;
+    } else {
+        behind = without_descriptor(behind, stated).ok_or(MALFORMED)?;
+    }
     if !agrees {
         return Err(MALFORMED);
     }
@@ -234,6 +269,18 @@ fn entry<'a>(
         span: (begin, end),
     };
     Ok((entry, rest))
+}
+
+/// What follows a data descriptor (APPNOTE 4.3.9), which states these: the checksum, and the sizes in four bytes each, or in eight. Its own
+/// signature is optional.
+fn without_descriptor(bytes: &[u8], stated: [u32; 3]) -> Option<&[u8]> {
+    let bytes = bytes.strip_prefix(b"PK\x07\x08").unwrap_or(bytes);
+    let [checksum, packed, size] = stated.map(u32::to_le_bytes);
+    let short = [checksum, packed, size].concat();
+    let wide = [checksum, packed, [0; 4], size, [0; 4]].concat();
+    bytes
+        .strip_prefix(short.as_slice())
+        .or_else(|| bytes.strip_prefix(wide.as_slice()))
 }
 
 /// A little-endian number of two bytes.

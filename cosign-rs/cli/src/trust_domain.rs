@@ -1,0 +1,362 @@
+//! Whom to trust and whom to call, as a trust domain's repository says (TUF).
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use trust::{SigningConfig, TrustedRoot};
+use tuf::{File, TargetPath, UpdateError};
+use tuf_client::{
+    Built, Client, Domain, DomainError, Folder, Follow, FollowError, Followed, Mirror, Refresh,
+    agent,
+};
+
+use crate::args::{Following, TrustRefresh};
+use crate::failure::{advice, in_line, say};
+use crate::trust_files;
+
+/// The target with the trusted root.
+pub(crate) const TRUSTED_ROOT: &str = "trusted_root.json";
+/// The targets with the signing config, the better one first: we sign with Rekor v2.
+const SIGNING_CONFIGS: [&str; 2] = [
+    "signing_config_rekor_v2.v0.2.json",
+    "signing_config.v0.2.json",
+];
+
+/// A trust domain that is followed.
+pub(crate) struct Followable {
+    pub(crate) domain: Domain,
+    pub(crate) client: Client,
+    pub(crate) follow: Follow,
+}
+
+/// A trust domain that was followed.
+pub(crate) struct Trusting {
+    domain: Domain,
+    client: Client,
+    refresh: Refresh,
+    followed: Followed,
+    /// Warnings that were told.
+    told: usize,
+}
+
+/// What is trusted: a repository that was followed, or what is built in where there is none.
+enum Origin {
+    Followed(Box<Trusting>),
+    Built(Built),
+}
+
+/// Whom to trust.
+pub(crate) async fn trusted_root(following: &Following) -> Result<TrustedRoot> {
+    match open(following).await? {
+        Origin::Followed(mut trusting) => trusting.trusted_root().await,
+        Origin::Built(built) => built_root(built),
+    }
+}
+
+/// Whom to trust and whom to call.
+pub(crate) async fn for_signing(following: &Following) -> Result<(TrustedRoot, SigningConfig)> {
+    let origin = open(following).await?;
+    let (name, pair) = match origin {
+        Origin::Followed(mut trusting) => {
+            let root = trusting.trusted_root().await?;
+            let config = trusting.signing_config().await?;
+            (trusting.domain.name.clone(), (root, config))
+        }
+        Origin::Built(built) => {
+            let (_, _, config) = built.seed.context("nothing is built in")?;
+            let config = SigningConfig::parse(config).context("the built-in signing config")?;
+            (built.name.to_owned(), (built_root(built)?, config))
+        }
+    };
+    if Built::find(&name).is_some() {
+        say(&format!(
+            "note: signing with the {name} instance: your identity goes into its public logs; --trust-config or --trust-domain names another one"
+        ));
+    }
+    Ok(pair)
+}
+
+/// Is it an instance that everybody uses?
+pub(crate) fn is_public(following: &Following) -> Result<bool> {
+    Ok(followable(following)?.domain.built.is_some())
+}
+
+async fn open(following: &Following) -> Result<Origin> {
+    let followable = followable(following)?;
+    match followable.follow().await {
+        Ok(trusting) => Ok(Origin::Followed(Box::new(trusting))),
+        Err((domain, error)) => match domain.built.filter(|_| error.is_nothing_there()) {
+            Some(built) => seed(built, &error),
+            None => Err(explained(&domain, error)),
+        },
+    }
+}
+
+/// Neither network nor cache: what is built in is authentic, since the program is, but as old as the program.
+fn seed(built: Built, error: &FollowError) -> Result<Origin> {
+    let Some((taken, ..)) = built.seed else {
+        return Err(advice(
+            format!(
+                "nothing is cached of the trust domain {}, and nothing is built in: {error}",
+                built.name
+            ),
+            format!(
+                "with a connection, `cosign-rs trust refresh --trust-domain {}` gets it",
+                built.name
+            ),
+        ));
+    };
+    say(&format!(
+        "warning: {}: nothing is cached, and the repository was not reached; trusting what is built in, of {taken}. What was revoked or added since then is not known; \
+         `cosign-rs trust refresh --trust-domain {}` gets it",
+        built.name, built.name
+    ));
+    Ok(Origin::Built(built))
+}
+
+fn built_root(built: Built) -> Result<TrustedRoot> {
+    let (_, root, _) = built.seed.context("nothing is built in")?;
+    TrustedRoot::parse(root).context("the built-in trusted root")
+}
+
+/// The folder with the caches: `TUF_ROOT`, or where cosign has them.
+pub(crate) fn folder() -> Folder {
+    if let Some(named) = variable("TUF_ROOT") {
+        return Folder::new(named);
+    }
+    // Without a home there is nothing to cache in; a folder that cannot be made is not used.
+    let home = variable("HOME").unwrap_or_else(|| "/nonexistent".into());
+    Folder::new(PathBuf::from(home).join(".sigstore/root"))
+}
+
+/// The trust domain that is meant, and how it is followed. Nothing is opened.
+pub(crate) fn followable(following: &Following) -> Result<Followable> {
+    let folder = folder();
+    let domain = named(&folder, following.trust_domain.as_deref())?;
+    Followable::new(&folder, domain, follow(following))
+}
+
+fn named(folder: &Folder, flag: Option<&str>) -> Result<Domain> {
+    let mirror = variable("TUF_MIRROR");
+    let named = flag.map(str::to_owned).or(mirror);
+    // cosign's variable for a root that nobody initialised.
+    if let (None, Some(path), Some(mirror)) = (flag, variable("TUF_ROOT_JSON"), &named) {
+        let root = trust_files::read(&PathBuf::from(path)).context("the root in TUF_ROOT_JSON")?;
+        return Ok(Domain::new(None, mirror, root)?);
+    }
+    folder.domain(named.as_deref()).map_err(|error| {
+        let hint = match &error {
+            DomainError::Unknown(_) => "`cosign-rs trust list` shows those that are known".to_owned(),
+            DomainError::NotInitialised(mirror) => format!(
+                "get its root from somebody you trust, and run `cosign-rs initialize --mirror {mirror} --root ROOT`"
+            ),
+            _ => return error.into(),
+        };
+        advice(error.to_string(), hint)
+    })
+}
+
+fn follow(following: &Following) -> Follow {
+    let refresh = if following.offline {
+        Refresh::Offline {
+            allow_expired: following.allow_expired_trust,
+        }
+    } else {
+        match following.trust_refresh {
+            TrustRefresh::Daily => Refresh::Daily,
+            TrustRefresh::Always => Refresh::Always,
+            TrustRefresh::UntilExpiry => Refresh::UntilExpiry,
+        }
+    };
+    Follow {
+        refresh,
+        now: clock(following.now),
+    }
+}
+
+/// Now, or the time that somebody set, which is said loudly.
+pub(crate) fn clock(set: Option<Timestamp>) -> Timestamp {
+    if let Some(set) = set {
+        say(&format!(
+            "WARNING: whether trust is expired is judged as of {set}, and not as of now: --now is for tests and air gaps"
+        ));
+    }
+    set.unwrap_or_else(Timestamp::now)
+}
+
+impl Followable {
+    pub(crate) fn new(folder: &Folder, domain: Domain, follow: Follow) -> Result<Self> {
+        let mirror = Mirror::new(&domain.mirror, agent(Vec::new()))?;
+        let cache = folder.cache(&domain.mirror);
+        Ok(Self {
+            client: Client::new(domain.root.clone(), mirror, cache),
+            domain,
+            follow,
+        })
+    }
+
+    pub(crate) async fn follow(self) -> Result<Trusting, (Domain, FollowError)> {
+        match self.client.follow(self.follow).await {
+            Ok(followed) => {
+                let mut trusting = Trusting {
+                    domain: self.domain,
+                    client: self.client,
+                    refresh: self.follow.refresh,
+                    followed,
+                    told: 0,
+                };
+                trusting.tell();
+                Ok(trusting)
+            }
+            Err(error) => Err((self.domain, error)),
+        }
+    }
+}
+
+impl Trusting {
+    pub(crate) const fn followed(&self) -> &Followed {
+        &self.followed
+    }
+
+    pub(crate) const fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    pub(crate) async fn trusted_root(&mut self) -> Result<TrustedRoot> {
+        let bytes = self.target(TRUSTED_ROOT).await?;
+        TrustedRoot::parse(&bytes)
+            .with_context(|| format!("{TRUSTED_ROOT} of {}", self.domain.mirror))
+    }
+
+    pub(crate) async fn signing_config(&mut self) -> Result<SigningConfig> {
+        for name in SIGNING_CONFIGS {
+            match self.find(name).await {
+                Ok(bytes) => {
+                    return SigningConfig::parse(&bytes)
+                        .with_context(|| format!("{name} of {}", self.domain.mirror));
+                }
+                Err(FollowError::NoTarget(_)) => {}
+                Err(error) => return Err(explained(&self.domain, error)),
+            }
+        }
+        Err(advice(
+            format!(
+                "the repository {} has no signing config: which certificate authority, log and timestamp authority sign with you?",
+                self.domain.mirror
+            ),
+            "pass --trusted-root and --signing-config, or --trust-config",
+        ))
+    }
+
+    pub(crate) async fn target(&mut self, name: &str) -> Result<Vec<u8>> {
+        let found = self.find(name).await;
+        found.map_err(|error| explained(&self.domain, error))
+    }
+
+    async fn find(&mut self, name: &str) -> Result<Vec<u8>, FollowError> {
+        // Constants of ours, and names that were checked.
+        let Ok(path) = TargetPath::new(name) else {
+            return Ok(Vec::new());
+        };
+        let found = self
+            .client
+            .target(&mut self.followed, path, self.refresh)
+            .await;
+        self.tell();
+        found
+    }
+
+    /// What is new to tell.
+    fn tell(&mut self) {
+        for warning in self.followed.warnings().iter().skip(self.told) {
+            let text = in_line(&warning.to_string());
+            say(&format!("warning: {}: {text}", self.domain.name));
+        }
+        self.told = self.followed.warnings().len();
+    }
+}
+
+/// An error with the trust domain that it is about, and what to do.
+pub(crate) fn explained(domain: &Domain, error: FollowError) -> anyhow::Error {
+    let name = &domain.name;
+    let hint = match &error {
+        FollowError::Update(UpdateError::Expired { file: File::Root(_), .. }) => Some(format!(
+            "its operators have to publish a newer root; `cosign-rs trust refresh --trust-domain {name}` gets it when they have, and a newer cosign-rs may have one. In an air gap --offline --allow-expired-trust goes on with what is cached"
+        )),
+        FollowError::Update(UpdateError::Expired { .. }) => Some(format!(
+            "`cosign-rs trust refresh --trust-domain {name}` gets newer metadata, if there is any. In an air gap --offline --allow-expired-trust goes on with what is cached"
+        )),
+        FollowError::Update(UpdateError::NotCached { .. }) | FollowError::TargetNotCached(_) => Some(format!(
+            "with a connection, `cosign-rs trust refresh --trust-domain {name}` gets it"
+        )),
+        FollowError::Update(UpdateError::Pinned(_)) => Some(
+            "get the right root from somebody you trust, and run `cosign-rs initialize` with it".to_owned(),
+        ),
+        FollowError::Update(UpdateError::TooManyRoots) => Some("run it again: it goes on from there".to_owned()),
+        FollowError::Update(_) | FollowError::Target(_) => Some(
+            "what the repository, or somebody on the way to it, offers does not hold: nothing of it is trusted. If it stays so, ask whoever runs it".to_owned(),
+        ),
+        FollowError::Mirror(_) => Some(format!(
+            "is {} right, and is there a connection? --offline trusts what is cached",
+            domain.mirror
+        )),
+        FollowError::Lock(_) | FollowError::NoTarget(_) => None,
+    };
+    let what = format!("the trust domain {name}");
+    match hint {
+        Some(hint) => anyhow::Error::from(error).context(Hinted { what, hint }),
+        None => anyhow::Error::from(error).context(what),
+    }
+}
+
+/// A context that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub(crate) struct Hinted {
+    what: String,
+    pub(crate) hint: String,
+}
+
+/// A variable that is set to something.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_in_is_readable_and_names_all_four_kinds() {
+        for (name, tlogs, ctlogs, authorities, timestamps) in
+            [("public-good", 2, 2, 2, 1), ("staging", 5, 5, 2, 2)]
+        {
+            let root = built_root(Built::find(name).unwrap()).unwrap();
+            assert_eq!(root.tlogs.len(), tlogs, "{name}");
+            assert_eq!(root.ctlogs.len(), ctlogs, "{name}");
+            assert_eq!(root.authorities.len(), authorities, "{name}");
+            assert_eq!(root.timestamp_authorities.len(), timestamps, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_built_in_services_are_those_of_the_built_in_root() {
+        let built = Built::find("public-good").unwrap();
+        let (taken, _, config) = built.seed.unwrap();
+        let config = SigningConfig::parse(config).unwrap();
+        let now = format!("{taken}T00:00:00Z").parse().unwrap();
+        let services = sign::Services::select(&config, now, 0).unwrap();
+        assert_eq!(
+            services.fulcio().map(url::Url::as_str),
+            Some("https://fulcio.sigstore.dev/")
+        );
+        let root = built_root(built).unwrap();
+        let log = services.logs()[0].as_str().trim_end_matches('/');
+        assert!(
+            root.tlogs.iter().any(|known| known.base_url == log),
+            "{log}"
+        );
+    }
+}

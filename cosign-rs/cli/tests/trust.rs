@@ -1,0 +1,354 @@
+//! Trust domains as scripts see them, over the public-good repository as it was on 2026-08-22, served from a folder.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure report"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const THEN: [&str; 2] = ["--now", "2026-08-22"];
+
+struct Scene {
+    folder: TempDir,
+}
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn of(child: Child) -> Self {
+        let output = child.wait_with_output().unwrap();
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn accepted(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self
+    }
+
+    fn refused(self, reason: &str) -> Self {
+        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        assert!(self.err.contains(reason), "expected {reason}: {}", self.err);
+        self
+    }
+}
+
+fn testdata(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../testdata")
+        .join(path)
+        .canonicalize()
+        .unwrap()
+}
+
+fn repository() -> String {
+    format!("file://{}", testdata("tuf/public-good").display())
+}
+
+fn root(version: u32) -> String {
+    let path = testdata("tuf/public-good").join(format!("{version}.root.json"));
+    path.display().to_string()
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn start(&self, words: &[&str], variables: &[(&str, &str)]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_cosign-rs"))
+            .args(words)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn run(&self, words: &[&str]) -> Said {
+        Said::of(self.start(words, &[]))
+    }
+
+    fn then(&self, words: &[&str]) -> Said {
+        self.run(&[words, &THEN].concat())
+    }
+
+    fn initialized() -> Self {
+        let scene = Self::new();
+        scene
+            .then(&["initialize", "--mirror", &repository(), "--root", &root(5)])
+            .accepted();
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// A signature made with the public-good instance.
+fn verify<'a>(bundle: &'a str, file: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let words = [
+        "verify-blob",
+        "--bundle",
+        bundle,
+        "--certificate-identity-regexp",
+        "https://github.com/sigstore-conformance/.*",
+        "--certificate-oidc-issuer",
+        "https://token.actions.githubusercontent.com",
+        file,
+    ];
+    [&words, more].concat()
+}
+
+fn signed() -> (String, String) {
+    let folder = testdata("sigstore-conformance/bundle-verify");
+    (
+        folder
+            .join("happy-path-v0.3/bundle.sigstore.json")
+            .display()
+            .to_string(),
+        folder.join("a.txt").display().to_string(),
+    )
+}
+
+#[test]
+fn what_was_initialised_is_trusted_from_then_on_with_and_without_the_repository() {
+    let scene = Scene::initialized();
+    let base = scene.path(".sigstore/root");
+    let remote: Value =
+        serde_json::from_slice(&std::fs::read(base.join("remote.json")).unwrap()).unwrap();
+    assert_eq!(remote["mirror"], repository());
+
+    let (bundle, file) = signed();
+    let said = scene.then(&verify(&bundle, &file, &[])).accepted();
+    assert!(said.err.contains("Verified OK"), "{}", said.err);
+    assert!(
+        said.err
+            .starts_with("WARNING: whether trust is expired is judged as of 2026-08-22T00:00:00Z"),
+        "{}",
+        said.err
+    );
+    scene
+        .then(&verify(&bundle, &file, &["--offline"]))
+        .accepted();
+
+    let said = scene
+        .then(&["trust", "status", "--output", "json"])
+        .accepted();
+    let status: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(status["holds"], true);
+    assert_eq!(status["refreshed"], "2026-08-22T00:00:00Z");
+    assert_eq!(status["holdsUntil"], "2026-08-28T19:25:56Z");
+    assert_eq!(status["roles"][0]["version"], 15);
+
+    let said = scene.run(&["trust", "list"]).accepted();
+    assert_eq!(said.out.lines().count(), 4, "{}", said.out);
+    assert!(
+        said.out.lines().last().unwrap().starts_with(&format!(
+            "* {0}: {0}, from root 5 on, initialised here, cached",
+            repository()
+        )),
+        "{}",
+        said.out
+    );
+    let said = scene.then(&["trust", "diff"]).accepted();
+    assert_eq!(said.out, "nothing would change\n");
+    let other = testdata("sigstore-conformance/bundle-verify/happy-path-v0.3");
+    assert!(other.is_dir());
+    scene
+        .then(&["trust", "export", "--to", "config.json"])
+        .accepted();
+    scene
+        .run(&verify(&bundle, &file, &["--trust-config", "config.json"]))
+        .accepted();
+}
+
+#[test]
+fn what_is_expired_is_refused_by_role_date_and_command_unless_somebody_answers_for_it() {
+    let scene = Scene::initialized();
+    let (bundle, file) = signed();
+    // The clock of this machine is later.
+    let said = scene
+        .run(&["trust", "status"])
+        .refused("15.root.json expired at 2026-11-20T13:58:18Z");
+    assert!(
+        said.err.contains("cosign-rs trust refresh --trust-domain "),
+        "{}",
+        said.err
+    );
+    scene
+        .run(&verify(&bundle, &file, &["--offline"]))
+        .refused("expired at 2026-11-20T13:58:18Z");
+    scene
+        .run(&verify(&bundle, &file, &[]))
+        .refused("expired at 2026-11-20T13:58:18Z");
+    let allowed = ["--offline", "--allow-expired-trust"];
+    let said = scene.run(&verify(&bundle, &file, &allowed)).accepted();
+    assert!(
+        said.err
+            .contains("15.root.json expired at 2026-11-20T13:58:18Z and is trusted all the same"),
+        "{}",
+        said.err
+    );
+    scene
+        .run(&verify(&bundle, &file, &["--allow-expired-trust"]))
+        .code
+        .filter(|code| *code != 0)
+        .unwrap();
+}
+
+#[test]
+fn without_connection_and_cache_what_is_built_in_verifies_with_a_warning() {
+    let scene = Scene::new();
+    let (bundle, file) = signed();
+    let said = scene
+        .run(&verify(&bundle, &file, &["--offline"]))
+        .accepted();
+    assert!(
+        said.err.contains(
+            "warning: public-good: nothing is cached, and the repository was not reached; trusting what is built in, of 2026-08-21"
+        ),
+        "{}",
+        said.err
+    );
+    assert!(!scene.path(".sigstore").exists());
+    scene
+        .run(&verify(
+            &bundle,
+            &file,
+            &["--offline", "--trust-domain", "github"],
+        ))
+        .refused("nothing is built in");
+    scene
+        .run(&verify(
+            &bundle,
+            &file,
+            &["--offline", "--trust-domain", "acme"],
+        ))
+        .refused("`cosign-rs trust list` shows those that are known");
+}
+
+#[test]
+fn a_failed_initialize_leaves_what_was_there() {
+    let scene = Scene::initialized();
+    let base = scene.path(".sigstore/root");
+    let files = || {
+        let mut names: Vec<_> = std::fs::read_dir(&base)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let empty = format!("file://{}", scene.folder.path().display());
+    for (words, reason) in [
+        (vec!["--mirror", &empty], "takes a root to begin from"),
+        (
+            vec!["--mirror", &empty, "--root", &root(5)],
+            "5.root.json expired at ",
+        ),
+        (vec!["--mirror", &empty, "--root", &root(15)], "reading "),
+        (
+            vec!["--mirror", "gs-bucket", "--root", &root(5)],
+            "is not the address of a repository",
+        ),
+        (
+            vec!["--mirror", &repository(), "--root", &repository()],
+            "reading ",
+        ),
+        (
+            vec![
+                "--mirror",
+                &repository(),
+                "--root",
+                &root(5),
+                "--root-checksum",
+                "00",
+            ],
+            "has the SHA-256 ",
+        ),
+        (
+            vec![
+                "--mirror",
+                &repository(),
+                "--root",
+                "http://localhost:1/root.json",
+            ],
+            "a root from a URL without --root-checksum",
+        ),
+        // Another root of the same repository whose keys the next one does not have.
+        (
+            vec![
+                "--mirror",
+                &repository(),
+                "--root",
+                &testdata("tuf/keys/ed25519.root.json").display().to_string(),
+            ],
+            "2.root.json does not hold",
+        ),
+    ] {
+        let words: Vec<&str> = ["initialize"].into_iter().chain(words).collect();
+        scene.then(&words).refused(reason);
+        assert_eq!(files(), before, "{words:?}");
+        scene.then(&["trust", "status"]).accepted();
+    }
+    // With the same root once more, and with another good one, by a name.
+    let again = ["initialize", "--mirror", &repository(), "--root", &root(5)];
+    scene.then(&again).accepted();
+    let named = [
+        "initialize",
+        "--mirror",
+        &repository(),
+        "--root",
+        &root(12),
+        "--name",
+        "acme",
+        "--no-default",
+    ];
+    scene.then(&named).accepted();
+    scene
+        .then(&["trust", "status", "--trust-domain", "acme", "--offline"])
+        .accepted();
+}
+
+#[test]
+fn ten_processes_at_once_on_a_cold_cache_all_succeed() {
+    let scene = Scene::new();
+    let (bundle, file) = signed();
+    let words = [verify(&bundle, &file, &[]), THEN.to_vec()].concat();
+    let (mirror, anchor) = (repository(), root(1));
+    let cache = scene.path("cache").display().to_string();
+    let variables = [
+        ("TUF_MIRROR", mirror.as_str()),
+        ("TUF_ROOT_JSON", &anchor),
+        ("TUF_ROOT", &cache),
+    ];
+    let running: Vec<_> = (0..10).map(|_| scene.start(&words, &variables)).collect();
+    for child in running {
+        let said = Said::of(child).accepted();
+        assert_eq!(said.err.matches("warning").count(), 0, "{}", said.err);
+    }
+    assert!(scene.path("cache").is_dir() && !scene.path(".sigstore").exists());
+}

@@ -1,0 +1,142 @@
+//! The CT log that witnesses every certificate: by its URL (RFC 6962 section 4.2; ours, CTFE, TesseraCT), or in this process.
+//!
+//! Whoever it is, its SCT is verified with the key that was configured before it goes into a certificate. What somebody could do who controls
+//! the log: refuse, or keep us waiting until the deadline; never put anything of theirs into a certificate.
+
+mod remote;
+pub(crate) mod settings;
+#[cfg(test)]
+mod tests;
+
+use client::{CallError, Refused};
+use ct::{CtError, Entry, Sct};
+use ctlog_rs::admit::Kind;
+use ctlog_rs::roots::RootsError;
+use ctlog_rs::submit::{AddError, Logs};
+use pki::Certificate;
+use thiserror::Error;
+
+use remote::Remote;
+pub use remote::RemoteLog;
+
+/// Why the log did not vouch.
+#[derive(Debug, Error)]
+pub(crate) enum CtLogError {
+    /// Nobody there, or the way is broken, until the deadline.
+    #[error("the CT log cannot be reached ({attempts} attempts)")]
+    Unreachable {
+        attempts: u32,
+        #[source]
+        source: CallError,
+    },
+    /// It said "later" until the deadline: 408, 429 or 503.
+    #[error("the CT log is busy ({attempts} attempts)")]
+    Busy {
+        attempts: u32,
+        #[source]
+        source: Refused,
+    },
+    /// No answer before the deadline.
+    #[error("the CT log did not answer in time ({attempts} attempts)")]
+    Late { attempts: u32 },
+    /// It said no.
+    #[error("the CT log refuses")]
+    Refused(#[source] Refused),
+    /// It cannot be asked, or what it answered is no SCT.
+    #[error("the CT log's answer: {0}")]
+    Answer(String),
+    /// The call cannot be made at all.
+    #[error("asking the CT log")]
+    Call(#[source] CallError),
+    /// The SCT is not one of this log for this certificate.
+    #[error("the CT log's SCT")]
+    Sct(#[from] CtError),
+    /// The log in this process.
+    #[error("the CT log of this process")]
+    Here(#[source] AddError),
+}
+
+impl CtLogError {
+    /// The word for programs.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "CT_LOG_UNREACHABLE",
+            Self::Busy { .. } => "CT_LOG_BUSY",
+            Self::Late { .. } => "CT_LOG_TIMEOUT",
+            Self::Refused(_) => "CT_LOG_REFUSED",
+            Self::Answer(_) => "CT_LOG_ANSWER_MALFORMED",
+            Self::Call(_) => "CT_LOG_CALL_FAILED",
+            Self::Sct(_) => "CT_LOG_SCT_INVALID",
+            Self::Here(error) => match error {
+                AddError::Overloaded(_) => "CT_LOG_BUSY",
+                AddError::Refused(_) | AddError::Frozen => "CT_LOG_REFUSED",
+                AddError::Unavailable { .. } | AddError::Internal(_) => "CT_LOG_FAILED",
+            },
+        }
+    }
+}
+
+/// The witness of a certificate authority.
+#[derive(Debug, Clone)]
+pub struct CtLog(Place);
+
+#[derive(Debug, Clone)]
+enum Place {
+    There(Remote),
+    Here(Logs),
+}
+
+impl CtLog {
+    /// A log that is asked over HTTP.
+    pub fn at(log: RemoteLog) -> Result<Self, url::ParseError> {
+        Remote::new(log).map(Place::There).map(Self)
+    }
+
+    /// The logs of this process: an SCT is of the newest one that takes the certificate.
+    pub fn here(logs: Logs) -> Self {
+        Self(Place::Here(logs))
+    }
+
+    /// Has a precertificate witnessed. The SCT is checked before it goes into a certificate.
+    pub(crate) async fn add(
+        &self,
+        precertificate: &Certificate,
+        chain: &[Certificate],
+    ) -> Result<Sct, CtLogError> {
+        let issuer = chain.first().ok_or(CtError::NotPrecertificate)?;
+        let entry: Entry = ct::entry_of_precertificate(precertificate, issuer)?;
+        let chain = std::iter::once(precertificate).chain(chain);
+        let chain = chain.map(|certificate| certificate.der().to_vec());
+        match &self.0 {
+            Place::There(remote) => {
+                let sct = remote.add(chain.collect()).await?;
+                sct.verify(&entry, remote.key())?;
+                Ok(sct)
+            }
+            Place::Here(logs) => {
+                let sct = logs.add(Kind::Precertificate, chain.collect()).await;
+                let sct = sct.map_err(CtLogError::Here)?;
+                let key = logs.key(&sct.log_id).ok_or(CtError::OtherLog)?;
+                sct.verify(&entry, &key)?;
+                Ok(sct)
+            }
+        }
+    }
+
+    /// Does the log answer? One elsewhere is asked what roots it accepts (RFC 6962 4.7, and the submission side of static-ct-api), which changes
+    /// nothing; one in this process whether it takes anything.
+    pub(crate) async fn probe(&self) -> Result<(), CtLogError> {
+        match &self.0 {
+            Place::There(remote) => remote.probe().await,
+            Place::Here(logs) => logs.probe().map_err(CtLogError::Here),
+        }
+    }
+
+    /// A log in this process takes chains that end in these roots too from now on; others are told by their own operators.
+    pub(crate) fn believe(&self, roots: &[Certificate]) -> Result<(), RootsError> {
+        match &self.0 {
+            Place::There(_) => Ok(()),
+            Place::Here(logs) => logs.believe(roots),
+        }
+    }
+}

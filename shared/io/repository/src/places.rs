@@ -1,0 +1,425 @@
+//! Copies of the published folder elsewhere: other folders, tar files, buckets.
+//!
+//! Everywhere the same order: contents of targets, delegated roles, targets, snapshots, then the timestamp, then roots, so that a reader in the
+//! middle sees the old repository as a whole; see [`publish`](crate::publish) for why roots come last. Where a copy has neither been behind a
+//! root, nor has a timestamp for it, that is: where it begins, roots come first.
+
+use std::path::Path;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path as Key;
+use object_store::{
+    Attribute, Attributes, ObjectStore, ObjectStoreExt as _, PutOptions, PutPayload,
+};
+use store::Disk;
+use store::fs::Folder;
+
+use crate::error::RepositoryError;
+use crate::policy::Place;
+use crate::repository::{Repository, path};
+
+/// Files that decide what is current: no cache may hold them back.
+const FRESH: &str = "no-store";
+/// Files whose name says what is in them.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// Largest file.
+const FILE_MAX: u64 = 16 << 20;
+
+/// What a cache between us and a client may do with a file.
+pub fn cache_control(name: &str) -> &'static str {
+    if name == "timestamp.json" || name.ends_with("root.json") {
+        FRESH
+    } else {
+        IMMUTABLE
+    }
+}
+
+impl Repository {
+    /// All published files, in the order in which they are copied.
+    pub fn published_names(&self) -> Result<Vec<String>, RepositoryError> {
+        let mut names = Vec::new();
+        self.walk_folder("published", &mut names)?;
+        let mut names: Vec<String> = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("published/").map(str::to_owned))
+            .collect();
+        names.sort_by_key(|name| (rank(name), number(name), name.clone()));
+        Ok(names)
+    }
+
+    fn walk_folder(&self, folder: &str, names: &mut Vec<String>) -> Result<(), RepositoryError> {
+        for name in self.list(folder)? {
+            let whole = format!("{folder}/{name}");
+            if self.published_is_file(&whole)? {
+                names.push(whole);
+            } else {
+                self.walk_folder(&whole, names)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn published_is_file(&self, name: &str) -> Result<bool, RepositoryError> {
+        let there = self.disk().read_range(&path(name)?, 0, 1);
+        there
+            .map(|found| found.is_some())
+            .map_err(|source| RepositoryError::Disk {
+                path: name.to_owned(),
+                action: "reading it",
+                source,
+            })
+    }
+
+    /// Copies everything to every place of the policy; what was written.
+    pub async fn copy_out(&self) -> Result<Vec<String>, RepositoryError> {
+        let mut said = Vec::new();
+        for place in &self.policy().places {
+            let written = match place {
+                Place::Folder(folder) => format!(
+                    "{}: {} files",
+                    folder.display(),
+                    self.copy_to_folder(folder)?
+                ),
+                Place::Tar(file) => {
+                    self.copy_to_tar(file)?;
+                    format!("{}: written", file.display())
+                }
+                Place::Bucket { bucket, .. } => format!(
+                    "bucket {bucket}: {} files",
+                    self.copy_to_bucket(place).await?
+                ),
+            };
+            said.push(written);
+        }
+        Ok(said)
+    }
+
+    /// Copies to another folder of this machine; how many files were written.
+    pub fn copy_to_folder(&self, folder: &Path) -> Result<usize, RepositoryError> {
+        let failed = |what: std::io::Error| RepositoryError::Place {
+            place: folder.display().to_string(),
+            what: what.to_string(),
+        };
+        let disk = Folder::open(folder).map_err(failed)?;
+        let mut names = self.published_names()?;
+        if disk
+            .read(&path("timestamp.json")?, FILE_MAX)
+            .map_err(failed)?
+            .is_none()
+        {
+            begin(&mut names);
+        }
+        let mut written = 0;
+        for name in names {
+            let Some(content) = self.published_file(&name)? else {
+                continue;
+            };
+            let to = path(&name)?;
+            if disk
+                .read(&to, FILE_MAX)
+                .map_err(failed)?
+                .is_some_and(|there| there == content)
+            {
+                continue;
+            }
+            disk.replace_durable(&to, &content).map_err(failed)?;
+            written += 1;
+        }
+        Ok(written)
+    }
+
+    /// All files in one gzipped tar file, the same bytes for the same files: no times, no owners.
+    pub fn tar(&self) -> Result<Vec<u8>, RepositoryError> {
+        let failed = |what: std::io::Error| RepositoryError::Place {
+            place: "a tar file".to_owned(),
+            what: what.to_string(),
+        };
+        let gzip = flate2::GzBuilder::new()
+            .mtime(0)
+            .write(Vec::new(), flate2::Compression::best());
+        let mut tar = tar::Builder::new(gzip);
+        let mut names = self.published_names()?;
+        names.sort_unstable();
+        for name in names {
+            let Some(content) = self.published_file(&name)? else {
+                continue;
+            };
+            let mut header = tar::Header::new_ustar();
+            header.set_size(u64::try_from(content.len()).unwrap_or(u64::MAX));
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            tar.append_data(&mut header, &name, content.as_slice())
+                .map_err(failed)?;
+        }
+        tar.into_inner()
+            .and_then(flate2::write::GzEncoder::finish)
+            .map_err(failed)
+    }
+
+    fn copy_to_tar(&self, file: &Path) -> Result<(), RepositoryError> {
+        let failed = |what: String| RepositoryError::Place {
+            place: file.display().to_string(),
+            what,
+        };
+        let name = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| failed("no file name".to_owned()))?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let disk = Folder::open(folder).map_err(|error| failed(error.to_string()))?;
+        disk.replace_durable(&path(name)?, &self.tar()?)
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    /// Copies to a bucket; how many objects were put. What is there already in the same length and with a name that says its content stays.
+    async fn copy_to_bucket(&self, place: &Place) -> Result<usize, RepositoryError> {
+        let Place::Bucket {
+            bucket,
+            prefix,
+            region,
+            endpoint,
+            url,
+        } = place
+        else {
+            return Ok(0);
+        };
+        let failed = |what: String| RepositoryError::Place {
+            place: format!("bucket {bucket}"),
+            what,
+        };
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        builder = builder.with_region(region.as_deref().unwrap_or("us-east-1"));
+        if let Some(endpoint) = endpoint {
+            builder = builder
+                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
+                .with_allow_http(client::is_loopback(endpoint));
+        }
+        let store = builder.build().map_err(|error| failed(error.to_string()))?;
+        let put = self.copy_to_store(&store, prefix).await.map_err(&failed)?;
+        if let Some(url) = url {
+            self.probe(url).await?;
+        }
+        Ok(put)
+    }
+
+    async fn copy_to_store(&self, store: &dyn ObjectStore, prefix: &str) -> Result<usize, String> {
+        let mut names = self.published_names().map_err(|error| error.to_string())?;
+        let key = |name: &str| Key::from(format!("{prefix}{name}"));
+        if store.head(&key("timestamp.json")).await.is_err() {
+            begin(&mut names);
+        }
+        let mut put = 0;
+        for name in names {
+            let content = self
+                .published_file(&name)
+                .map_err(|error| error.to_string())?;
+            let Some(content) = content else { continue };
+            let cached = cache_control(&name);
+            let key = key(&name);
+            let there = store.head(&key).await.ok().map(|meta| meta.size);
+            if there.is_some()
+                && there == u64::try_from(content.len()).ok()
+                && name != "root.json"
+                && name != "timestamp.json"
+            {
+                continue;
+            }
+            let mut attributes = Attributes::new();
+            attributes.insert(Attribute::CacheControl, cached.into());
+            attributes.insert(Attribute::ContentType, "application/json".into());
+            let options = PutOptions {
+                attributes,
+                ..PutOptions::default()
+            };
+            let payload = PutPayload::from(content);
+            store
+                .put_opts(&key, payload, options)
+                .await
+                .map_err(|error| format!("{name}: {error}"))?;
+            put += 1;
+        }
+        Ok(put)
+    }
+
+    /// Clients ask for the next root until it is missing. Where that is not a 404 (S3 says 403 to those who may not list, some hosts answer
+    /// with a page), go-tuf and what stands on it fail.
+    pub async fn probe(&self, url: &url::Url) -> Result<(), RepositoryError> {
+        let failed = |what: String| RepositoryError::Place {
+            place: url.to_string(),
+            what,
+        };
+        let newest = self.versions(&tuf::RoleName::ROOT)?.last().copied();
+        let next = newest
+            .and_then(|newest| newest.next().ok())
+            .ok_or_else(|| failed("no root".to_owned()))?;
+        let base = url.as_str().trim_end_matches('/');
+        let agent = client::Agent::new(client::Settings::default());
+        for (name, expected) in [
+            ("timestamp.json".to_owned(), 200),
+            (format!("{next}.root.json"), 404),
+        ] {
+            let asked = url::Url::parse(&format!("{base}/{name}"))
+                .map_err(|error| failed(error.to_string()))?;
+            let answer = agent
+                .send(&client::Call::get(asked))
+                .await
+                .map_err(|error| failed(format!("{name}: {error}")))?;
+            let status = answer.status.as_u16();
+            if status != expected {
+                return Err(failed(format!(
+                    "{name} is answered with {status}, and clients need {expected}: let everybody list the bucket, or map what is missing to 404"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For a copy that begins: nobody reads it yet, and with the timestamp last there is nothing to read before all is there.
+fn begin(names: &mut [String]) {
+    names.sort_by_key(|name| {
+        (
+            name == "timestamp.json",
+            rank(name),
+            number(name),
+            name.clone(),
+        )
+    });
+}
+
+fn rank(name: &str) -> u8 {
+    match name {
+        "timestamp.json" => 4,
+        "root.json" => 6,
+        _ if name.starts_with("targets/") => 0,
+        _ if name.ends_with(".root.json") => 5,
+        _ if name.ends_with(".snapshot.json") => 3,
+        _ if name.ends_with(".targets.json") => 2,
+        _ => 1,
+    }
+}
+
+fn number(name: &str) -> u64 {
+    name.split('.')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use keys::Algorithm;
+    use object_store::memory::InMemory;
+    use signer::Signer;
+    use store::sim::SimDisk;
+
+    use super::*;
+    use crate::{Beginning, Signers};
+
+    async fn repository(now: Timestamp) -> (Repository, Signer) {
+        let make = || Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+        let (offline, online) = (make(), make());
+        let signers = Signers {
+            keys: vec![offline.public_key().clone()],
+            threshold: 1,
+        };
+        let beginning = Beginning {
+            root: signers.clone(),
+            targets: signers,
+            online: online.public_key().clone(),
+            contents: BTreeMap::from([("artifact.txt".to_owned(), b"one".to_vec())]),
+        };
+        let policy = crate::policy::EXAMPLE.replace("\"production\"", "\"development\"");
+        let disk = Arc::new(SimDisk::new());
+        let repository = Repository::init(disk, Path::new("t"), &policy, &beginning, now).unwrap();
+        let writer = repository.write().unwrap();
+        for role in [tuf::RoleName::ROOT, tuf::RoleName::TARGETS] {
+            writer.sign(&role, &offline, now).await.unwrap();
+        }
+        writer
+            .publish(std::slice::from_ref(&online), now)
+            .await
+            .unwrap();
+        drop(writer);
+        (repository, online)
+    }
+
+    #[tokio::test]
+    async fn a_bucket_gets_each_file_once_with_its_cache_headers() {
+        let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
+        let (repository, online) = repository(now).await;
+        let bucket = InMemory::new();
+        assert_eq!(repository.copy_to_store(&bucket, "tuf/").await, Ok(6));
+        for (name, cached) in [
+            ("timestamp.json", FRESH),
+            ("1.root.json", FRESH),
+            ("root.json", FRESH),
+            ("1.snapshot.json", IMMUTABLE),
+            ("1.targets.json", IMMUTABLE),
+        ] {
+            let object = bucket.get(&Key::from(format!("tuf/{name}"))).await.unwrap();
+            let header = object.attributes.get(&Attribute::CacheControl).cloned();
+            assert_eq!(header, Some(cached.into()), "{name}");
+            let bytes = object.bytes().await.unwrap();
+            assert_eq!(
+                repository.published_file(name).unwrap().unwrap(),
+                bytes,
+                "{name}"
+            );
+        }
+        // A new timestamp is all that changes; root.json is written with it, as it has no version in its name.
+        let writer = repository.write().unwrap();
+        let online = std::slice::from_ref(&online);
+        writer
+            .refresh(online, crate::Timestamp::Always, now)
+            .await
+            .unwrap();
+        drop(writer);
+        assert_eq!(repository.copy_to_store(&bucket, "tuf/").await, Ok(2));
+        let object = bucket.get(&Key::from("tuf/timestamp.json")).await.unwrap();
+        let there = object.bytes().await.unwrap();
+        assert_eq!(
+            repository
+                .published_file("timestamp.json")
+                .unwrap()
+                .unwrap(),
+            there
+        );
+    }
+
+    #[test]
+    fn the_order_of_copies_shows_no_reader_half_of_it() {
+        let mut names: Vec<String> = [
+            "2.root.json",
+            "10.root.json",
+            "root.json",
+            "timestamp.json",
+            "3.snapshot.json",
+            "2.targets.json",
+            "1.team.json",
+            "targets/ab.x",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        names.sort_by_key(|name| (rank(name), number(name), name.clone()));
+        assert_eq!(
+            names,
+            [
+                "targets/ab.x",
+                "1.team.json",
+                "2.targets.json",
+                "3.snapshot.json",
+                "timestamp.json",
+                "2.root.json",
+                "10.root.json",
+                "root.json"
+            ]
+        );
+        begin(&mut names);
+        assert_eq!(names.last().map(String::as_str), Some("timestamp.json"));
+    }
+}

@@ -1,0 +1,475 @@
+//! Ceremonies: several signers, each with a folder of their own, in every order; and those who have no part in it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure report"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{
+    all_clients, beginning, content, days, key, open, people, policy, published, restarted,
+    sign_all, signers, start,
+};
+use keys::Algorithm;
+use repository::{Repository, RepositoryError, sign_file};
+use store::sim::SimDisk;
+use tuf::{CeremonyError, Request, RoleName};
+
+/// All orders of five.
+fn orders(of: &[usize]) -> Vec<Vec<usize>> {
+    if of.is_empty() {
+        return vec![Vec::new()];
+    }
+    of.iter()
+        .flat_map(|first| {
+            let rest: Vec<usize> = of.iter().copied().filter(|other| other != first).collect();
+            orders(&rest)
+                .into_iter()
+                .map(|mut order| {
+                    order.insert(0, *first);
+                    order
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn three_of_five_with_mixed_keys_in_five_folders_merge_in_every_order() {
+    let (five, online) = (people(5), key(Algorithm::EcdsaP256Sha256));
+    let folders = tempfile::tempdir().unwrap();
+    let fresh = SimDisk::new();
+    let begun = beginning(&five, 3, &online);
+    Repository::init(
+        Arc::new(fresh.clone()),
+        Path::new("t"),
+        &policy(),
+        &begun,
+        start(),
+    )
+    .unwrap();
+    let staged = |disk: &SimDisk, role: &str| {
+        disk.files()[&store::Path::new(format!("staged/{role}.json")).unwrap()].clone()
+    };
+
+    // Each signer gets the two files, and gives them back with one signature more; nobody sees another's.
+    let returned = |at: usize, role: &str| {
+        folders
+            .path()
+            .join(at.to_string())
+            .join(format!("{role}.json"))
+    };
+    for role in ["root", "targets"] {
+        let file = staged(&fresh, role);
+        for (at, one) in five.iter().enumerate() {
+            fs::create_dir_all(returned(at, role).parent().unwrap()).unwrap();
+            let (signed, review) = sign_file(&file, one, start()).await.unwrap();
+            assert!(
+                review
+                    .words
+                    .iter()
+                    .any(|word| word.contains("first version")),
+                "{:?}",
+                review.words
+            );
+            assert!(
+                review
+                    .progress
+                    .iter()
+                    .all(|progress| progress.have == 1 && progress.threshold == 3)
+            );
+            fs::write(returned(at, role), signed.to_text()).unwrap();
+        }
+    }
+
+    let mut finished = Vec::new();
+    for order in orders(&[0, 1, 2, 3, 4]) {
+        let disk = restarted(&fresh);
+        let repository = open(&disk);
+        let writer = repository.write().unwrap();
+        for (position, at) in order.iter().enumerate() {
+            let complete = repository
+                .staged(start())
+                .unwrap()
+                .iter()
+                .all(|one| one.ceremony.is_complete());
+            assert_eq!(complete, position >= 3, "after {position} signatures");
+            for role in ["root", "targets"] {
+                let bytes = fs::read(returned(*at, role)).unwrap();
+                assert_eq!(writer.merge(&bytes, start()).unwrap().1, 1);
+                // A second time brings nothing, and does no harm.
+                assert_eq!(writer.merge(&bytes, start()).unwrap().1, 0);
+            }
+        }
+        finished.push((staged(&disk, "root"), staged(&disk, "targets")));
+        if finished.len() == 120 {
+            writer
+                .publish(std::slice::from_ref(&online), start())
+                .await
+                .unwrap();
+            let seen = all_clients(&disk, start());
+            assert_eq!(seen.contents["artifact.txt"], b"one");
+            assert!(
+                repository
+                    .list("staged")
+                    .unwrap()
+                    .iter()
+                    .all(|name| name == "targets")
+            );
+        }
+    }
+    assert_eq!(finished.len(), 120);
+    finished.dedup();
+    assert_eq!(finished.len(), 1, "the order shows");
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_by_name() {
+    let (three, online) = (people(3), key(Algorithm::EcdsaP256Sha256));
+    let disk = SimDisk::new();
+    let begun = beginning(&three, 2, &online);
+    let repository = Repository::init(
+        Arc::new(disk.clone()),
+        Path::new("t"),
+        &policy(),
+        &begun,
+        start(),
+    )
+    .unwrap();
+    let stranger = key(Algorithm::Ed25519);
+    let id = tuf::Key::new(stranger.public_key().clone()).unwrap().id();
+    let file = disk.files()[&store::Path::new("staged/root.json").unwrap()].clone();
+
+    let error = sign_file(&file, &stranger, start()).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("the key {id} is no signer of root 1")),
+        "{error}"
+    );
+
+    // One who writes a signature into the file is found when it comes back.
+    let mut request = Request::parse(&file).unwrap();
+    request.metadata["signatures"] = serde_json::json!([{ "keyid": id.as_str(), "sig": "00ff" }]);
+    let error = repository
+        .write()
+        .unwrap()
+        .merge(request.to_text().as_bytes(), start())
+        .unwrap_err();
+    assert!(
+        matches!(&error, RepositoryError::Ceremony(CeremonyError::Foreign { key, .. }) if *key == id),
+        "{error}"
+    );
+
+    // As is a signer's over something else.
+    let own = tuf::Key::new(three[0].public_key().clone()).unwrap().id();
+    let signature = three[0].sign(b"something else").await.unwrap();
+    request.metadata["signatures"] =
+        serde_json::json!([{ "keyid": own.as_str(), "sig": hex(&signature) }]);
+    let error = repository
+        .write()
+        .unwrap()
+        .merge(request.to_text().as_bytes(), start())
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RepositoryError::Ceremony(CeremonyError::Wrong { .. })
+        ),
+        "{error}"
+    );
+
+    // And signatures over a changed document do not come over.
+    request.metadata["signed"]["version"] = 2.into();
+    let error = repository
+        .write()
+        .unwrap()
+        .merge(request.to_text().as_bytes(), start())
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RepositoryError::Ceremony(CeremonyError::Other { .. })
+        ),
+        "{error}"
+    );
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn production_takes_two_of_three_and_publishes_nothing_unsigned() {
+    let (three, online) = (people(3), key(Algorithm::EcdsaP256Sha256));
+    for (people, threshold) in [(&three[..2], 2), (&three[..], 1)] {
+        let begun = beginning(people, threshold, &online);
+        let error = Repository::init(
+            Arc::new(SimDisk::new()),
+            Path::new("t"),
+            &policy(),
+            &begun,
+            start(),
+        )
+        .unwrap_err();
+        assert!(error.to_string().contains("at least 2 of 3"), "{error}");
+    }
+    let development = policy().replace("\"production\"", "\"development\"");
+    let begun = beginning(&three[..1], 1, &online);
+    Repository::init(
+        Arc::new(SimDisk::new()),
+        Path::new("t"),
+        &development,
+        &begun,
+        start(),
+    )
+    .unwrap();
+
+    let disk = SimDisk::new();
+    let begun = beginning(&three, 2, &online);
+    let repository = Repository::init(
+        Arc::new(disk.clone()),
+        Path::new("t"),
+        &policy(),
+        &begun,
+        start(),
+    )
+    .unwrap();
+    sign_all(&repository, &three[..1], start()).await;
+    let error = repository
+        .write()
+        .unwrap()
+        .publish(&[online], start())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, RepositoryError::Unsigned(missing) if missing.len() == 2),
+        "{error}"
+    );
+    assert!(repository.published().unwrap().is_none());
+    let status = repository.status(start()).unwrap();
+    assert_eq!(status.level.exit_code(), 3);
+    assert_eq!(status.waiting.len(), 2);
+}
+
+/// Old keys and new keys sign a new root; targets are signed again where the new root would not take their signatures.
+#[tokio::test]
+async fn roots_rotate_one_key_all_keys_and_thresholds() {
+    let disk = SimDisk::new();
+    let online = key(Algorithm::EcdsaP256Sha256);
+    let mut everybody = people(5);
+    published(&disk, &everybody[..3], &online, start()).await;
+    let mut now = start();
+    let mut expected = 1;
+    let steps: [(std::ops::Range<usize>, usize); 5] =
+        [(1..4, 2), (1..5, 3), (2..5, 2), (5..8, 2), (5..8, 3)];
+    everybody.extend(people(3));
+    for (range, threshold) in steps {
+        now += days(3);
+        let repository = open(&disk);
+        let chosen = signers(&everybody[range.clone()], threshold);
+        for role in [RoleName::ROOT, RoleName::TARGETS] {
+            repository
+                .write()
+                .unwrap()
+                .set_signers(&role, &chosen, now)
+                .unwrap();
+        }
+        // The new ones alone cannot do it.
+        sign_all(&repository, &everybody[range], now).await;
+        sign_all(&repository, &everybody, now).await;
+        let done = repository
+            .write()
+            .unwrap()
+            .publish(std::slice::from_ref(&online), now)
+            .await
+            .unwrap();
+        assert!(done.notes.is_empty(), "{:?}", done.notes);
+        expected += 1;
+        assert_eq!(all_clients(&disk, now).root.get(), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_new_keys_alone_do_not_make_a_root() {
+    let disk = SimDisk::new();
+    let (old, new, online) = (people(3), people(3), key(Algorithm::EcdsaP256Sha256));
+    published(&disk, &old, &online, start()).await;
+    let repository = open(&disk);
+    let writer = repository.write().unwrap();
+    writer
+        .set_signers(&RoleName::ROOT, &signers(&new, 2), start())
+        .unwrap();
+    drop(writer);
+    sign_all(&repository, &new, start()).await;
+    let error = repository
+        .write()
+        .unwrap()
+        .publish(&[online], start())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("root 2: 0 of 2 for root 1"),
+        "{error}"
+    );
+}
+
+/// The online key was stolen: a new one goes into the root, and with it clients forget what the thief had signed.
+#[tokio::test]
+async fn a_stolen_online_key_is_exchanged() {
+    let disk = SimDisk::new();
+    let (three, stolen, fresh) = (
+        people(3),
+        key(Algorithm::EcdsaP256Sha256),
+        key(Algorithm::Ed25519),
+    );
+    published(&disk, &three, &stolen, start()).await;
+    for at_hand in [true, false] {
+        let disk = common::restarted(&disk);
+        let repository = open(&disk);
+        let writer = repository.write().unwrap();
+        for role in [RoleName::SNAPSHOT, RoleName::TIMESTAMP] {
+            writer
+                .set_signers(&role, &signers(std::slice::from_ref(&fresh), 1), start())
+                .unwrap();
+        }
+        drop(writer);
+        sign_all(&repository, &three, start()).await;
+        let online = if at_hand {
+            vec![stolen.clone(), fresh.clone()]
+        } else {
+            vec![fresh.clone()]
+        };
+        let done = repository
+            .write()
+            .unwrap()
+            .publish(&online, start())
+            .await
+            .unwrap();
+        let place = |name: &str| {
+            done.written
+                .iter()
+                .position(|written| written == name)
+                .unwrap()
+        };
+        // With both keys nobody sees anything between; without the old one the root has to be first, and that is said.
+        assert_eq!(place("timestamp.json") < place("2.root.json"), at_hand);
+        assert_eq!(done.notes.is_empty(), at_hand);
+        let seen = all_clients(&disk, start());
+        assert_eq!(seen.root.get(), 2);
+        // From here on the old key is worth nothing.
+        let later = start() + days(2);
+        let error = repository
+            .write()
+            .unwrap()
+            .refresh(
+                std::slice::from_ref(&stolen),
+                repository::Timestamp::WhenDue,
+                later,
+            )
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("0 of the 1 signatures"),
+            "{error}"
+        );
+        repository
+            .write()
+            .unwrap()
+            .refresh(
+                std::slice::from_ref(&fresh),
+                repository::Timestamp::WhenDue,
+                later,
+            )
+            .await
+            .unwrap();
+        all_clients(&disk, later);
+    }
+}
+
+#[tokio::test]
+async fn a_team_answers_for_its_tags() {
+    let disk = SimDisk::new();
+    let (three, team, online) = (people(3), people(2), key(Algorithm::EcdsaP256Sha256));
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let role = RoleName::parse("team-a").unwrap();
+    let delegation = tuf::Delegation {
+        name: role.clone(),
+        paths: vec!["registry.example.com/team-a/*".to_owned()],
+        terminating: true,
+    };
+    repository
+        .write()
+        .unwrap()
+        .delegate(&delegation, &signers(&team, 2), start())
+        .unwrap();
+    let digest = tuf::TargetFile::from_parts(527, [7; 32]);
+    for (name, fits) in [
+        ("registry.example.com/team-a/app:v1", true),
+        ("registry.example.com/other/app:v1", false),
+    ] {
+        let repository = open(&disk);
+        repository
+            .write()
+            .unwrap()
+            .edit_delegated(&role, start(), |document| {
+                Ok(document.set_target(name, &digest)?)
+            })
+            .unwrap();
+        let file = disk.files()[&store::Path::new("staged/team-a.json").unwrap()].clone();
+        let signed = sign_file(&file, &team[0], start()).await;
+        assert_eq!(signed.is_ok(), fits, "{name}");
+    }
+    // Without the foreign tag.
+    repository
+        .write()
+        .unwrap()
+        .edit_delegated(&role, start(), |document| {
+            Ok(document.remove_target("registry.example.com/other/app:v1")?)
+        })
+        .unwrap();
+    sign_all(&repository, &three, start()).await;
+    sign_all(&repository, &team, start()).await;
+    repository
+        .write()
+        .unwrap()
+        .publish(std::slice::from_ref(&online), start())
+        .await
+        .unwrap();
+    all_clients(&disk, start());
+    let held = repository
+        .published()
+        .unwrap()
+        .unwrap()
+        .delegated
+        .remove(&role)
+        .unwrap();
+    assert_eq!(
+        held.document.targets().unwrap()["registry.example.com/team-a/app:v1"],
+        digest
+    );
+}
+
+#[tokio::test]
+async fn one_writer_at_a_time() {
+    let disk = SimDisk::new();
+    let (three, online) = (people(3), key(Algorithm::EcdsaP256Sha256));
+    published(&disk, &three, &online, start()).await;
+    let (one, other) = (open(&disk), open(&disk));
+    let held = one.write().unwrap();
+    assert!(matches!(other.write(), Err(RepositoryError::Locked)));
+    drop(held);
+    other
+        .write()
+        .unwrap()
+        .edit_targets(start(), &content("two"), |_| Ok(()))
+        .unwrap();
+}

@@ -1,0 +1,436 @@
+//! Trust domains: repositories that have a name, and where each begins.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tuf::{UpdateError, Version};
+
+use crate::cache::{self, Cache};
+use crate::mirror::{Mirror, MirrorError};
+
+/// The largest root.
+const ROOT_MAX: usize = tuf::Role::Root.size_max();
+/// The largest note of ours.
+const NOTE_MAX: usize = 64 * 1024;
+/// Longest name of a cache's folder.
+const FOLDER_MAX: usize = 200;
+
+/// A domain that is built in.
+#[derive(Debug, Clone, Copy)]
+pub struct Built {
+    /// What it is called.
+    pub name: &'static str,
+    /// Where its repository is.
+    pub mirror: &'static str,
+    /// Where it begins.
+    pub root: &'static [u8],
+    /// For who has no network and no cache: the date, the trusted root and the signing config of it.
+    pub seed: Option<(&'static str, &'static [u8], &'static [u8])>,
+}
+
+/// The domains that are built in; the first one is meant where nobody names one.
+pub const DOMAINS: [Built; 3] = [
+    Built {
+        name: "public-good",
+        mirror: "https://tuf-repo-cdn.sigstore.dev",
+        root: include_bytes!("../roots/public-good.json"),
+        seed: Some((
+            "2026-08-21",
+            include_bytes!("../../../../testdata/trust/public-good.json"),
+            include_bytes!("../../../../testdata/trust/public-good-signing.json"),
+        )),
+    },
+    Built {
+        name: "staging",
+        mirror: "https://tuf-repo-cdn.sigstage.dev",
+        root: include_bytes!("../roots/staging.json"),
+        seed: Some((
+            "2026-08-21",
+            include_bytes!("../roots/staging-trusted-root.json"),
+            include_bytes!("../roots/staging-signing-config.json"),
+        )),
+    },
+    Built {
+        name: "github",
+        mirror: "https://tuf-repo.github.com",
+        root: include_bytes!("../roots/github.json"),
+        seed: None,
+    },
+];
+
+/// A repository and where trust in it begins.
+#[derive(Debug, Clone)]
+pub struct Domain {
+    /// What it is called; its address if nobody named it.
+    pub name: String,
+    /// Where it is.
+    pub mirror: String,
+    /// The root that everything is verified from.
+    pub root: Vec<u8>,
+    /// The built-in domain of this address, unless it was initialised with a root of somebody's own.
+    pub built: Option<Built>,
+}
+
+/// Why there is no such domain.
+#[derive(Debug, Error)]
+pub enum DomainError {
+    /// No name and no address that is known.
+    #[error("no trust domain {0:?} is known here")]
+    Unknown(String),
+    /// An address that nobody initialised.
+    #[error("the repository {0} has no pinned root here")]
+    NotInitialised(String),
+    /// The root is not one.
+    #[error("the root for {mirror}")]
+    Root {
+        /// The repository.
+        mirror: String,
+        /// What is wrong.
+        #[source]
+        source: UpdateError,
+    },
+    /// Not an address.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// The folder cannot be written.
+    #[error("writing {path}")]
+    Write {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A domain that is in a list.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The domain.
+    pub domain: Domain,
+    /// Is it the one that is meant where nobody names one?
+    pub is_default: bool,
+    /// Has it anything in the cache?
+    pub cached: bool,
+}
+
+/// The folder with all caches, `~/.sigstore/root` or what `TUF_ROOT` says.
+#[derive(Debug, Clone)]
+pub struct Folder(PathBuf);
+
+/// `remote.json`, as cosign writes it: the repository that is meant where nobody names one.
+#[derive(Serialize, Deserialize)]
+struct Remote {
+    mirror: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Initialised {
+    mirror: String,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+impl Built {
+    fn domain(self) -> Domain {
+        Domain {
+            name: self.name.to_owned(),
+            mirror: self.mirror.to_owned(),
+            root: self.root.to_vec(),
+            built: Some(self),
+        }
+    }
+
+    /// The one of this name or address.
+    pub fn find(name: &str) -> Option<Self> {
+        DOMAINS
+            .into_iter()
+            .find(|built| built.name == name || same(built.mirror, name))
+    }
+}
+
+impl Domain {
+    /// A domain of somebody's own. The root is looked at.
+    pub fn new(name: Option<&str>, mirror: &str, root: Vec<u8>) -> Result<Self, DomainError> {
+        Mirror::new(mirror, crate::mirror::agent(Vec::new()))?;
+        tuf::describe_root(&root).map_err(|source| DomainError::Root {
+            mirror: mirror.to_owned(),
+            source: UpdateError::Pinned(source),
+        })?;
+        let built = Built::find(mirror).filter(|built| built.root == root);
+        Ok(Self {
+            name: name
+                .or(built.map(|built| built.name))
+                .unwrap_or(mirror)
+                .to_owned(),
+            mirror: mirror.to_owned(),
+            root,
+            built,
+        })
+    }
+
+    /// The version of the pinned root, and when it ends.
+    pub fn root_version(&self) -> Option<(Version, Timestamp)> {
+        tuf::describe_root(&self.root).ok()
+    }
+}
+
+impl Folder {
+    /// A folder, which need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The cache of a repository.
+    pub fn cache(&self, mirror: &str) -> Cache {
+        Cache::new(self.0.join(folder_name(mirror)))
+    }
+
+    /// The domain of this name or address; without one the default.
+    pub fn domain(&self, named: Option<&str>) -> Result<Domain, DomainError> {
+        let Some(named) =
+            named.map_or_else(|| self.default_mirror(), |named| Some(named.to_owned()))
+        else {
+            return self.of_mirror(DOMAINS[0].mirror);
+        };
+        if let Some(built) = Built::find(&named) {
+            return self.of_mirror(built.mirror);
+        }
+        if named.contains("://") {
+            return self.of_mirror(&named);
+        }
+        self.initialised()
+            .into_iter()
+            .find(|domain| domain.name == named)
+            .ok_or(DomainError::Unknown(named))
+    }
+
+    /// All that are known: those that are built in, and those that were initialised here.
+    pub fn domains(&self) -> Vec<Known> {
+        let default = self.default_mirror();
+        let default = default.as_deref().unwrap_or(DOMAINS[0].mirror);
+        let built = DOMAINS.into_iter().map(|built| {
+            self.of_mirror(built.mirror)
+                .unwrap_or_else(|_| built.domain())
+        });
+        let own = self
+            .initialised()
+            .into_iter()
+            .filter(|domain| Built::find(&domain.mirror).is_none());
+        built
+            .chain(own)
+            .map(|domain| Known {
+                is_default: same(&domain.mirror, default),
+                cached: self
+                    .cache(&domain.mirror)
+                    .folder()
+                    .join("timestamp.json")
+                    .exists(),
+                domain,
+            })
+            .collect()
+    }
+
+    /// Writes down what `initialize` was told. With `staged`, a cache beside this folder's that was filled from the repository, that one takes the
+    /// place of what was cached: so nothing is thrown away before the new repository has answered.
+    ///
+    /// A crash in between leaves the old cache, or none, or the new one; in each case another `initialize` does the rest.
+    pub fn initialize(
+        &self,
+        domain: &Domain,
+        staged: Option<&Cache>,
+        make_default: bool,
+    ) -> Result<(), DomainError> {
+        let cache = self.cache(&domain.mirror);
+        let folder = staged.unwrap_or(&cache).folder();
+        let history = folder.join("root_history");
+        write(&history.join("pinned.root.json"), &domain.root)?;
+        // Other clients begin at this one.
+        let newest = folder.join("root.json");
+        if !newest.exists() {
+            write(&newest, &domain.root)?;
+        }
+        write_note(
+            &history.join("mirror.json"),
+            &Initialised {
+                mirror: domain.mirror.clone(),
+                name: (domain.name != domain.mirror).then(|| domain.name.clone()),
+            },
+        )?;
+        if let Some(staged) = staged {
+            let moved = staged.replace(&cache);
+            moved.map_err(|source| DomainError::Write {
+                path: cache.folder().to_owned(),
+                source,
+            })?;
+        }
+        if make_default {
+            write_note(
+                &self.0.join("remote.json"),
+                &Remote {
+                    mirror: domain.mirror.clone(),
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A cache of its own beside the others, for [`initialize`](Self::initialize).
+    pub fn staging(&self) -> Cache {
+        Cache::new(self.0.join(format!(".initialize-{}", std::process::id())))
+    }
+
+    fn default_mirror(&self) -> Option<String> {
+        let bytes = cache::read(&self.0.join("remote.json"), NOTE_MAX)?;
+        let remote: Remote = serde_json::from_slice(&bytes).ok()?;
+        Some(remote.mirror)
+    }
+
+    fn of_mirror(&self, mirror: &str) -> Result<Domain, DomainError> {
+        if let Some(domain) = read_initialised(self.cache(mirror).folder()) {
+            return Ok(domain);
+        }
+        Built::find(mirror)
+            .map(Built::domain)
+            .ok_or_else(|| DomainError::NotInitialised(mirror.to_owned()))
+    }
+
+    fn initialised(&self) -> Vec<Domain> {
+        let Ok(entries) = fs::read_dir(&self.0) else {
+            return Vec::new();
+        };
+        let mut domains: Vec<Domain> = entries
+            .filter_map(|entry| read_initialised(&entry.ok()?.path()))
+            .collect();
+        domains.sort_by(|one, two| one.name.cmp(&two.name));
+        domains
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), DomainError> {
+    cache::replace(path, bytes).map_err(|source| DomainError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn write_note(path: &Path, note: &impl Serialize) -> Result<(), DomainError> {
+    let json = serde_json::to_vec(note).map_err(|error| DomainError::Write {
+        path: path.to_owned(),
+        source: error.into(),
+    })?;
+    write(path, &json)
+}
+
+fn read_initialised(folder: &Path) -> Option<Domain> {
+    let history = folder.join("root_history");
+    let note: Initialised =
+        serde_json::from_slice(&cache::read(&history.join("mirror.json"), NOTE_MAX)?).ok()?;
+    let root = cache::read(&history.join("pinned.root.json"), ROOT_MAX)?;
+    let built = Built::find(&note.mirror).filter(|built| built.root == root);
+    Some(Domain {
+        name: note.name.unwrap_or_else(|| note.mirror.clone()),
+        mirror: note.mirror,
+        root,
+        built,
+    })
+}
+
+/// As sigstore-go names it: without the scheme, `-` for `/` and `:`, in lower case.
+fn folder_name(mirror: &str) -> String {
+    let rest = mirror
+        .strip_prefix("https://")
+        .or_else(|| mirror.strip_prefix("http://"))
+        .unwrap_or(mirror);
+    let name: String = rest
+        .chars()
+        .map(|character| match character {
+            '/' | ':' | '\\' | '\0' => '-',
+            other => other.to_ascii_lowercase(),
+        })
+        .take(FOLDER_MAX)
+        .collect();
+    // `..` and `.` are no names.
+    if name.chars().all(|character| character == '.') {
+        format!("-{name}")
+    } else {
+        name
+    }
+}
+
+fn same(one: &str, two: &str) -> bool {
+    one.trim_end_matches('/') == two.trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_named_as_other_clients_name_them() {
+        for (mirror, expected) in [
+            (
+                "https://tuf-repo-cdn.sigstore.dev",
+                "tuf-repo-cdn.sigstore.dev",
+            ),
+            ("http://localhost:8080/Repo", "localhost-8080-repo"),
+            ("file:///srv/tuf", "file----srv-tuf"),
+            ("https://..", "-.."),
+        ] {
+            assert_eq!(folder_name(mirror), expected);
+        }
+    }
+
+    #[test]
+    fn the_roots_that_are_built_in_hold_and_are_those_that_their_table_says() {
+        let versions: Vec<_> = DOMAINS
+            .iter()
+            .map(|built| tuf::describe_root(built.root).unwrap().0.get())
+            .collect();
+        assert_eq!(versions, [15, 14, 9]);
+    }
+
+    #[test]
+    fn what_was_initialised_is_found_by_name_and_address_and_is_the_default() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path());
+        assert_eq!(folder.domain(None).unwrap().name, "public-good");
+        assert!(matches!(
+            folder.domain(Some("https://tuf.example")),
+            Err(DomainError::NotInitialised(_))
+        ));
+        assert!(matches!(
+            folder.domain(Some("acme")),
+            Err(DomainError::Unknown(_))
+        ));
+        let own = Domain::new(
+            Some("acme"),
+            "https://tuf.example",
+            DOMAINS[1].root.to_vec(),
+        );
+        folder.initialize(&own.unwrap(), None, true).unwrap();
+        assert!(folder.cache("https://tuf.example").folder().is_dir());
+        for named in [None, Some("acme"), Some("https://tuf.example")] {
+            let domain = folder.domain(named).unwrap();
+            assert_eq!(domain.mirror, "https://tuf.example");
+            assert!(domain.built.is_none());
+        }
+        assert_eq!(folder.domain(Some("github")).unwrap().name, "github");
+        let names: Vec<_> = folder
+            .domains()
+            .into_iter()
+            .map(|known| (known.domain.name, known.is_default))
+            .collect();
+        assert_eq!(names[0], ("public-good".to_owned(), false));
+        assert_eq!(names[3], ("acme".to_owned(), true));
+    }
+}
