@@ -84,7 +84,8 @@ fn completed(uri: &str, module: Option<String>, pin: Option<String>) -> Zeroizin
         if unless.iter().any(|name| uri.contains(&format!("{name}="))) {
             return;
         }
-        uri.push(if uri.contains('?') { '&' } else { '?' });
+        let separator = if uri.contains('?') { '&' } else { '?' };
+        uri.push(separator);
         uri.push_str(name);
         uri.push('=');
         for byte in value.bytes() {
