@@ -233,7 +233,8 @@ fn not_appended(error: AppendError) -> AddError {
     }
 }
 
-/// The logs of one process: an entry goes into the newest one that takes it.
+/// The logs of one process: an entry goes into the oldest one that still takes it. So a log that was begun gets none before its time has come, or
+/// the one before it is frozen, and its key can be in every trusted root by then.
 #[derive(Clone, Debug, Default)]
 pub struct Logs(Arc<std::sync::RwLock<Vec<Submissions>>>);
 
@@ -253,7 +254,7 @@ impl Logs {
         keys.find(|key| key.key_id() == *log_id).cloned()
     }
 
-    /// [`Submissions::add`] of the newest log, by the order of the settings, that is not frozen and whose window holds the leaf.
+    /// [`Submissions::add`] of the oldest log, by the order of the settings, that is not frozen and whose window holds the leaf.
     pub async fn add(&self, kind: Kind, chain: Vec<Vec<u8>>) -> Result<Sct, AddError> {
         let not_after = chain
             .first()
@@ -266,8 +267,8 @@ impl Logs {
             let logs = self.0.read();
             let logs = logs.unwrap_or_else(std::sync::PoisonError::into_inner);
             // One that refuses says why.
-            let newest = logs.iter().rev().find(fits).or_else(|| logs.last());
-            newest.cloned()
+            let oldest = logs.iter().find(fits).or_else(|| logs.last());
+            oldest.cloned()
         };
         match log {
             Some(log) => log.add(kind, chain).await,

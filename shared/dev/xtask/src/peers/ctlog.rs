@@ -28,9 +28,10 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
         _ => report.skip(title, "ctclient, tesseract-fsck, cosign"),
     }
     let title = "our CA has its certificates witnessed by TesseraCT, under another name than its address, and cosign verifies them";
-    match (TESSERACT.program(), present("cosign")) {
+    let there = present("cosign") && run::installed("openssl");
+    match (TESSERACT.program(), there) {
         (Some(tesseract), true) => report.check(title, || theirs(&tesseract)),
-        _ => report.skip(title, "tesseract-posix, cosign"),
+        _ => report.skip(title, "tesseract-posix, cosign, openssl"),
     }
     Ok(())
 }
@@ -123,7 +124,10 @@ fn ours(ctclient: &Path, fsck: &Path) -> Result<()> {
             && !entries.contains("Failed to unmarshal"),
         "{entries}"
     );
-    ensure!(log.ask(&["get-roots"])?.contains("Certificate:"), "no roots");
+    ensure!(
+        log.ask(&["get-roots"])?.contains("Certificate:"),
+        "no roots"
+    );
 
     // A certificate with its SCT, which is another entry than its precertificate.
     let chain = chain(&site, bundles.first().context("a bundle")?)?;
@@ -244,6 +248,16 @@ fn theirs(tesseract: &Path) -> Result<()> {
     let _around = around(&site)?;
     let port = site.port("ctlog")?;
     let data = tempfile::tempdir_in(site.folder())?.keep();
+    // It reads the older form of the key only.
+    let key = site.folder().join("sec1.pem");
+    quiet(
+        Command::new("openssl")
+            .args(["pkey", "-traditional", "-in"])
+            .arg(site.file("ctlog/key.pem"))
+            .arg("-out")
+            .arg(&key),
+    )?
+    .expect(0)?;
     let _log = Server::start(
         Command::new(tesseract)
             .args(["-logtostderr", "-origin", "ctlog.example.org"])
@@ -251,7 +265,7 @@ fn theirs(tesseract: &Path) -> Result<()> {
             .args(["-ext_key_usages", "CodeSigning"])
             .args(["-checkpoint_interval", "200ms", "-batch_max_age", "50ms"])
             .arg("-private_key")
-            .arg(site.file("ctlog/key.pem"))
+            .arg(&key)
             .arg("-roots_pem_file")
             .arg(site.file("ctlog/roots.pem"))
             .arg("-storage_dir")
