@@ -92,7 +92,7 @@ impl CtLog {
         Remote::new(log).map(Place::There).map(Self)
     }
 
-    /// The logs of this process: an SCT is of the newest one that takes the certificate.
+    /// The logs of this process: an SCT is of the oldest one that takes the certificate.
     pub fn here(logs: Logs) -> Self {
         Self(Place::Here(logs))
     }
