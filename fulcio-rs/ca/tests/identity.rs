@@ -275,7 +275,8 @@ struct Refusal {
     /// What the provider answers.
     provider: Option<Answer>,
     status: u16,
-    reason: String,
+    /// None where the request does not come so far.
+    reason: Option<String>,
     #[serde(default)]
     about: BTreeMap<String, String>,
 }
@@ -312,7 +313,7 @@ async fn each_refusal_has_its_status_and_reason() {
         let detail = &answer["details"][0];
         assert_eq!(
             (status, detail["reason"].as_str()),
-            (row.status, Some(row.reason.as_str())),
+            (row.status, row.reason.as_deref()),
             "{}: {answer}",
             row.name
         );
@@ -379,7 +380,7 @@ async fn the_claims_of_each_built_in_type_are_asked_for() {
 async fn upstreams_own_file_loads_unchanged() {
     let issuers = Issuers::parse(read("config.yaml").as_bytes(), &client::Settings::default());
     let issuers = issuers.unwrap();
-    assert_eq!(issuers.warnings(), &[] as &[String]);
+    assert!(issuers.warnings().is_empty(), "{:?}", issuers.warnings());
     let ca = Ca::with(issuers);
     let configuration = ca.configuration().await;
     let issuers = configuration["issuers"].as_array().unwrap();
@@ -766,6 +767,8 @@ async fn upstream_writes_the_same_bytes() {
     let program = std::env::var("FULCIO_PEER").expect("FULCIO_PEER is the program");
     let provider = Provider::start().await;
     let (config, tokens) = all_in_one(&provider);
+    // Where a provider announces nothing, upstream takes RS256 alone.
+    *provider.answer.lock().unwrap() = Answer::Announces(vec!["ES256".into()]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
     std::fs::write(&file, &config).unwrap();
