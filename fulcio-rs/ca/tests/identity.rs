@@ -654,7 +654,15 @@ async fn a_redirect_to_another_host_brings_no_keys() {
 }
 
 /// Cases that upstream's Fulcio 1.8.8 has no answer to, or another one, and why.
-const OURS_ALONE: [(&str, &str); 5] = [
+const OURS_ALONE: [(&str, &str); 7] = [
+    (
+        "chainguard-person-by-subject",
+        "it takes a proof over the address alone",
+    ),
+    (
+        "email-by-subject",
+        "it takes a proof over the address alone",
+    ),
     ("github-enterprise-server", "base-url is ours"),
     ("gitlab-pipeline-of-ones-own", "base-url is ours"),
     ("allowed-claims", "allow-claims is ours"),
