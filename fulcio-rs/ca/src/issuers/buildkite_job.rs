@@ -28,7 +28,7 @@ impl BuildkiteJob {
         Ok(Principal::new(
             SubjectName::Uri(below(&self.base, &pipeline, "pipeline_slug")?),
             extensions,
-            claims.text("sub")?,
+            ("sub", claims.text("sub")?),
         ))
     }
 }

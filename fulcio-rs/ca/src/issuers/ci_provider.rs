@@ -72,7 +72,7 @@ impl CiProvider {
         Ok(Principal::new(
             SubjectName::Uri(subject.to_string()),
             extensions,
-            claims.text("sub")?,
+            ("sub", claims.text("sub")?),
         ))
     }
 }

@@ -40,6 +40,6 @@ pub(super) fn principal(claims: &Claims) -> Result<Principal, IdentityError> {
     Ok(Principal::new(
         SubjectName::Uri(subject),
         extensions,
-        claims.text("sub")?,
+        ("sub", claims.text("sub")?),
     ))
 }

@@ -77,7 +77,7 @@ impl GithubWorkflow {
         Ok(Principal::new(
             SubjectName::Uri(subject),
             extensions,
-            claims.text("sub")?,
+            ("sub", claims.text("sub")?),
         ))
     }
 

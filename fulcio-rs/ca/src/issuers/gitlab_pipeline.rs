@@ -80,7 +80,7 @@ impl GitlabPipeline {
         Ok(Principal::new(
             SubjectName::Uri(config),
             extensions,
-            claims.text("sub")?,
+            ("sub", claims.text("sub")?),
         ))
     }
 
