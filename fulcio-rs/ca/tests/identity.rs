@@ -12,6 +12,7 @@
 mod provider;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -427,6 +428,38 @@ fn files_say_what_is_wrong_with_them() {
     }
     let large = format!("#{}\n", "x".repeat(2 << 20));
     assert!(Issuers::parse(large.as_bytes(), &settings()).is_err());
+    // Deep ones, and one that would be a billion words if its aliases were followed.
+    let mut bomb = "define:\n- &a0 {x: y}\n".to_owned();
+    for level in 1..10 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(",");
+        writeln!(bomb, "- &a{level} [{aliases}]").unwrap();
+    }
+    for deep in [
+        "[".repeat(100_000),
+        "{".repeat(100_000),
+        "- ".repeat(100_000),
+        r#"{"oidc-issuers":"#.repeat(10_000),
+        format!("{bomb}oidc-issuers: {{https://a.example: *a9}}\n"),
+        format!("{bomb}ci-issuer-metadata: {{p: {{extension-templates: {{x: *a9}}}}}}\n"),
+    ] {
+        assert!(Issuers::parse(deep.as_bytes(), &settings()).is_err());
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_damaged_file_is_read_or_refused(
+        at in 0_usize..20_000,
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..4),
+        cut in 0_usize..40,
+    ) {
+        let mut file = read("config.yaml").into_bytes();
+        let at = at.min(file.len());
+        let end = at.saturating_add(cut).min(file.len());
+        file.splice(at..end, bytes);
+        let _ = Issuers::parse(&file, &settings());
+    }
 }
 
 #[test]
