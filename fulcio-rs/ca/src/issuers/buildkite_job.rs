@@ -28,7 +28,7 @@ impl BuildkiteJob {
         Ok(Principal::new(
             SubjectName::Uri(below(&self.base, &pipeline, "pipeline_slug")?),
             extensions,
-            ("sub", claims.text("sub")?),
+            claims.text("sub")?,
         ))
     }
 }

@@ -12,8 +12,8 @@ pub(super) fn principal(claims: &Claims) -> Result<Principal, IdentityError> {
     // What a client signs here is the mail address where there is one, and then it must be verified.
     let proof = match claims.text("email") {
         Ok(_) if !claims.is_email_verified() => return Err(IdentityError::EmailNotVerified),
-        Ok(email) => ("email", email),
-        Err(_) => ("sub", subject),
+        Ok(email) => email,
+        Err(_) => subject,
     };
     let mut extensions = FulcioExtensions::default();
     extensions.set_issuer(issuer);

@@ -72,7 +72,7 @@ impl CiProvider {
         Ok(Principal::new(
             SubjectName::Uri(subject.to_string()),
             extensions,
-            ("sub", claims.text("sub")?),
+            claims.text("sub")?,
         ))
     }
 }

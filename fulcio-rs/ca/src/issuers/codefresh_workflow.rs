@@ -40,6 +40,6 @@ pub(super) fn principal(claims: &Claims) -> Result<Principal, IdentityError> {
     Ok(Principal::new(
         SubjectName::Uri(subject),
         extensions,
-        ("sub", claims.text("sub")?),
+        claims.text("sub")?,
     ))
 }

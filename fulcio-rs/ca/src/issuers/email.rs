@@ -34,7 +34,7 @@ impl Email {
         Ok(Principal::new(
             SubjectName::Email(address.to_owned()),
             extensions,
-            ("email", address),
+            address,
         ))
     }
 

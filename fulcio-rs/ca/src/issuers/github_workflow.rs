@@ -77,7 +77,7 @@ impl GithubWorkflow {
         Ok(Principal::new(
             SubjectName::Uri(subject),
             extensions,
-            ("sub", claims.text("sub")?),
+            claims.text("sub")?,
         ))
     }
 

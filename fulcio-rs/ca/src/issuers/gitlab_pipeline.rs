@@ -80,7 +80,7 @@ impl GitlabPipeline {
         Ok(Principal::new(
             SubjectName::Uri(config),
             extensions,
-            ("sub", claims.text("sub")?),
+            claims.text("sub")?,
         ))
     }
 

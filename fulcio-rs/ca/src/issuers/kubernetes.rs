@@ -17,7 +17,7 @@ pub(super) fn principal(claims: &Claims) -> Result<Principal, IdentityError> {
     Ok(Principal::new(
         SubjectName::Uri(uri),
         extensions,
-        ("sub", claims.text("sub")?),
+        claims.text("sub")?,
     ))
 }
 

@@ -162,32 +162,18 @@ pub(crate) struct Principal {
     pub(crate) subject: SubjectName,
     pub(crate) extensions: FulcioExtensions,
     /// What a proof of possession may be over, the usual one first.
-    pub(crate) proofs: Vec<Proof>,
+    pub(crate) proofs: Vec<String>,
     /// What the token is remembered by, where each is good for one certificate.
     once: Option<Once>,
 }
 
-/// A verified claim that the key's holder may sign to prove that he holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Proof {
-    /// `email` or `sub`.
-    pub(crate) claim: &'static str,
-    /// Its value, which is signed.
-    pub(crate) name: String,
-}
-
 impl Principal {
-    /// `proof` is the claim that upstream's clients sign for this type.
-    fn new(
-        subject: SubjectName,
-        extensions: FulcioExtensions,
-        proof: (&'static str, &str),
-    ) -> Self {
-        let (claim, name) = (proof.0, proof.1.to_owned());
+    /// `proof` is what upstream's clients sign.
+    fn new(subject: SubjectName, extensions: FulcioExtensions, proof: &str) -> Self {
         Self {
             subject,
             extensions,
-            proofs: vec![Proof { claim, name }],
+            proofs: vec![proof.to_owned()],
             once: None,
         }
     }
@@ -737,15 +723,18 @@ impl Kind {
             return Err(IdentityError::UnfitClaim("the one that names the subject"));
         }
         // Clients differ in what they sign: both names stand in the verified token, so either proves the same.
-        let email = claims
-            .text("email")
-            .ok()
-            .filter(|_| claims.is_email_verified());
-        for (claim, name) in [("sub", claims.text("sub").ok()), ("email", email)] {
-            let Some(name) = name else { continue };
-            if !principal.proofs.iter().any(|known| known.name == name) {
-                let name = name.to_owned();
-                principal.proofs.push(Proof { claim, name });
+        for name in [
+            claims.text("sub").ok(),
+            claims
+                .text("email")
+                .ok()
+                .filter(|_| claims.is_email_verified()),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            if !principal.proofs.iter().any(|known| known == name) {
+                principal.proofs.push(name.to_owned());
             }
         }
         Ok(principal)

@@ -42,7 +42,7 @@ impl Spiffe {
         Ok(Principal::new(
             SubjectName::Uri(id.to_owned()),
             extensions,
-            ("sub", id),
+            id,
         ))
     }
 }

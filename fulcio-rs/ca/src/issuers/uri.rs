@@ -45,7 +45,7 @@ impl Uri {
         Ok(Principal::new(
             SubjectName::Uri(address.to_string()),
             extensions,
-            ("sub", subject),
+            subject,
         ))
     }
 }

@@ -42,7 +42,7 @@ impl Username {
         Ok(Principal::new(
             SubjectName::UserName(format!("{name}!{}", self.domain)),
             extensions,
-            ("sub", name),
+            name,
         ))
     }
 }
