@@ -12,6 +12,7 @@ mod services;
 pub(crate) mod site;
 pub(crate) mod stack;
 mod tuf;
+mod tuf_client;
 pub(crate) mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     rekor_v1::check(report, &stack)?;
     stack.sign_with_rekor(2);
     tuf::check(report, &stack)?;
+    tuf_client::check(report, &stack)?;
     record::check(report)?;
     services::check(report)?;
     keys::check(report)?;
