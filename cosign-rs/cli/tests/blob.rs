@@ -513,7 +513,14 @@ fn a_bundle_that_cannot_be_written_is_noticed_before_anybody_is_asked() {
         ("file", "would be overwritten"),
         (".", "is a folder"),
     ] {
-        let said = scene.run(&["sign-blob", "--offline", "--yes", "--bundle", bundle, "file"]);
+        let said = scene.run(&[
+            "sign-blob",
+            "--offline",
+            "--yes",
+            "--bundle",
+            bundle,
+            "file",
+        ]);
         assert_eq!(said.code, Some(1));
         assert!(said.err.contains(reason), "{bundle}: {}", said.err);
     }
