@@ -372,7 +372,7 @@ fn script(program: PathBuf, name: &str) -> Command {
 fn python_tuf(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
     let python = install::folder().join("python/bin/python");
     quiet(
-        script(python, "tuf.py")
+        script(python, "python-tuf.py")
             .arg(scene.url())
             .arg(root)
             .arg(home.join("cache"))
