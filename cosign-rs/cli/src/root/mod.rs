@@ -442,18 +442,14 @@ fn signers_of(repository: &Repository, role: &RoleName, now: Timestamp) -> Resul
         .staged(now)?
         .into_iter()
         .find(|one| one.role == above);
-    let document = match staged {
-        Some(staged) => staged.ceremony.document().clone(),
-        None => {
-            let published = repository
-                .published()?
-                .context("nothing is published yet")?;
-            published
-                .of(&above)
-                .context("nothing is published yet")?
-                .document
-                .clone()
-        }
+    let document = if let Some(staged) = staged {
+        staged.ceremony.document().clone()
+    } else {
+        let published = repository
+            .published()?
+            .context("nothing is published yet")?;
+        let held = published.of(&above).context("nothing is published yet")?;
+        held.document.clone()
     };
     let keys = document.signers(role)?;
     Ok(Signers {

@@ -452,13 +452,12 @@ impl Writer<'_> {
         let staged = self
             .repository
             .staged_one(&RoleName::ROOT, Some(&published), now)?;
-        let mut root = match staged {
-            Some(staged) => staged.ceremony.document().clone(),
-            None => {
-                let mut next = published.root.document.clone();
-                next.set_version(next.version().next().map_err(at_the_end)?);
-                next
-            }
+        let mut root = if let Some(staged) = staged {
+            staged.ceremony.document().clone()
+        } else {
+            let mut next = published.root.document.clone();
+            next.set_version(next.version().next().map_err(at_the_end)?);
+            next
         };
         edit(&mut root)?;
         root.set_expires(self.repository.end(&RoleName::ROOT, now));
