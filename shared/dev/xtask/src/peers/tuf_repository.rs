@@ -51,8 +51,11 @@ const CLIENTS: [Client; 6] = [
     },
 ];
 
+/// The commands of a change.
+type Change = fn(&Scene<'_>) -> Result<()>;
+
 /// Changes, each with its commands.
-const STEPS: [(&str, fn(&Scene<'_>) -> Result<()>); 9] = [
+const STEPS: [(&str, Change); 9] = [
     ("init", |scene| scene.sign_and_publish(&["alice", "bob"])),
     ("a timestamp refresh", |scene| {
         scene.root(&["refresh", "--force"])
@@ -155,7 +158,7 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
                 .map(|client| {
                     (
                         client.name,
-                        threads.spawn(|| scene.from_every_root(*client)),
+                        threads.spawn(|| scene.start_at_every_root(*client)),
                     )
                 })
                 .collect();
@@ -393,7 +396,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Starts the client anew at each root that was ever published.
-    fn from_every_root(&self, client: Client) -> Result<()> {
+    fn start_at_every_root(&self, client: Client) -> Result<()> {
         let published = self.state.join("published");
         let roots = (1..)
             .map(|version| published.join(format!("{version}.root.json")))
