@@ -189,7 +189,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(advice) = find::<Advice>(error) {
         return Some(advice.hint.clone());
     }
-    if let Some(hinted) = find::<Hinted>(error) {
+    // A context is no link of the chain of its own.
+    if let Some(hinted) = error.downcast_ref::<Hinted>() {
         return Some(hinted.hint.clone());
     }
     if let Some(refused) = find::<Refused>(error) {

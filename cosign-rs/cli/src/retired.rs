@@ -11,7 +11,7 @@ const ONE_BUNDLE: &str = "everything is in one bundle: write it and read it with
 const SERVICES: &str = "name the services in a signing config: --signing-config, or --trust-config";
 const ROOT: &str = "name what is trusted in a trusted root: --trusted-root, or --trust-config";
 /// Commands of a protocol for test suites.
-const HIDDEN: [&str; 2] = ["verify-bundle", "sign-bundle"];
+const HIDDEN: [&str; 3] = ["verify-bundle", "sign-bundle", "tuf-conformance"];
 const ALWAYS: &str = "this check cannot be left out";
 
 /// Flag and what to do instead.

@@ -296,10 +296,12 @@ fn each_refusal_states_its_reason_and_exits_with_1() {
     other_root.extend(ALICE);
     scene.run(&other_root).refused("hint: ");
     other_root.drain(3..5);
+    other_root.push("--offline");
     // The built-in root knows nothing of this log either, and says which one it is.
     let said = scene.run(&other_root).refused("reason: no-log-entry");
     assert!(
-        said.err.contains("public-good instance as of"),
+        said.err
+            .contains("public-good: nothing is cached, and the repository was not reached"),
         "{}",
         said.err
     );
@@ -359,6 +361,7 @@ fn a_signature_of_the_public_sigstore_verifies_with_the_built_in_root() {
             "--certificate-oidc-issuer",
             release["issuer"].as_str().unwrap(),
             &digest,
+            "--offline",
         ])
         .accepted();
 }
@@ -372,9 +375,12 @@ fn signing_needs_services_an_identity_and_somebody_who_agrees() {
         scene.run_with(&arguments, variables, b"")
     };
     // The public-good instance is what people mean who name none; without a token nobody is asked anything.
-    let public = sign(&["file"], &[]).refused("no terminal at which somebody could sign in");
+    let public =
+        sign(&["--offline", "file"], &[]).refused("no terminal at which somebody could sign in");
     assert!(
-        public.err.contains("public-good instance as of"),
+        public.err.contains(
+            "signing with the public-good instance: your identity goes into its public logs"
+        ),
         "{}",
         public.err
     );
@@ -507,7 +513,14 @@ fn a_bundle_that_cannot_be_written_is_noticed_before_anybody_is_asked() {
         ("file", "would be overwritten"),
         (".", "is a folder"),
     ] {
-        let said = scene.run(&["sign-blob", "--yes", "--bundle", bundle, "file"]);
+        let said = scene.run(&[
+            "sign-blob",
+            "--offline",
+            "--yes",
+            "--bundle",
+            bundle,
+            "file",
+        ]);
         assert_eq!(said.code, Some(1));
         assert!(said.err.contains(reason), "{bundle}: {}", said.err);
     }

@@ -118,7 +118,7 @@ fn verify<'a>(bundle: &'a str, file: &'a str, more: &[&'a str]) -> Vec<&'a str> 
         "https://token.actions.githubusercontent.com",
         file,
     ];
-    [&words, more].concat()
+    [&words[..], more].concat()
 }
 
 fn signed() -> (String, String) {
@@ -342,8 +342,8 @@ fn ten_processes_at_once_on_a_cold_cache_all_succeed() {
     let cache = scene.path("cache").display().to_string();
     let variables = [
         ("TUF_MIRROR", mirror.as_str()),
-        ("TUF_ROOT_JSON", &anchor),
-        ("TUF_ROOT", &cache),
+        ("TUF_ROOT_JSON", anchor.as_str()),
+        ("TUF_ROOT", cache.as_str()),
     ];
     let running: Vec<_> = (0..10).map(|_| scene.start(&words, &variables)).collect();
     for child in running {

@@ -71,7 +71,7 @@ async fn command(command: Command) -> Result<ExitCode> {
             "{}\n",
             token::make(&arguments, Timestamp::now()).await?
         ))?,
-        Command::Demo(arguments) => return demo::run(&arguments).await,
+        Command::Demo(arguments) => return Box::pin(demo::run(&arguments)).await,
         Command::Wait { state, seconds } => {
             scripts::wait(&state, Duration::from_secs(seconds)).await?;
         }

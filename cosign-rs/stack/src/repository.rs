@@ -31,9 +31,9 @@ pub async fn refresh(
     now: Time,
 ) -> Result<(), RepositoryError> {
     let disk = Arc::new(Folder::open(folder).map_err(|source| failed("opening it", source))?);
-    let repository = if is_there(&*disk, "policy.toml")? {
+    let repository = if is_there(&disk, "policy.toml")? {
         Repository::open(disk, folder)?
-    } else if is_there(&*disk, "published/1.root.json")? {
+    } else if is_there(&disk, "published/1.root.json")? {
         // Of a stack before it had a policy: what is published has the same layout.
         let path = store::Path::new("policy.toml");
         let path = path.ok_or_else(|| RepositoryError::Missing("policy.toml".to_owned()))?;

@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(config.authority.policy, Policy::default());
         let issuers = std::fs::read(folder.join("issuers.example.yaml")).unwrap();
         let issuers = crate::Issuers::parse(&issuers, &client::Settings::default()).unwrap();
-        assert_eq!(issuers.warnings(), &[] as &[String]);
+        assert!(issuers.warnings().is_empty(), "{:?}", issuers.warnings());
         let types: std::collections::BTreeSet<String> = issuers
             .describe()
             .into_iter()

@@ -162,10 +162,15 @@ async fn configuration(extract::State(state): extract::State<State>) -> Json<Con
 /// No body is a request without members, as for upstream's gateway.
 fn parse<T: for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { &body[..] };
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::invalid_argument(format!("invalid request: {error}"))
-            .with_detail("REQUEST_MALFORMED")
-    })
+    // A derived reader takes the members of an array in their order, which is no request of anybody's.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(malformed("expected a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| malformed(&error.to_string()))
+}
+
+fn malformed(why: &str) -> Problem {
+    Problem::invalid_argument(format!("invalid request: {why}")).with_detail("REQUEST_MALFORMED")
 }
 
 /// The token of an `Authorization` header (RFC 6750 2.1).

@@ -120,7 +120,7 @@ impl Inner {
 
     async fn legacy(&self) -> Result<(), String> {
         self.ask("GET", "/api/v1/rootCert", StatusCode::OK).await?;
-        // Not JSON of a request: it comes as far as the handler, and is no refusal that anybody counts.
+        // No JSON: it comes as far as the handler, and is no refusal that anybody counts.
         self.ask("POST", "/api/v1/signingCert", StatusCode::BAD_REQUEST)
             .await
     }
@@ -138,7 +138,7 @@ impl Inner {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .body(Body::from("[]"))
+            .body(Body::from("no request"))
             .map_err(|error| error.to_string())?;
         let response = self.send(request).await;
         let status = response.status();

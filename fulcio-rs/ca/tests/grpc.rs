@@ -12,8 +12,8 @@ mod common;
 use std::fs;
 use std::sync::Arc;
 
+use axum::http::Request as HttpRequest;
 use axum::http::uri::PathAndQuery;
-use axum::http::{Request as HttpRequest, Response as HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::{EMAIL, Site, key};
@@ -22,7 +22,6 @@ use fulcio_rs::grpc::messages::{
     Credentials, IssuerName, LegacyKey, LegacyRequest, PublicKey, PublicKeyRequest, RequestKey,
     SigningCertificate, TrustBundle,
 };
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keys::Algorithm;
 use pki::Certificate;
@@ -84,7 +83,7 @@ impl Way {
         tokio::spawn(connection);
         let service = tower::service_fn(move |request: HttpRequest<tonic::body::Body>| {
             let mut sender = sender.clone();
-            async move { sender.send_request(request).await as Result<HttpResponse<Incoming>, _> }
+            async move { sender.send_request(request).await }
         });
         let scheme = if self.trusted.is_some() {
             "https"

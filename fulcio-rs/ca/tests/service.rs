@@ -540,6 +540,10 @@ async fn what_is_too_large_is_turned_away() {
     // Nothing at all is a request without a token.
     let answer = running.sign("", &json!({})).await;
     assert_eq!(answer.reason(), "NO_TOKEN");
+    for body in [json!([]), json!([null, null, ""]), json!("text"), json!(1)] {
+        let answer = running.sign("", &body).await;
+        assert_eq!(answer.reason(), "REQUEST_MALFORMED", "{body}");
+    }
     let empty = Request::post("/api/v1/signingCert")
         .body(Body::empty())
         .unwrap();

@@ -208,7 +208,7 @@ pub struct Site {
     pub server: Server,
     /// What they answer; new logs of the settings are taken up.
     pub routes: Routes,
-    /// The way into the newest one.
+    /// The way into them.
     pub logs: Logs,
     /// Of all of them.
     pub health: Health,
@@ -279,6 +279,11 @@ struct Running {
 impl Running {
     async fn add(&mut self, config: &LogConfig) -> anyhow::Result<()> {
         let named = || config.url.to_string();
+        anyhow::ensure!(
+            config.prefix().is_some() || !self.alone || self.apps.is_empty(),
+            "{}: the first log answers without a path, as it was alone when the service started; restart it for this one",
+            config.url
+        );
         let signer = Signer::open(&config.key).await;
         let signer = signer.context("log.key").with_context(named)?;
         let roots = roots::open(&config.roots, &config.folder, &self.roots).await;

@@ -199,6 +199,7 @@ impl RawLog {
         let url = Url::parse(&self.url)
             .ok()
             .filter(|url| url.has_host() && url.query().is_none() && url.fragment().is_none())
+            .filter(is_plain)
             .ok_or_else(|| {
                 let message = format!("{:?} is not the URL of a log", self.url);
                 SettingsError::value("log.url", message)
@@ -242,6 +243,16 @@ impl RawLog {
             tree_head_age: Duration::from_secs(age),
         })
     }
+}
+
+/// The path is one of routes, and of file names: plain words.
+fn is_plain(url: &Url) -> bool {
+    let path = url.path().trim_start_matches('/').trim_end_matches('/');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    path.is_empty()
+        || path
+            .split('/')
+            .all(|word| !word.is_empty() && word.bytes().all(plain))
 }
 
 fn time(key: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, SettingsError> {
@@ -355,6 +366,30 @@ mod tests {
             (log.origin().as_str(), log.prefix()),
             ("localhost:6962", None)
         );
+    }
+
+    #[test]
+    fn a_path_is_made_of_plain_words() {
+        let load = |url: &str| load(&format!("[log]\nurl = '{url}'\nkey = 'k'\nfolder = 'd'"));
+        for url in [
+            "http://h/a/b-c_d.2026/",
+            "https://h:8080",
+            "http://[::1]:1/x",
+        ] {
+            load(url).unwrap();
+        }
+        for url in [
+            "h/1",
+            "http://h/{x}",
+            "http://h/:x",
+            "http://h/*x",
+            "http://h/a//b",
+            "http://h/?q",
+            "http://h/#f",
+            "http://h/a%20b",
+        ] {
+            assert!(load(url).is_err(), "{url}");
+        }
     }
 
     #[test]

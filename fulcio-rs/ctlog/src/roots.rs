@@ -67,13 +67,24 @@ impl Roots {
 
     /// Takes these too; how many are new. Nothing is taken where one of them cannot be a root.
     pub fn add(&self, certificates: &[Certificate]) -> Result<usize, RootsError> {
-        let now = self.now();
-        let next = now.with(certificates)?;
-        let new = next.roots.len().saturating_sub(now.roots.len());
-        if new > 0 {
-            self.0.send_replace(Arc::new(next));
-        }
-        Ok(new)
+        let mut added = Ok(0);
+        // At one go: others may add at the same time.
+        self.0.send_if_modified(|now| {
+            let next = match now.with(certificates) {
+                Ok(next) => next,
+                Err(error) => {
+                    added = Err(error);
+                    return false;
+                }
+            };
+            let new = next.roots.len().saturating_sub(now.roots.len());
+            added = Ok(new);
+            if new > 0 {
+                *now = Arc::new(next);
+            }
+            new > 0
+        });
+        added
     }
 
     /// The certificates of now, ordered by their SHA-256.

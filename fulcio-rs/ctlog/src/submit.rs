@@ -239,7 +239,8 @@ fn not_appended(error: AppendError) -> AddError {
     }
 }
 
-/// The logs of one process: an entry goes into the newest one that takes it.
+/// The logs of one process: an entry goes into the oldest one that still takes it. So a log that was begun gets none before its time has come, or
+/// the one before it is frozen, and its key can be in every trusted root by then.
 #[derive(Clone, Debug, Default)]
 pub struct Logs(Arc<RwLock<Held>>);
 
@@ -289,7 +290,7 @@ impl Logs {
         keys.find(|key| key.key_id() == *log_id).cloned()
     }
 
-    /// [`Submissions::add`] of the newest log, by the order of the settings, that is not frozen and whose window holds the leaf.
+    /// [`Submissions::add`] of the oldest log, by the order of the settings, that is not frozen and whose window holds the leaf.
     pub async fn add(&self, kind: Kind, chain: Vec<Vec<u8>>) -> Result<Sct, AddError> {
         let not_after = chain
             .first()
@@ -301,8 +302,8 @@ impl Logs {
         let log = {
             let held = self.held();
             // One that refuses says why.
-            let newest = held.logs.iter().rev().find(fits);
-            newest.or_else(|| held.logs.last()).cloned()
+            let oldest = held.logs.iter().find(fits);
+            oldest.or_else(|| held.logs.last()).cloned()
         };
         match log {
             Some(log) => log.add(kind, chain).await,

@@ -525,3 +525,60 @@ async fn replays_at_the_same_time_get_one_place() {
     indexes.sort_unstable();
     assert_eq!(indexes, (0..20).collect::<Vec<_>>());
 }
+
+/// The order of the writes: an entry whose issuers could not be made durable is not appended, and the client may come again.
+#[tokio::test]
+async fn without_its_issuers_on_the_disk_there_is_no_entry() {
+    let (folder, ca, key) = (tempfile::tempdir().unwrap(), Ca::new(), key());
+    let log = log(folder.path(), &ca, &key).await;
+    let chain = ca.submission(1);
+    let issuers = folder.path().join("issuers");
+    std::fs::remove_dir(&issuers).unwrap();
+    std::fs::write(&issuers, "in the way").unwrap();
+    let (status, text) = log.add("/ct/v1/add-pre-chain", &chain).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        text.contains("LOG_FAILED") && !text.contains("issuers"),
+        "{text}"
+    );
+    assert_eq!(log.get("/tile/0/000.p/1").await.0, StatusCode::NOT_FOUND);
+    std::fs::remove_file(&issuers).unwrap();
+    std::fs::create_dir(&issuers).unwrap();
+    let sct = log.sct(&chain).await;
+    assert_eq!(parse_leaf_index(&sct.extensions), Ok(Some(0)));
+    let name = hex::encode(sha256(ca.chain[0].der()));
+    assert_eq!(
+        std::fs::read(issuers.join(name)).unwrap(),
+        ca.chain[0].der()
+    );
+    // A crash between the two leaves issuers that nothing refers to: the next submission is the first entry.
+    drop(log);
+    let other = tempfile::tempdir().unwrap();
+    let copied = other.path().join("issuers");
+    std::fs::create_dir(&copied).unwrap();
+    for file in std::fs::read_dir(&issuers).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copied.join(file.file_name())).unwrap();
+    }
+    let log = common::log(other.path(), &ca, &key).await;
+    let sct = log.sct(&chain).await;
+    assert_eq!(parse_leaf_index(&sct.extensions), Ok(Some(0)));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_answered_with_when_to_come_again() {
+    use ctlog_rs::submit::AddError;
+    for (error, status, reason) in [
+        (
+            AddError::Overloaded(std::time::Duration::from_secs(7)),
+            503,
+            "LOG_OVERLOADED",
+        ),
+        (AddError::Frozen, 410, "LOG_FROZEN"),
+    ] {
+        assert_eq!(error.reason(), reason);
+        let problem = serve::Problem::from(error);
+        assert_eq!(problem.status().as_u16(), status);
+        assert_eq!(problem.retry_after(), (status == 503).then_some(7));
+    }
+}

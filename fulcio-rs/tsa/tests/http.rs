@@ -668,51 +668,62 @@ async fn openssl_verifies_our_tokens() {
         std::fs::write(path("root.pem"), tsa.chain[1].to_pem()).unwrap();
         std::fs::write(path("leaf.pem"), tsa.chain[0].to_pem()).unwrap();
         for options in [
-            &["-cert"][..],
+            &[][..],
+            &["-cert"],
             &["-no_nonce"],
             &["-cert", "-tspolicy", "1.3.6.1.4.1.57264.2"],
         ] {
-            openssl(
-                folder.path(),
-                &[
-                    &["ts", "-query", "-data", "data", "-sha384", "-out", "query"],
-                    options,
-                ]
-                .concat(),
-            );
-            let asked = std::fs::read(path("query")).unwrap();
-            let answer = post(&tsa.router, QUERY, asked).await;
-            assert_eq!(answer.status, StatusCode::OK);
-            std::fs::write(path("reply"), &answer.body).unwrap();
-            let at = start().as_second() + 60;
-            let verified = openssl(
-                folder.path(),
-                &[
-                    "ts",
-                    "-verify",
-                    "-queryfile",
-                    "query",
-                    "-in",
-                    "reply",
-                    "-CAfile",
-                    "root.pem",
-                    "-untrusted",
-                    "leaf.pem",
-                    "-attime",
-                    &at.to_string(),
-                ],
-            );
-            assert!(verified.contains("Verification: OK"), "{verified}");
-            let printed = openssl(folder.path(), &["ts", "-reply", "-in", "reply", "-text"]);
-            for line in [
-                "Status: Granted.",
-                "Policy OID: 1.3.6.1.4.1.57264.2",
-                "Hash Algorithm: sha384",
-                "Time stamp: Nov 22 10:01:00 2026 GMT",
-                "Accuracy: 0x01 seconds, unspecified millis, unspecified micros",
-                "TSA: DirName:/O=Test/CN=TimestampingLeaf",
-            ] {
-                assert!(printed.contains(line), "{line:?} in {printed}");
+            for hash in ["sha256", "sha384", "sha512"] {
+                openssl(
+                    folder.path(),
+                    &[
+                        &[
+                            "ts",
+                            "-query",
+                            "-data",
+                            "data",
+                            &format!("-{hash}"),
+                            "-out",
+                            "query",
+                        ],
+                        options,
+                    ]
+                    .concat(),
+                );
+                let asked = std::fs::read(path("query")).unwrap();
+                let answer = post(&tsa.router, QUERY, asked).await;
+                assert_eq!(answer.status, StatusCode::OK);
+                std::fs::write(path("reply"), &answer.body).unwrap();
+                let at = start().as_second() + 60;
+                let verified = openssl(
+                    folder.path(),
+                    &[
+                        "ts",
+                        "-verify",
+                        "-queryfile",
+                        "query",
+                        "-in",
+                        "reply",
+                        "-CAfile",
+                        "root.pem",
+                        "-untrusted",
+                        "leaf.pem",
+                        "-attime",
+                        &at.to_string(),
+                    ],
+                );
+                assert!(verified.contains("Verification: OK"), "{verified}");
+                let printed = openssl(folder.path(), &["ts", "-reply", "-in", "reply", "-text"]);
+                for line in [
+                    "Status: Granted.",
+                    "Policy OID: 1.3.6.1.4.1.57264.2",
+                    &*format!("Hash Algorithm: {hash}"),
+                    "Time stamp: Nov 22 10:01:00 2026 GMT",
+                    "Accuracy: 0x01 seconds, unspecified millis, unspecified micros",
+                    "TSA: DirName:/O=Test/CN=TimestampingLeaf",
+                ] {
+                    assert!(printed.contains(line), "{line:?} in {printed}");
+                }
             }
         }
     }

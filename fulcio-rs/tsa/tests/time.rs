@@ -30,6 +30,8 @@ enum Says {
     Forged,
     Kiss(&'static [u8; 4]),
     Unsynchronized,
+    /// The truth, and then somebody sets our clock by three seconds.
+    Meddled,
 }
 
 struct Server {
@@ -51,7 +53,11 @@ impl Server {
                 assert_eq!((length, question[0]), (48, 0x23), "no question of ours");
                 *counting.lock().unwrap() += 1;
                 let says = *saying.lock().unwrap();
-                for packet in answers(&question[40..48], clock.now(), says) {
+                let packets = answers(&question[40..48], clock.now(), says);
+                if matches!(says, Says::Meddled) {
+                    clock.advance(Duration::from_secs(3));
+                }
+                for packet in packets {
                     socket.send_to(&packet, from).await.unwrap();
                 }
             }
@@ -87,7 +93,7 @@ fn answers(cookie: &[u8], now: Timestamp, says: Says) -> Vec<[u8; 48]> {
         packet[at + 4..at + 8].copy_from_slice(&u32::try_from(fraction).unwrap().to_be_bytes());
     }
     match says {
-        Says::Ahead(_) | Says::Vague(..) => vec![packet],
+        Says::Ahead(_) | Says::Vague(..) | Says::Meddled => vec![packet],
         Says::Silence => Vec::new(),
         Says::Forged => {
             let mut forged = packet;
@@ -265,6 +271,25 @@ async fn a_step_between_two_checks_is_seen() {
     assert!(matches!(doubt, Doubt::Off { .. }), "{doubt}");
     room.keeper.check().await;
     assert_eq!(room.keeper.now().unwrap().at, start());
+}
+
+/// The answers are about the clock that was, and do not vouch for the one that is.
+#[tokio::test]
+async fn a_step_during_a_check_is_seen() {
+    let room = Room::with(&[Says::Meddled]).await;
+    room.keeper.check().await;
+    let doubt = room.keeper.now().unwrap_err();
+    assert!(
+        matches!(doubt, Doubt::Off { off, .. } if off >= Duration::from_secs(3)),
+        "{doubt}"
+    );
+    room.servers[0].says(Says::Ahead(-3000));
+    room.keeper.check().await;
+    assert!(room.keeper.now().is_err());
+    room.clock.set(start());
+    room.servers[0].says(Says::Ahead(0));
+    room.keeper.check().await;
+    assert_eq!(room.error(), 5);
 }
 
 #[tokio::test]

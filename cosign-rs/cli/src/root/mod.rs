@@ -15,7 +15,7 @@ use keys::{Algorithm, PublicKey};
 use repository::{Beginning, ImportFiles, Repository, Signers, policy, sign_file};
 use signer::{KeyRef, Signer};
 use store::fs::Folder;
-use tuf::{Delegation, Request, RoleName, TargetFile, Version};
+use tuf::{Delegation, Request, Role, RoleName, TargetFile, Version};
 
 use crate::failure::{Exit, advice, say};
 use crate::report;
@@ -207,11 +207,14 @@ fn propose(state: &Path, propose: &Propose) -> Result<()> {
         })?;
     }
     for role in renew {
-        match role {
-            role if role == RoleName::ROOT => writer.edit_root(now, |_| Ok(()))?,
+        match &role {
+            RoleName::Top(Role::Root) => writer.edit_root(now, |_| Ok(()))?,
             RoleName::Delegated(_) => writer.edit_delegated(&role, now, |_| Ok(()))?,
-            role if role == RoleName::TARGETS => {}
-            role => bail!("{role} is renewed with the online key: `cosign-rs root refresh`"),
+            // With the other changes of targets.
+            RoleName::Top(Role::Targets) => {}
+            RoleName::Top(Role::Snapshot | Role::Timestamp) => {
+                bail!("{role} is renewed with the online key: `cosign-rs root refresh`")
+            }
         }
     }
     drop(writer);
@@ -442,18 +445,14 @@ fn signers_of(repository: &Repository, role: &RoleName, now: Timestamp) -> Resul
         .staged(now)?
         .into_iter()
         .find(|one| one.role == above);
-    let document = match staged {
-        Some(staged) => staged.ceremony.document().clone(),
-        None => {
-            let published = repository
-                .published()?
-                .context("nothing is published yet")?;
-            published
-                .of(&above)
-                .context("nothing is published yet")?
-                .document
-                .clone()
-        }
+    let document = if let Some(staged) = staged {
+        staged.ceremony.document().clone()
+    } else {
+        let published = repository
+            .published()?
+            .context("nothing is published yet")?;
+        let held = published.of(&above).context("nothing is published yet")?;
+        held.document.clone()
     };
     let keys = document.signers(role)?;
     Ok(Signers {

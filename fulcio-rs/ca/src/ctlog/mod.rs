@@ -82,17 +82,17 @@ pub struct CtLog(Place);
 
 #[derive(Debug, Clone)]
 enum Place {
-    There(Remote),
+    There(Box<Remote>),
     Here(Logs),
 }
 
 impl CtLog {
     /// A log that is asked over HTTP.
     pub fn at(log: RemoteLog) -> Result<Self, url::ParseError> {
-        Remote::new(log).map(Place::There).map(Self)
+        Remote::new(log).map(Box::new).map(Place::There).map(Self)
     }
 
-    /// The logs of this process: an SCT is of the newest one that takes the certificate.
+    /// The logs of this process: an SCT is of the oldest one that takes the certificate.
     pub fn here(logs: Logs) -> Self {
         Self(Place::Here(logs))
     }

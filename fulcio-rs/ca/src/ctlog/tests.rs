@@ -262,7 +262,7 @@ async fn what_does_not_pass_is_said_at_once_with_its_reason() {
     // Nobody listens: asked again until the deadline.
     let mut gone = bench.log(SHORT);
     if let CtLog(Place::There(remote)) = &mut gone {
-        *remote = Remote::new(RemoteLog {
+        **remote = Remote::new(RemoteLog {
             url: "http://127.0.0.1:1/".parse().unwrap(),
             key: bench.key.clone(),
             origin: None,

@@ -224,6 +224,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Unique<T> {
             fn visit_unit<E>(self) -> Result<Unique<T>, E> {
                 Ok(Unique::default())
             }
+            fn visit_none<E>(self) -> Result<Unique<T>, E> {
+                Ok(Unique::default())
+            }
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Unique<T>, A::Error> {
                 let mut found = BTreeMap::new();
                 while let Some(name) = members.next_key::<String>()? {

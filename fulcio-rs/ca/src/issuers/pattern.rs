@@ -95,6 +95,9 @@ impl Pattern {
                     next.insert(place);
                 }
             }
+            if next.is_empty() {
+                return false;
+            }
             places = next;
         }
         places.contains(&pattern.len())

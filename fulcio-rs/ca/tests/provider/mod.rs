@@ -1,5 +1,6 @@
 //! An identity provider on loopback that does as it is told, and tokens of every kind.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -120,7 +121,6 @@ impl Provider {
         let (certificate, key_file) = (folder.path().join("c"), folder.path().join("k"));
         std::fs::write(&certificate, leaf.pem()).unwrap();
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
-        use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
         let files = serve::TlsFiles {
             certificate,

@@ -83,6 +83,7 @@ pub(super) fn restore(restore: &Restore) -> anyhow::Result<()> {
             "{} is not empty: a log that is there is not replaced; move it away first",
             place.at()
         );
+        sequencer::mend(&open(&from.join("log"))?)?;
         guard(place, &from, restore.without_guard).with_context(|| origin.clone())?;
         locks.push(place.lock()?);
     }

@@ -41,8 +41,7 @@ pub(super) async fn run(init: &Init) -> anyhow::Result<()> {
         "{} is there: this folder has a log already (the next one is begun by ctlog-rs rotate)",
         settings.display()
     );
-    fs::create_dir_all(folder.join("keys"))
-        .with_context(|| format!("cannot make {}", folder.join("keys").display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut own = String::new();
     if let Some(from) = &init.roots {
         let text = fs::read_to_string(from).with_context(|| from.display().to_string())?;
@@ -56,15 +55,17 @@ pub(super) async fn run(init: &Init) -> anyhow::Result<()> {
     if init.without_leaf_index {
         own.push_str("leaf_index = false\n");
     }
-    let made = Made::new(folder, &init.shard, &own)?;
+    let plan = Plan::new(&init.shard, &own);
     let text = format!(
         "# Made by `ctlog-rs init`. ctlog-rs.example.toml in the source names and explains all keys. Paths are relative to this file.\n\n\
          [server]\nlisten = \"{}\"\n{}",
-        init.listen, made.table
+        init.listen, plan.table
     );
-    write(folder, SETTINGS, &text)?;
-    let config = Config::load(&settings)?;
+    // What would be written is read first.
+    let config = Config::parse(&settings, &text)?;
     let log = config.log(None).context("one log")?;
+    let made = plan.make(folder)?;
+    write(folder, SETTINGS, &text)?;
     let fragment = made.fragment();
     write(
         folder,
@@ -96,28 +97,20 @@ pub(super) fn check_url(url: &Url) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A new log: its key, and its table of the settings.
-pub(super) struct Made {
-    pub(super) signer: Signer,
+/// A new log that has no key yet.
+pub(super) struct Plan {
+    /// Its table of the settings.
     pub(super) table: String,
     url: Url,
+    name: String,
 }
 
-impl Made {
+impl Plan {
     /// `more` are further lines of the table. Paths are seen from the folder.
-    pub(super) fn new(folder: &Path, shard: &Shard, more: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(shard: &Shard, more: &str) -> Self {
         let url = &shard.url;
         let text = url.as_str().trim_end_matches('/');
         let name = name(text.split_once("://").map_or(text, |(_, rest)| rest));
-        let signer = Signer::create(
-            &folder.join(format!("keys/{name}.pem")),
-            Algorithm::EcdsaP256Sha256,
-        )?;
-        write(
-            folder,
-            &format!("keys/{name}.pub.pem"),
-            &signer.public_key().to_pem(),
-        )?;
         let mut table = format!(
             "\n[[log]]\nurl = \"{text}\"\nkey = \"keys/{name}.pem\"\nfolder = \"{name}\"\n\
              # Best on another volume: with it a log folder that was restored from an old backup is refused.\n\
@@ -128,16 +121,43 @@ impl Made {
             ("not_after_limit", shard.not_after_limit),
         ] {
             if let Some(time) = time {
+                // A String takes everything.
                 let _ = writeln!(table, "{key} = \"{time}\"");
             }
         }
-        Ok(Self {
-            signer,
+        Self {
             table,
             url: url.clone(),
-        })
+            name,
+        }
     }
 
+    /// Makes the key.
+    pub(super) fn make(&self, folder: &Path) -> anyhow::Result<Made> {
+        let keys = folder.join("keys");
+        fs::create_dir_all(&keys).with_context(|| format!("cannot make {}", keys.display()))?;
+        let name = &self.name;
+        let path = keys.join(format!("{name}.pem"));
+        let signer = Signer::create(&path, Algorithm::EcdsaP256Sha256)?;
+        write(
+            folder,
+            &format!("keys/{name}.pub.pem"),
+            &signer.public_key().to_pem(),
+        )?;
+        Ok(Made {
+            signer,
+            url: self.url.clone(),
+        })
+    }
+}
+
+/// A new log: its key.
+pub(super) struct Made {
+    pub(super) signer: Signer,
+    url: Url,
+}
+
+impl Made {
     pub(super) fn log_id(&self) -> String {
         Bytes::encode(&self.signer.public_key().key_id())
     }

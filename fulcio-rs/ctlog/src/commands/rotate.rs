@@ -4,8 +4,9 @@
 //! every few seconds, opens the new log, and goes on with all; nobody is turned away. If we crash after the key, it is not used; after the
 //! table, the service takes the log up by itself, or on its next start.
 //!
-//! What remains is the operator's: the new key into the trusted root, then the CA to the new URL (one that is in this process goes on to
-//! the new log by itself), and the old log frozen, when nobody sends to it any more.
+//! What remains is the operator's: the new key into the trusted root, then the CA to the new URL, and the old log frozen, when nobody sends to
+//! it any more. (A CA with its logs in its own process goes on to the new one by itself, when the window of the old one is over or it is
+//! frozen, and not before.)
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::init::{Made, check_url};
+use super::init::{Plan, check_url};
 use crate::args::Rotate;
 use crate::config::{Config, LogConfig};
 
@@ -35,24 +36,22 @@ pub(super) fn run(rotate: &Rotate) -> anyhow::Result<()> {
         path.display()
     );
     let newest = before.logs.last().context("a log")?;
-    // Before a key is made.
     let url = &rotate.shard.url;
     ensure!(
         before.log(Some(url)).is_none(),
         "there is a log {url} in the settings already"
     );
     let folder = serve::settings::beside(path, Path::new(""));
-    fs::create_dir_all(folder.join("keys"))
-        .with_context(|| format!("cannot make {}", folder.join("keys").display()))?;
-    let made = Made::new(&folder, &rotate.shard, &same(newest))?;
+    let plan = Plan::new(&rotate.shard, &same(newest, &folder));
     // What would be written is read first.
-    let parsed = Config::parse(path, &format!("{old}{}", made.table)).with_context(failed)?;
+    let parsed = Config::parse(path, &format!("{old}{}", plan.table)).with_context(failed)?;
     let log = parsed.log(Some(url)).context("the new log")?.clone();
+    let made = plan.make(&folder)?;
     let mut file = OpenOptions::new()
         .append(true)
         .open(path)
         .with_context(failed)?;
-    file.write_all(made.table.as_bytes())
+    file.write_all(plan.table.as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(failed)?;
 
@@ -89,7 +88,8 @@ pub(super) fn run(rotate: &Rotate) -> anyhow::Result<()> {
 }
 
 /// What the next log has in common with the newest one.
-fn same(newest: &LogConfig) -> String {
+fn same(newest: &LogConfig, folder: &Path) -> String {
+    let quoted = |path: &Path| quoted(path.strip_prefix(folder).unwrap_or(path));
     let mut text = String::new();
     // A String takes everything.
     if let Some(file) = &newest.roots.file {

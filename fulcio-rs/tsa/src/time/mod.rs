@@ -279,6 +279,8 @@ impl Timekeeper {
         let Some(servers) = &self.0.watch.servers else {
             return;
         };
+        // Read before anybody is asked: whoever sets the clock meanwhile is found out by the first token.
+        let (ticks, clock) = (self.0.ticks.now(), self.0.clock.now());
         let outcomes = self.ask_all(servers).await;
         let mut said = Vec::new();
         for (name, outcome) in servers.names.iter().zip(&outcomes) {
@@ -293,7 +295,13 @@ impl Timekeeper {
                 None => {}
             }
         }
-        self.conclude(servers, &said);
+        if let Some(error) = self.conclude(servers, &said, clock) {
+            self.state().checked = Some(Checked {
+                ticks,
+                clock,
+                error,
+            });
+        }
     }
 
     async fn ask_all(&self, servers: &Servers) -> Vec<Option<Outcome>> {
@@ -342,7 +350,8 @@ impl Timekeeper {
         outcomes
     }
 
-    fn conclude(&self, servers: &Servers, said: &[Offset]) {
+    /// By how much the clock may be off, where a quorum says so. `begun` is what it said when the check began.
+    fn conclude(&self, servers: &Servers, said: &[Offset], begun: Timestamp) -> Option<Duration> {
         let mut state = self.state();
         if said.len() < servers.quorum {
             crate::figures::check_failed("err_too_few");
@@ -353,16 +362,16 @@ impl Timekeeper {
                 servers.quorum
             );
             tracing::warn!(why = state.trouble, "the clock could not be checked");
-            return;
+            return None;
         }
         let Some(offset) = agree(said, servers.quorum) else {
             crate::figures::check_failed("err_disagree");
             state.trouble = format!("no {} of the servers agree about the time", servers.quorum);
             tracing::warn!(why = state.trouble, "the clock could not be checked");
-            return;
+            return None;
         };
         let error = Duration::from_nanos(offset.low.unsigned_abs().max(offset.high.unsigned_abs()));
-        let (ticks, clock) = (self.0.ticks.now(), self.0.clock.now());
+        let now = self.0.clock.now();
         if error > servers.most {
             crate::figures::check_failed("err_inv_time");
             tracing::error!(
@@ -371,19 +380,16 @@ impl Timekeeper {
                 "the clock is wrong: no tokens until it is right"
             );
         } else if let Some(latest) = state.latest
-            && clock < latest
+            && now < latest
+            && begun <= now
         {
             // They are all out there; the servers say that it is the earlier time that is right.
-            tracing::error!(%latest, now = %clock, "the clock was ahead, and tokens may have had a time in the future");
+            tracing::error!(%latest, %now, "the clock was ahead, and tokens may have had a time in the future");
             state.latest = None;
         }
         crate::figures::clock_error(error);
         state.trouble = String::from("nothing was wrong");
-        state.checked = Some(Checked {
-            ticks,
-            clock,
-            error,
-        });
+        Some(error)
     }
 
     /// Whether anything has to be done again and again.

@@ -6,6 +6,7 @@
 
 import base64
 import json
+import re
 import shutil
 import sys
 import threading
@@ -108,7 +109,9 @@ def said(answer):
     # Theirs says application/timestamp-reply of JSON, too.
     if body.startswith(b"{"):
         body = json.loads(body)
-        return status, body["code"], body["message"]
+        # Go's maps have no order, and neither have the lists that are made of them.
+        message = re.sub(r"\[(\S+ \S+)\]", lambda found: " ".join(sorted(found[1].split())), body["message"])
+        return status, body["code"], message
     return status, kind
 
 

@@ -27,7 +27,7 @@ impl Repository {
         files: &Files,
         now: Time,
     ) -> Result<(Self, Vec<String>), RepositoryError> {
-        let served = served(files)?;
+        let served = served(files);
         let read = |name: &str| -> Result<Option<Vec<u8>>, RepositoryError> {
             Ok(served.get(name).cloned())
         };
@@ -112,7 +112,7 @@ impl Repository {
 }
 
 /// The files under the names that they are served by, with versions and hashes before them where consistent snapshots have them.
-fn served(files: &Files) -> Result<BTreeMap<String, Vec<u8>>, RepositoryError> {
+fn served(files: &Files) -> BTreeMap<String, Vec<u8>> {
     let mut served = BTreeMap::new();
     let mut plain_targets = Vec::new();
     for (name, content) in files {
@@ -161,7 +161,7 @@ fn served(files: &Files) -> Result<BTreeMap<String, Vec<u8>>, RepositoryError> {
             );
         }
     }
-    Ok(served)
+    served
 }
 
 /// Keys with the owner's names that tuf-on-ci writes beside them, or else the beginning of their ids.

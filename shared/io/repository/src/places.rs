@@ -15,7 +15,7 @@ use store::Disk;
 use store::fs::Folder;
 
 use crate::error::RepositoryError;
-use crate::policy::Place;
+use crate::policy::{Bucket, Place};
 use crate::repository::{Repository, path};
 
 /// Files that decide what is current: no cache may hold them back.
@@ -84,10 +84,10 @@ impl Repository {
                     self.copy_to_tar(file)?;
                     format!("{}: written", file.display())
                 }
-                Place::Bucket { bucket, .. } => format!(
-                    "bucket {bucket}: {} files",
-                    self.copy_to_bucket(place).await?
-                ),
+                Place::Bucket(bucket) => {
+                    let files = self.copy_to_bucket(bucket).await?;
+                    format!("bucket {}: {files} files", bucket.bucket)
+                }
             };
             said.push(written);
         }
@@ -172,17 +172,14 @@ impl Repository {
     }
 
     /// Copies to a bucket; how many objects were put. What is there already in the same length and with a name that says its content stays.
-    async fn copy_to_bucket(&self, place: &Place) -> Result<usize, RepositoryError> {
-        let Place::Bucket {
+    async fn copy_to_bucket(&self, place: &Bucket) -> Result<usize, RepositoryError> {
+        let Bucket {
             bucket,
             prefix,
             region,
             endpoint,
             url,
-        } = place
-        else {
-            return Ok(0);
-        };
+        } = place;
         let failed = |what: String| RepositoryError::Place {
             place: format!("bucket {bucket}"),
             what,

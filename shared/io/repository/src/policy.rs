@@ -90,18 +90,22 @@ pub enum Place {
     /// A gzipped tar file.
     Tar(PathBuf),
     /// An S3-compatible bucket.
-    Bucket {
-        /// Its name.
-        bucket: String,
-        /// What stands before each key: empty, or ending in a slash.
-        prefix: String,
-        /// Region, if it has one.
-        region: Option<String>,
-        /// Endpoint of a store that is not Amazon's.
-        endpoint: Option<url::Url>,
-        /// Where clients read it: there the next root is asked for after an upload, which has to be a 404.
-        url: Option<url::Url>,
-    },
+    Bucket(Box<Bucket>),
+}
+
+/// An S3-compatible bucket, and what is ours in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name.
+    pub bucket: String,
+    /// What stands before each key: empty, or ending in a slash.
+    pub prefix: String,
+    /// Region, if it has one.
+    pub region: Option<String>,
+    /// Endpoint of a store that is not Amazon's.
+    pub endpoint: Option<url::Url>,
+    /// Where clients read it: there the next root is asked for after an upload, which has to be a 404.
+    pub url: Option<url::Url>,
 }
 
 /// The settings, checked.
@@ -210,7 +214,7 @@ impl RawPlace {
         Ok(match (self.folder, self.tar, self.bucket) {
             (Some(place), _, _) => Place::Folder(folder.join(place)),
             (_, Some(file), _) => Place::Tar(folder.join(file)),
-            (_, _, bucket) => Place::Bucket {
+            (_, _, bucket) => Place::Bucket(Box::new(Bucket {
                 bucket: bucket.unwrap_or_default(),
                 prefix: if prefix.is_empty() {
                     String::new()
@@ -220,7 +224,7 @@ impl RawPlace {
                 region: self.region,
                 endpoint: self.endpoint,
                 url: self.url,
-            },
+            })),
         })
     }
 }

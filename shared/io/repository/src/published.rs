@@ -152,7 +152,7 @@ impl Published {
             role if *role == RoleName::ROOT => Some(&self.root),
             role if *role == RoleName::TARGETS => self.targets.as_ref(),
             role if *role == RoleName::SNAPSHOT => self.snapshot.as_ref(),
-            _ => self.timestamp.as_ref(),
+            RoleName::Top(_) => self.timestamp.as_ref(),
         }
     }
 }

@@ -192,7 +192,7 @@ impl Repository {
         for _ in 0..50 {
             match self.write() {
                 Err(RepositoryError::Locked) => {
-                    std::thread::sleep(std::time::Duration::from_millis(100))
+                    std::thread::sleep(std::time::Duration::from_millis(100));
                 }
                 other => return other,
             }
@@ -452,13 +452,12 @@ impl Writer<'_> {
         let staged = self
             .repository
             .staged_one(&RoleName::ROOT, Some(&published), now)?;
-        let mut root = match staged {
-            Some(staged) => staged.ceremony.document().clone(),
-            None => {
-                let mut next = published.root.document.clone();
-                next.set_version(next.version().next().map_err(at_the_end)?);
-                next
-            }
+        let mut root = if let Some(staged) = staged {
+            staged.ceremony.document().clone()
+        } else {
+            let mut next = published.root.document.clone();
+            next.set_version(next.version().next().map_err(at_the_end)?);
+            next
         };
         edit(&mut root)?;
         root.set_expires(self.repository.end(&RoleName::ROOT, now));
@@ -902,7 +901,7 @@ pub fn review(request: &Request, now: Time) -> Result<Review, RepositoryError> {
             findings.extend(crate::trusted::findings(
                 name,
                 new.as_bytes(),
-                root.map(|root| root.as_bytes()),
+                root.map(String::as_bytes),
             ));
         }
     }
@@ -989,6 +988,7 @@ pub(crate) fn parse_document(role: &RoleName, text: &str) -> Result<Document, Re
     Ok(crate::published::parse(role.as_str(), role, text.as_bytes().to_vec())?.document)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives it by value")]
 pub(crate) fn at_the_end(error: tuf::MetadataError) -> RepositoryError {
     RepositoryError::Refused(error.to_string())
 }

@@ -132,7 +132,10 @@ async fn file(State(served): State<Arc<Served>>, UrlPath(name): UrlPath<String>)
     };
     match read {
         Ok(Ok(Some(bytes))) => {
-            let media = if name.ends_with(".json") {
+            let media = if std::path::Path::new(&name)
+                .extension()
+                .is_some_and(|ending| ending == "json")
+            {
                 "application/json"
             } else {
                 "application/octet-stream"

@@ -172,7 +172,7 @@ async fn a_stranger_is_refused_by_name() {
     let own = tuf::Key::new(three[0].public_key().clone()).unwrap().id();
     let signature = three[0].sign(b"something else").await.unwrap();
     request.metadata["signatures"] =
-        serde_json::json!([{ "keyid": own.as_str(), "sig": hex(&signature) }]);
+        serde_json::json!([{ "keyid": own.as_str(), "sig": hex::encode(&signature) }]);
     let error = repository
         .write()
         .unwrap()
@@ -200,10 +200,6 @@ async fn a_stranger_is_refused_by_name() {
         ),
         "{error}"
     );
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]

@@ -31,12 +31,18 @@ struct World {
 }
 
 impl World {
-    /// Readers at this moment, of every root if `all`, else of the first: nothing expired, nothing inconsistent, nothing older than before.
+    /// Readers at this moment, of every root if `all`, else of the first and of the newest: nothing expired, nothing inconsistent, nothing older than before.
     fn look(&mut self, disk: &SimDisk, all: bool, now: Time) {
         let seen = if all {
             all_clients(disk, now)
         } else {
-            client(disk, 1, now).unwrap_or_else(|error| panic!("at {now}: {error}"))
+            let read = |root| {
+                client(disk, root, now)
+                    .unwrap_or_else(|error| panic!("at {now} from root {root}: {error}"))
+            };
+            let seen = read(1);
+            assert_eq!(read(seen.root.get()), seen);
+            seen
         };
         assert!(
             seen.timestamp.get() >= self.seen,
@@ -48,7 +54,6 @@ impl World {
     /// Publishes (or refreshes) as a process that is killed at every write in turn and started again, with readers after each; ends with one that
     /// comes through.
     async fn killed_everywhere(&mut self, what: What, now: Time) {
-        let all = matches!(what, What::Publish);
         for writes in 0.. {
             let disk = restarted(&self.disk);
             let before = disk.operations();
@@ -56,7 +61,7 @@ impl World {
             let outcome = self.act(&disk, what, now).await;
             // What the next process finds, and with it every reader.
             let left = restarted(&disk);
-            self.look(&left, all, now);
+            self.look(&left, outcome, now);
             if outcome {
                 self.disk = left;
                 return;
@@ -70,7 +75,7 @@ impl World {
             );
             let settled = restarted(&finished);
             let floor = self.seen;
-            self.look(&settled, all, now);
+            self.look(&settled, false, now);
             // The branch that was finished is left; the next kill is one write further on the same day.
             self.seen = floor;
         }

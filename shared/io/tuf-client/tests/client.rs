@@ -399,13 +399,14 @@ async fn a_target_in_the_cache_that_was_changed_is_fetched_again_and_one_of_the_
     assert_eq!(std::fs::read(&path).unwrap(), b"whom to trust");
 
     std::fs::remove_file(&path).unwrap();
-    let mut inside = server.0.lock().unwrap();
-    for (name, content) in &mut inside.files {
+    let mut other = Repository::new();
+    other.files.clone_from(&repository.files);
+    for (name, content) in &mut other.files {
         if name.starts_with("targets/") {
             *content = b"whom to fear!".to_vec();
         }
     }
-    drop(inside);
+    server.publish(&other);
     let name = TargetPath::new("folder/trusted root.json").unwrap();
     let error = client.target(&mut followed, name, Refresh::Daily).await;
     assert!(matches!(error.unwrap_err(), FollowError::Target(_)));

@@ -213,3 +213,83 @@ fn weak_and_foreign_keys_do_not_count() {
     assert!(Jwks::parse(&vec![b' '; 300_000]).is_err());
     assert!(Jwks::parse(b"{}").is_err());
 }
+
+#[test]
+fn googles_issuer_has_two_spellings_and_one_name() {
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let keys = jwks(&[jwk(&signer, "a")]);
+    let verify = |iss: &str, expected: &str| {
+        let claims = CLAIMS.replace("https://issuer.example", iss);
+        let text = token(&signer, r#"{"alg":"ES256","kid":"a"}"#, &claims);
+        let token = Token::parse(&text).unwrap();
+        let named = token.unverified().configured_issuer().unwrap().to_owned();
+        let expect = Expect {
+            issuer: expected,
+            audience: "sigstore",
+        };
+        let claims = token.verify(&keys, &expect, at(950));
+        (
+            named,
+            claims.map(|claims| claims.issuer().unwrap().to_owned()),
+        )
+    };
+    let google = "https://accounts.google.com";
+    for iss in [google, "accounts.google.com"] {
+        assert_eq!(verify(iss, google), (google.into(), Ok(google.into())));
+    }
+    for (iss, expected) in [
+        ("accounts.google.com", "https://other.example"),
+        ("other.example", "https://other.example"),
+        (google, "accounts.google.com"),
+    ] {
+        assert!(
+            matches!(verify(iss, expected).1, Err(TokenError::Issuer { .. })),
+            "{iss}"
+        );
+    }
+}
+
+#[test]
+fn an_issuer_may_narrow_the_algorithms_and_not_widen_them() {
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let check = |header: &str, announced: &[&str]| {
+        let keys = jwks(&[jwk(&signer, "a")])
+            .announced(announced.iter().map(|name| (*name).to_owned()).collect());
+        let text = token(&signer, header, CLAIMS);
+        Token::parse(&text)
+            .unwrap()
+            .verify(&keys, &EXPECT, at(950))
+            .map(drop)
+    };
+    let es256 = r#"{"alg":"ES256","kid":"a"}"#;
+    assert_eq!(check(es256, &["RS256", "ES256"]), Ok(()));
+    for announced in [&["RS256"][..], &[]] {
+        assert_eq!(
+            check(es256, announced),
+            Err(TokenError::Algorithm("ES256".into()))
+        );
+    }
+    for name in ["none", "HS256"] {
+        let header = format!(r#"{{"alg":"{name}","kid":"a"}}"#);
+        assert_eq!(
+            check(&header, &[name]),
+            Err(TokenError::Algorithm(name.into()))
+        );
+    }
+}
+
+#[test]
+fn a_token_is_one_whatever_form_its_signature_has() {
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let header = r#"{"alg":"ES256","kid":"a"}"#;
+    let digest = |text: &str| Token::parse(text).unwrap().digest();
+    // ECDSA signs the same thing in another way each time.
+    let (one, other) = (
+        token(&signer, header, CLAIMS),
+        token(&signer, header, CLAIMS),
+    );
+    assert_ne!(one, other);
+    assert_eq!(digest(&one), digest(&other));
+    let changed = token(&signer, header, &CLAIMS.replace("me", "you"));
+    assert_ne!(digest(&one), digest(&changed));
+}

@@ -495,8 +495,6 @@ fn range(window: Option<TimeRange>) -> String {
 }
 
 fn hint(id: &[u8]) -> String {
-    id.iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let head = id.first_chunk().copied().map_or(0, u32::from_be_bytes);
+    format!("{head:08x}")
 }

@@ -217,12 +217,12 @@ impl Document {
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| malformed("it has no date in expires".to_owned()))?;
         let document = Self {
-            role: role.clone(),
+            role,
             version,
             expires,
             signed: members.clone(),
         };
-        match role.kind() {
+        match document.role.kind() {
             Role::Root => {
                 document.object("keys")?;
                 document.object("roles")?;
@@ -380,13 +380,12 @@ impl Document {
             .collect();
         let mut ids = Vec::new();
         for key in keys {
-            let id = match standing.get(key.public_key().spki_der()) {
-                Some(id) => id.clone(),
-                None => {
-                    let id = key.id().to_string();
-                    self.keys_mut()?.insert(id.clone(), key.to_json());
-                    id
-                }
+            let id = if let Some(id) = standing.get(key.public_key().spki_der()) {
+                id.clone()
+            } else {
+                let id = key.id().to_string();
+                self.keys_mut()?.insert(id.clone(), key.to_json());
+                id
             };
             ids.push(id);
         }

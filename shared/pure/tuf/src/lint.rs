@@ -57,7 +57,7 @@ pub fn document(document: &Document) -> Vec<Finding> {
             }
         }
         Err(error @ CanonicalError::TooLarge(_)) => {
-            found.add("integer", error.to_string(), "tuf-js")
+            found.add("integer", error.to_string(), "tuf-js");
         }
         Err(error) => found.add("canonical", error.to_string(), "every client"),
     }

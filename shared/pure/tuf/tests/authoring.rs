@@ -116,6 +116,8 @@ fn a_new_root_has_nothing_that_a_client_stumbles_over() {
     assert_eq!(lint::document(&root()), []);
 }
 
+type Change<'a> = dyn Fn(&mut Value) + 'a;
+
 #[test]
 fn lint_names_what_breaks_and_whom() {
     let codes = |value: &Value, role: RoleName| -> Vec<&'static str> {
@@ -126,26 +128,26 @@ fn lint_names_what_breaks_and_whom() {
             .collect()
     };
     let id = key(1).id().to_string();
-    let cases: [(&str, &dyn Fn(&mut Value)); 8] = [
+    let cases: [(&str, &Change<'_>); 8] = [
         ("consistent-snapshot", &|root| {
-            root["consistent_snapshot"] = json!(false)
+            root["consistent_snapshot"] = json!(false);
         }),
         ("spec-version", &|root| {
-            root["spec_version"] = json!("2.0.0")
+            root["spec_version"] = json!("2.0.0");
         }),
         ("date", &|root| {
-            root["expires"] = json!("2027-01-01T00:00:00.5Z")
+            root["expires"] = json!("2027-01-01T00:00:00.5Z");
         }),
         ("integer", &|root| root["x"] = json!(1_u64 << 53)),
         ("canonical", &|root| root["x"] = json!(0.5)),
         ("key-field", &|root| {
-            root["keys"][&id]["x-owner"] = json!("alice")
+            root["keys"][&id]["x-owner"] = json!("alice");
         }),
         ("threshold", &|root| {
-            root["roles"]["timestamp"]["threshold"] = json!(2)
+            root["roles"]["timestamp"]["threshold"] = json!(2);
         }),
         ("key-type", &|root| {
-            root["keys"][&id]["scheme"] = json!("rsa-pkcs1v15-sha256")
+            root["keys"][&id]["scheme"] = json!("rsa-pkcs1v15-sha256");
         }),
     ];
     for (expected, change) in cases {

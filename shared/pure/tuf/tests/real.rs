@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     reason = "a panic in a test is its failure report"
 )]
+#![allow(clippy::disallowed_methods, reason = "tests read testdata")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

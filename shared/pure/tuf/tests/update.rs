@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     reason = "a panic in a test is its failure report"
 )]
+#![allow(clippy::disallowed_methods, reason = "tests read testdata")]
 
 mod common;
 

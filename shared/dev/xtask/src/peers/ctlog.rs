@@ -28,9 +28,10 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
         _ => report.skip(title, "ctclient, tesseract-fsck, cosign"),
     }
     let title = "our CA has its certificates witnessed by TesseraCT, under another name than its address, and cosign verifies them";
-    match (TESSERACT.program(), present("cosign")) {
+    let there = present("cosign") && run::installed("openssl");
+    match (TESSERACT.program(), there) {
         (Some(tesseract), true) => report.check(title, || theirs(&tesseract)),
-        _ => report.skip(title, "tesseract-posix, cosign"),
+        _ => report.skip(title, "tesseract-posix, cosign, openssl"),
     }
     Ok(())
 }
@@ -172,8 +173,12 @@ fn ours(ctclient: &Path, fsck: &Path) -> Result<()> {
                 .args(["-origin", origin, "-public_key", &key]),
         )
     };
-    recompute(origin)?.expect(0)?;
-    refused(&recompute("ctlog.example.org/other")?)?;
+    // Its exit code is 0 in any case: what counts is what it says.
+    let sound = format!("Successfully fsck'd log with size {size}");
+    let said = recompute(origin)?.expect(0)?.all();
+    ensure!(said.contains(&sound), "{said}");
+    let said = recompute("ctlog.example.org/other")?.all();
+    ensure!(!said.contains("Successfully"), "{said}");
     drop(fulcio);
     // The log is whole behind a process that was killed.
     quiet(
@@ -247,6 +252,16 @@ fn theirs(tesseract: &Path) -> Result<()> {
     let _around = around(&site)?;
     let port = site.port("ctlog")?;
     let data = tempfile::tempdir_in(site.folder())?.keep();
+    // It reads the older form of the key only.
+    let key = site.folder().join("sec1.pem");
+    quiet(
+        Command::new("openssl")
+            .args(["pkey", "-traditional", "-in"])
+            .arg(site.file("ctlog/key.pem"))
+            .arg("-out")
+            .arg(&key),
+    )?
+    .expect(0)?;
     let _log = Server::start(
         Command::new(tesseract)
             .args(["-logtostderr", "-origin", "ctlog.example.org"])
@@ -254,7 +269,7 @@ fn theirs(tesseract: &Path) -> Result<()> {
             .args(["-ext_key_usages", "CodeSigning"])
             .args(["-checkpoint_interval", "200ms", "-batch_max_age", "50ms"])
             .arg("-private_key")
-            .arg(site.file("ctlog/key.pem"))
+            .arg(&key)
             .arg("-roots_pem_file")
             .arg(site.file("ctlog/roots.pem"))
             .arg("-storage_dir")

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::site::Site;
 use super::stack::{IDENTITY, Server, Stack, free_port, stop};
 use super::upstream::{self, FULCIO};
-use super::{install, present, refused};
+use super::{install, ours_sign, present, refused};
 use crate::report::Report;
 use crate::run::{self, Finished, quiet};
 
@@ -24,7 +24,7 @@ fn script(name: &str) -> PathBuf {
 pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
     let title = "gitsign signs a commit with our services and verifies it, and refuses others";
     if present("gitsign") && run::installed("git") {
-        report.check(title, || gitsign(stack));
+        report.check(title, || gitsign(stack, None));
     } else {
         report.skip(title, "gitsign");
     }
@@ -45,10 +45,10 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
     shapes(report)
 }
 
-/// A commit, which gitsign verifies online, and one that pretends.
-fn gitsign(stack: &Stack) -> Result<()> {
+/// A commit, which gitsign verifies online, and one that pretends; with a timestamp of the authority at this URL.
+pub(super) fn gitsign(stack: &Stack, authority: Option<&str>) -> Result<()> {
     let gitsign = install::folder().join("debian/usr/bin/gitsign");
-    let repository = stack.path("repository");
+    let repository = stack.path(authority.map_or("repository", |_| "stamped-repository"));
     fs::create_dir_all(&repository)?;
     let rekor_key = stack.file("rekor.pub.pem", &rekor_v1_key(stack)?)?;
     let (home, issuer) = (stack.path("gitsign-home"), stack.issuer());
@@ -93,6 +93,11 @@ fn gitsign(stack: &Stack) -> Result<()> {
     )?
     .expect(0)?;
     git(&["init", "-q"])?;
+    if let Some(url) = authority {
+        let chain = stack.state().join("tsa/chain.pem").display().to_string();
+        git(&["config", "gitsign.timestampServerURL", url])?;
+        git(&["config", "gitsign.timestampCertChain", &chain])?;
+    }
     git(&[
         "commit",
         "-q",
@@ -214,6 +219,8 @@ fn java(stack: &Stack) -> Result<()> {
                 .env("HOME", stack.path("home")),
         )
     };
+    // Its bundles cannot name the first entry of a log: it takes the index 0 for one that is missing.
+    ours_sign(stack, &artifact, &bundle)?.expect(0)?;
     let (root, token) = (stack.trusted_root(), stack.token()?);
     java(&[
         "sign".as_ref(),
@@ -284,7 +291,7 @@ fn provider() -> Result<()> {
     let _rekor = site.start("rekor-rs", "rekor")?;
     let begun = Instant::now();
     while !out.exists() {
-        if begun.elapsed() > Duration::from_secs(60) {
+        if begun.elapsed() > Duration::from_mins(1) {
             let said = fs::read_to_string(site.log("oidc-provider")).unwrap_or_default();
             bail!("no tokens after a minute; oidc-provider said: {said}");
         }

@@ -16,6 +16,7 @@ pub(crate) mod site;
 pub(crate) mod stack;
 mod timestamps;
 mod tuf;
+mod tuf_client;
 mod tuf_repository;
 pub(crate) mod upstream;
 
@@ -46,6 +47,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     rekor_v1::check(report, &stack)?;
     stack.sign_with_rekor(2);
     tuf::check(report, &stack)?;
+    tuf_client::check(report, &stack)?;
     tuf_repository::check(report, &stack)?;
     record::check(report)?;
     services::check(report)?;

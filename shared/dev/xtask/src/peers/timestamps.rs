@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::site::Site;
 use super::stack::{IDENTITY, Server, Stack, free_port, stop};
 use super::upstream::{self, TSA};
-use super::{VERIFIERS, install, present, refused};
+use super::{VERIFIERS, install, issuers, present, refused};
 use crate::report::Report;
 use crate::run::{self, Finished, quiet};
 
@@ -100,10 +100,16 @@ fn milliseconds(stack: &Stack) -> Result<()> {
         &stack.path("tsa-milliseconds.log"),
     )?;
     openssl(stack, &server)?;
+    let url = format!("http://{}/api/v1/timestamp", server.address);
+    if present("gitsign") {
+        // It takes no certificate that may be younger than the timestamp says it is, and everything here happens within one second: with
+        // whole seconds it refuses.
+        issuers::gitsign(stack, Some(&url))?;
+    }
     let text = fs::read(stack.client_trust_config())?;
     let mut config: Value = serde_json::from_slice(&text)?;
-    let url = config.pointer_mut("/signingConfig/tsaUrls/0/url");
-    *url.context("tsaUrls")? = format!("http://{}/api/v1/timestamp", server.address).into();
+    let place = config.pointer_mut("/signingConfig/tsaUrls/0/url");
+    *place.context("tsaUrls")? = url.into();
     let trust = stack.file("client_trust_config_milliseconds.json", &config.to_string())?;
     let artifact = stack.file("milliseconds.txt", "a file of this millisecond\n")?;
     for number in 0..3 {

@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::stack::{IDENTITY, Server, Stack, free_port};
+use super::upstream::VERSITYGW;
 use super::{cosign_program, install, present, python_program};
 use crate::report::Report;
 use crate::run::{self, Finished, quiet};
@@ -50,8 +51,11 @@ const CLIENTS: [Client; 6] = [
     },
 ];
 
+/// The commands of a change.
+type Change = fn(&Scene<'_>) -> Result<()>;
+
 /// Changes, each with its commands.
-const STEPS: [(&str, fn(&Scene<'_>) -> Result<()>); 9] = [
+const STEPS: [(&str, Change); 9] = [
     ("init", |scene| scene.sign_and_publish(&["alice", "bob"])),
     ("a timestamp refresh", |scene| {
         scene.root(&["refresh", "--force"])
@@ -154,7 +158,7 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
                 .map(|client| {
                     (
                         client.name,
-                        threads.spawn(|| scene.from_every_root(*client)),
+                        threads.spawn(|| scene.start_at_every_root(*client)),
                     )
                 })
                 .collect();
@@ -183,11 +187,66 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
             || cosign_signs(&scene),
         );
     }
+    bucket(report, &scene);
     report.check("cosign-rs root status has nothing to do at the end", || {
         quiet(&mut scene.command(&["status", "--output", "json"]))?.expect(0)?;
         Ok(())
     });
     Ok(())
+}
+
+/// A bucket behind a gateway that answers strangers with 403, as S3 does: the copy is made, and then found to be of no use to clients.
+fn bucket(report: &mut Report, scene: &Scene<'_>) {
+    let title = "cosign-rs root publishes to a bucket, and notices that clients get 403 there";
+    let Some(gateway) = VERSITYGW.program() else {
+        report.skip(title, VERSITYGW.name);
+        return;
+    };
+    report.check(title, || {
+        let folder = scene.stack.path("buckets");
+        fs::create_dir_all(folder.join("root"))?;
+        let port = free_port()?;
+        let address = format!("http://127.0.0.1:{port}");
+        let _gateway = Server::start(
+            Command::new(gateway)
+                .args(["--port", &format!("127.0.0.1:{port}"), "posix"])
+                .arg(&folder)
+                .env("ROOT_ACCESS_KEY", "access")
+                .env("ROOT_SECRET_KEY", "secret"),
+            port,
+            &scene.stack.path("gateway.log"),
+        )?;
+        let policy = scene.state.join("policy.toml");
+        let before = fs::read_to_string(&policy)?;
+        let publish = format!(
+            "\n[[publish]]\nbucket = \"root\"\nprefix = \"tuf\"\nendpoint = \"{address}\"\n"
+        );
+        let refresh = |text: &str| {
+            fs::write(&policy, text)?;
+            quiet(
+                scene
+                    .command(&["refresh", "--force"])
+                    .env("AWS_ACCESS_KEY_ID", "access")
+                    .env("AWS_SECRET_ACCESS_KEY", "secret"),
+            )
+        };
+        refresh(&format!("{before}{publish}"))?.expect(0)?;
+        for file in ["timestamp.json", "1.root.json", "root.json"] {
+            let there = fs::read(folder.join("root/tuf").join(file))?;
+            ensure!(
+                there == fs::read(scene.state.join("published").join(file))?,
+                "{file} differs"
+            );
+        }
+        let probed = refresh(&format!("{before}{publish}url = \"{address}/root/tuf\"\n"))?;
+        fs::write(&policy, &before)?;
+        ensure!(
+            probed.code == Some(1) && probed.stderr.contains("is answered with 403"),
+            "{}",
+            probed.all()
+        );
+        Ok(())
+    });
 }
 
 struct Scene<'a> {
@@ -337,7 +396,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Starts the client anew at each root that was ever published.
-    fn from_every_root(&self, client: Client) -> Result<()> {
+    fn start_at_every_root(&self, client: Client) -> Result<()> {
         let published = self.state.join("published");
         let roots = (1..)
             .map(|version| published.join(format!("{version}.root.json")))
@@ -372,7 +431,7 @@ fn script(program: PathBuf, name: &str) -> Command {
 fn python_tuf(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
     let python = install::folder().join("python/bin/python");
     quiet(
-        script(python, "tuf.py")
+        script(python, "python-tuf.py")
             .arg(scene.url())
             .arg(root)
             .arg(home.join("cache"))
