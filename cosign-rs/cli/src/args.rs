@@ -272,7 +272,7 @@ pub(crate) struct Expected {
     )]
     pub(crate) key: Option<String>,
     /// With --key: take a signature that is in no log. Nobody can see then that the key was used
-    #[arg(long, requires = "key")]
+    #[arg(long)]
     pub(crate) insecure_ignore_tlog: bool,
 }
 

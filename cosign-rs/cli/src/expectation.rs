@@ -25,6 +25,13 @@ pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
             Expect::Key(key)
         });
     }
+    // clap's `requires` does not hold where the flag that is required excludes another one that is there.
+    if expected.insecure_ignore_tlog {
+        return Err(advice(
+            "--insecure-ignore-tlog without --key: for a short-lived certificate this check cannot be left out",
+            "leave it out, or name the key that must have signed with --key",
+        ));
+    }
     let subject = matcher(
         expected.certificate_identity.as_deref(),
         expected.certificate_identity_regexp.as_deref(),

@@ -1,5 +1,6 @@
 //! Keys of one's own: where they are, and how their passwords are come by.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -89,11 +90,12 @@ fn completed(uri: &str, module: Option<String>, pin: Option<String>) -> Zeroizin
         uri.push_str(name);
         uri.push('=');
         for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_') {
-                uri.push(char::from(byte));
+            let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_');
+            let _infallible = if plain {
+                write!(*uri, "{}", char::from(byte))
             } else {
-                uri.push_str(&format!("%{byte:02X}"));
-            }
+                write!(*uri, "%{byte:02X}")
+            };
         }
     };
     add("module-path", module, &["module-path", "module-name"]);

@@ -45,14 +45,17 @@ pub struct Session {
 #[derive(Debug)]
 enum Holder {
     /// An identity, for which a certificate authority vouches.
-    Identity {
-        authority: Url,
-        token: IdentityToken,
-        /// Held while a certificate is asked for, so that signatures at the same time ask once; not while anything else is.
-        credential: Mutex<Arc<Credential>>,
-    },
+    Identity(Box<Login>),
     /// A key that verifiers know already.
     Key(Arc<Credential>),
+}
+
+#[derive(Debug)]
+struct Login {
+    authority: Url,
+    token: IdentityToken,
+    /// Held while a certificate is asked for, so that signatures at the same time ask once; not while anything else is.
+    credential: Mutex<Arc<Credential>>,
 }
 
 /// A key, and the certificate for it, which held, where there is one.
@@ -128,11 +131,11 @@ impl Session {
             agent: agent.clone(),
             services,
             root,
-            holder: Holder::Identity {
+            holder: Holder::Identity(Box::new(Login {
                 authority,
                 token,
                 credential: Mutex::new(Arc::new(credential)),
-            },
+            })),
         })
     }
 
@@ -157,7 +160,7 @@ impl Session {
     /// The hash of the digests that this session signs.
     pub fn hash(&self) -> HashAlgorithm {
         match &self.holder {
-            Holder::Identity { .. } => HASH,
+            Holder::Identity(_) => HASH,
             // There is one, or there would be no session.
             Holder::Key(credential) => credential.hash().unwrap_or(HASH),
         }
@@ -166,7 +169,7 @@ impl Session {
     /// The certificate of the next signature, if it is made soon; none where a key of one's own signs.
     pub async fn certificate(&self) -> Option<Certificate> {
         match &self.holder {
-            Holder::Identity { credential, .. } => credential.lock().await.leaf.clone(),
+            Holder::Identity(login) => login.credential.lock().await.leaf.clone(),
             Holder::Key(_) => None,
         }
     }
@@ -227,21 +230,18 @@ impl Session {
 
     /// The certificate in use, or the next one if that is about to end.
     async fn credential(&self, now: Timestamp) -> Result<Arc<Credential>, SignError> {
-        let (authority, token, current) = match &self.holder {
-            Holder::Identity {
-                authority,
-                token,
-                credential,
-            } => (authority, token, credential),
+        let login = match &self.holder {
+            Holder::Identity(login) => login,
             Holder::Key(credential) => return Ok(Arc::clone(credential)),
         };
-        let mut current = current.lock().await;
+        let mut current = login.credential.lock().await;
         let good = now.checked_add(MARGIN).is_ok_and(|end| {
             let leaf = current.leaf.as_ref();
             leaf.is_some_and(|leaf| leaf.not_after() >= end)
         });
         if !good {
-            let next = certify(&self.agent, authority, &self.root, token, now).await?;
+            let (url, token) = (&login.authority, &login.token);
+            let next = certify(&self.agent, url, &self.root, token, now).await?;
             *current = Arc::new(next);
         }
         Ok(Arc::clone(&current))

@@ -8,6 +8,7 @@ mod identity;
 mod images;
 pub(crate) mod install;
 mod issuers;
+mod keyed;
 mod keys;
 pub(crate) mod record;
 mod rekor_v1;
@@ -52,6 +53,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     record::check(report)?;
     services::check(report)?;
     ctlog::check(report)?;
+    keyed::check(report, &stack)?;
     keys::check(report)?;
     images::check(report, &stack)
 }

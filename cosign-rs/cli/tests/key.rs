@@ -1,0 +1,231 @@
+//! Keys of one's own: made, taken over, signed and verified with, by the program as scripts see it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a panic in a test is its failure report"
+)]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use keys::Algorithm;
+use signer::Signer;
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse battery staple";
+
+struct Scene(TempDir);
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self(tempfile::tempdir().unwrap());
+        std::fs::write(scene.path("file"), "a file that somebody signed\n").unwrap();
+        std::fs::write(scene.path("other"), "another file\n").unwrap();
+        scene
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn with(&self, variables: &[(&str, &str)], words: &str) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_cosign-rs"))
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("HOME", self.0.path())
+            .envs(variables.iter().copied())
+            .args(words.split_whitespace())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Said {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn run(&self, words: &str) -> Said {
+        self.with(&[("COSIGN_PASSWORD", PASSWORD)], words)
+    }
+}
+
+impl Said {
+    fn accepted(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self
+    }
+
+    fn refused(self, reason: &str) {
+        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        assert!(self.err.contains(reason), "expected {reason}: {}", self.err);
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_pair_is_made_once_and_its_private_half_is_the_owners() {
+    let scene = Scene::new();
+    let made = scene.run("generate-key-pair").accepted();
+    assert_eq!(made.out, "", "keys are not data for standard output");
+    assert_eq!(mode(&scene.path("cosign.key")), 0o600);
+    let private = std::fs::read_to_string(scene.path("cosign.key")).unwrap();
+    assert!(private.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----"));
+    scene.run("generate-key-pair").refused("is there already");
+    let kept = std::fs::read_to_string(scene.path("cosign.key")).unwrap();
+    assert_eq!(kept, private);
+    let public = scene.run("public-key --key cosign.key").accepted();
+    assert_eq!(
+        public.out,
+        std::fs::read_to_string(scene.path("cosign.pub")).unwrap()
+    );
+    scene
+        .with(
+            &[("COSIGN_PASSWORD", "wrong")],
+            "public-key --key cosign.key",
+        )
+        .refused("password");
+    scene
+        .with(&[], "public-key --key cosign.key")
+        .refused("set COSIGN_PASSWORD");
+    scene
+        .run("generate-key-pair --output-key-prefix b --signing-algorithm ed25519")
+        .code
+        .filter(|code| *code != 0)
+        .expect("a key that no log takes signatures of is not made");
+}
+
+#[test]
+fn what_a_key_signed_without_a_log_is_verified_only_when_asked_for() {
+    let scene = Scene::new();
+    for algorithm in [
+        "ecdsa-sha2-256-nistp256",
+        "ecdsa-sha2-384-nistp384",
+        "ecdsa-sha2-512-nistp521",
+        "rsa-sign-pkcs1-2048-sha256",
+    ] {
+        let prefix = format!("k-{algorithm}");
+        scene
+            .run(&format!(
+                "generate-key-pair --output-key-prefix {prefix} --signing-algorithm {algorithm}"
+            ))
+            .accepted();
+        let (bundle, verify) = (
+            format!("{prefix}.json"),
+            "verify-blob --insecure-ignore-tlog",
+        );
+        scene
+            .run(&format!(
+                "sign-blob --key {prefix}.key --tlog-upload=false --bundle {bundle} file"
+            ))
+            .accepted();
+        let said = scene
+            .run(&format!(
+                "{verify} --key {prefix}.pub --bundle {bundle} file"
+            ))
+            .accepted();
+        assert!(
+            said.err.contains("signed with the given key"),
+            "{}",
+            said.err
+        );
+        scene
+            .run(&format!(
+                "{verify} --key {prefix}.pub --bundle {bundle} other"
+            ))
+            .refused("error: ");
+        scene
+            .run(&format!(
+                "verify-blob --offline --key {prefix}.pub --bundle {bundle} file"
+            ))
+            .refused("log");
+    }
+    // Another key's holder has not signed it.
+    scene
+        .run("verify-blob --insecure-ignore-tlog --key k-ecdsa-sha2-384-nistp384.pub --bundle k-ecdsa-sha2-256-nistp256.json file")
+        .refused("error: ");
+    // The private half is not for verifying with.
+    scene
+        .run("verify-blob --insecure-ignore-tlog --key k-ecdsa-sha2-256-nistp256.key --bundle k-ecdsa-sha2-256-nistp256.json file")
+        .refused("is a private key");
+}
+
+#[test]
+fn statements_are_signed_with_a_key_too() {
+    let scene = Scene::new();
+    scene.run("generate-key-pair").accepted();
+    std::fs::write(scene.path("predicate.json"), "{}").unwrap();
+    scene
+        .run("attest-blob --key cosign.key --tlog-upload=false --predicate predicate.json --type custom --bundle a.json file")
+        .accepted();
+    scene
+        .run("verify-blob-attestation --insecure-ignore-tlog --key cosign.pub --type custom --bundle a.json file")
+        .accepted();
+    scene
+        .run("verify-blob-attestation --insecure-ignore-tlog --key cosign.pub --type slsaprovenance1 --bundle a.json file")
+        .refused("of type");
+}
+
+#[test]
+fn a_weaker_check_goes_with_a_key_alone() {
+    let scene = Scene::new();
+    let identity = "--certificate-identity a@b.c --certificate-oidc-issuer https://i";
+    scene
+        .run(&format!(
+            "verify-blob --insecure-ignore-tlog {identity} --bundle b file"
+        ))
+        .refused("--insecure-ignore-tlog without --key");
+    scene
+        .run("sign-blob --tlog-upload=false --identity-token x --bundle b file")
+        .refused("--tlog-upload=false without --key");
+    // Who names no services is asked before the key's use becomes public.
+    scene.run("generate-key-pair").accepted();
+    scene
+        .run("sign-blob --offline --key cosign.key --bundle b file")
+        .refused("agree with --yes");
+    assert!(!scene.path("b").exists());
+}
+
+#[test]
+fn keys_of_others_are_taken_over_and_read_from_variables() {
+    let scene = Scene::new();
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let pem = key.to_pkcs8_pem().unwrap();
+    std::fs::write(scene.path("plain.pem"), pem.as_bytes()).unwrap();
+    scene.run("import-key-pair --key plain.pem").accepted();
+    assert_eq!(
+        std::fs::read_to_string(scene.path("import-cosign.pub")).unwrap(),
+        key.public_key().to_pem()
+    );
+    scene
+        .run("sign-blob --key import-cosign.key --tlog-upload=false --bundle i.json file")
+        .accepted();
+    let public = key.public_key().to_pem();
+    scene
+        .with(
+            &[("RELEASE_KEY", public.as_str())],
+            "verify-blob --insecure-ignore-tlog --key env://RELEASE_KEY --bundle i.json file",
+        )
+        .accepted();
+    scene
+        .with(
+            &[("RELEASE_PRIVATE", pem.as_str())],
+            "sign-blob --key env://RELEASE_PRIVATE --tlog-upload=false --bundle e.json file",
+        )
+        .accepted();
+    std::fs::write(scene.path("garbage.pem"), "no key").unwrap();
+    scene
+        .run("import-key-pair --key garbage.pem --output-key-prefix g")
+        .refused("the private key garbage.pem");
+    assert!(!scene.path("g.key").exists());
+}
