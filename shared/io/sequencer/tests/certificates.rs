@@ -230,11 +230,15 @@ async fn an_old_tree_head_is_signed_again_and_time_does_not_run_backwards() {
     assert_eq!(heads.time(&log), last);
     let disk = heads.disk.restart(Loss::Unsynced { seed: 7 });
     drop(log);
-    heads.set(start);
+    heads.set(last - 4 * 60_000);
     let log = heads.open_on(&disk).await;
     assert_eq!(heads.time(&log), last);
     log.append(named(2)).await.unwrap();
     assert_eq!(heads.time(&log), last, "the clock was set back");
+    // Too far: entries would get a time that is still to come.
+    heads.set(start);
+    let refused = log.append(named(3)).await.err();
+    assert!(matches!(refused, Some(AppendError::Clock(_))), "{refused:?}");
     log.close().await;
     let report = fsck_on::<Named>(&disk, None, heads.verifier()).unwrap();
     assert_eq!(report.head.size, TreeSize::new(2));
