@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serve::{Clock, ListenAddress, Listeners, Service, Stop, StopHandle};
+use serve::{Clock, Closing, ListenAddress, Listeners, Service, Stop, StopHandle};
 use tokio::task::JoinHandle;
 
 use crate::args::{Part, Up};
@@ -57,6 +57,8 @@ struct Running {
     name: Name,
     handle: StopHandle,
     task: JoinHandle<()>,
+    /// What runs beside the answers: closing a log, following files, looking at clocks.
+    closing: Closing,
 }
 
 impl Options {
@@ -119,7 +121,12 @@ impl Stack {
             service.server.limits,
             stop,
         ));
-        self.running.push(Running { name, handle, task });
+        self.running.push(Running {
+            name,
+            handle,
+            task,
+            closing: service.closing,
+        });
         Ok(())
     }
 
@@ -153,7 +160,11 @@ impl Stack {
             running.handle.stop();
         }
         for running in stopping {
-            if tokio::time::timeout(STOP_MAX, running.task).await.is_err() {
+            let stopped = async {
+                let _ended = running.task.await;
+                running.closing.finish().await;
+            };
+            if tokio::time::timeout(STOP_MAX, stopped).await.is_err() {
                 tracing::warn!(service = running.name.as_str(), "did not stop in time");
             }
         }

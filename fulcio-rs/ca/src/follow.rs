@@ -17,6 +17,7 @@ use pki::Certificate;
 use serve::reload::{Account, LOOK, Look};
 use serve::{Allowance, Clock, Live};
 use signer::Signer;
+use tokio::task::JoinSet;
 
 use crate::ceremony;
 use crate::chain::Chain;
@@ -25,6 +26,9 @@ use crate::ctlog::CtLog;
 use crate::figures::Shown;
 use crate::issue::Authority;
 use crate::issuers::{Issuers, MAX_FILE};
+
+/// How often it is seen to that the keys of every issuer are there; those that are fresh are not asked for again.
+const ASK: Duration = Duration::from_mins(1);
 
 /// Keeps a running authority as its files say. Dropping it leaves the authority as it is.
 #[derive(Debug)]
@@ -79,8 +83,17 @@ impl Follower {
         &self.issuers
     }
 
-    /// Looks every few seconds, until the authority is gone.
+    /// Looks every few seconds, until the authority is gone. Beside that the keys of the issuers are asked for before somebody needs them.
     pub async fn follow(mut self) {
+        let (issuers, clock) = (self.issuers.clone(), self.clock.clone());
+        // On its own: an issuer that hangs does not hold up a reload. It ends with this.
+        let mut asking = JoinSet::new();
+        asking.spawn(async move {
+            loop {
+                issuers.now().fetch_keys(clock.now()).await;
+                tokio::time::sleep(ASK).await;
+            }
+        });
         while self.authority.is_shared() {
             tokio::time::sleep(LOOK).await;
             self.look().await;

@@ -238,7 +238,10 @@ async fn an_old_tree_head_is_signed_again_and_time_does_not_run_backwards() {
     // Too far: entries would get a time that is still to come.
     heads.set(start);
     let refused = log.append(named(3)).await.err();
-    assert!(matches!(refused, Some(AppendError::Clock(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Some(AppendError::Clock(_))),
+        "{refused:?}"
+    );
     log.close().await;
     let report = fsck_on::<Named>(&disk, None, heads.verifier()).unwrap();
     assert_eq!(report.head.size, TreeSize::new(2));

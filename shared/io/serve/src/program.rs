@@ -53,7 +53,8 @@ impl Closing {
         tasks.spawn(task);
     }
 
-    async fn finish(&self) {
+    /// Begins the end, and waits for all that was added.
+    pub async fn finish(&self) {
         self.1.send_replace(true);
         let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
