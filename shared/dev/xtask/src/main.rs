@@ -128,7 +128,6 @@ const STEPS: &[Step] = &[
     ("build", run::build_debug),
     ("tests", run::tests),
     ("conformance", conformance::sigstore),
-    ("tuf-conformance", conformance::tuf),
     ("readme", readme::check),
     ("peers", peers::check),
 ];
