@@ -35,13 +35,14 @@ pub(crate) async fn open(text: &str) -> Result<Signer> {
 
 /// The public key that a verifier names: itself, or the public half of a key elsewhere.
 pub(crate) async fn public(text: &str) -> Result<PublicKey> {
-    let reading = || format!("the public key {text}");
     if text.starts_with("pkcs11:") || text.starts_with("hashivault:") {
-        let signer = Signer::open(&reference(text)?)
-            .await
-            .with_context(reading)?;
+        let reference = reference(text)?;
+        let opened = Signer::open(&reference).await;
+        // As the reference shows itself: the text may have a PIN.
+        let signer = opened.with_context(|| format!("the public key {reference}"))?;
         return Ok(signer.public_key().clone());
     }
+    let reading = || format!("the public key {text}");
     let pem = match text.strip_prefix("env://") {
         Some(name) => std::env::var(name)
             .map_err(|_| {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use trust::{ClientTrustConfig, SigningConfig, TrustedRoot};
+use verify::Expect;
 
 use crate::args;
 use crate::failure::advice;
@@ -97,11 +98,25 @@ pub(crate) async fn for_signing_with_key(
     services: &args::Services,
     logged: bool,
 ) -> Result<Option<(TrustedRoot, SigningConfig)>> {
-    let nobody = trust.trust_config.is_none() && services.signing_config.is_none();
-    if !logged && nobody {
+    if !logged && is_unnamed(trust) && services.signing_config.is_none() {
         return Ok(None);
     }
     for_signing(trust, services).await.map(Some)
+}
+
+/// Whom to trust when verifying. A signature that nobody but the key's holder has seen needs nobody's word, unless somebody is named.
+pub(crate) async fn for_verifying(expect: &Expect, trust: &args::Trust) -> Result<TrustedRoot> {
+    match expect {
+        Expect::UnloggedKey(_) if is_unnamed(trust) => Ok(TrustedRoot::default()),
+        _ => trusted_root(trust).await,
+    }
+}
+
+/// No flag says whom to trust.
+const fn is_unnamed(trust: &args::Trust) -> bool {
+    trust.trust_config.is_none()
+        && trust.trusted_root.is_none()
+        && trust.following.trust_domain.is_none()
 }
 
 /// Whether a public instance is called because nobody named files of another one.

@@ -188,6 +188,24 @@ fn a_weaker_check_goes_with_a_key_alone() {
     scene
         .run("sign-blob --tlog-upload=false --identity-token x --bundle b file")
         .refused("--tlog-upload=false without --key");
+    // Whom somebody names is asked, or it is an error; and a PIN is not repeated.
+    scene
+        .run("generate-key-pair --output-key-prefix n")
+        .accepted();
+    for trust in ["--trusted-root nowhere.json", "--trust-domain nobody"] {
+        for command in [
+            "sign-blob --key n.key --tlog-upload=false",
+            "verify-blob --key n.pub --insecure-ignore-tlog",
+        ] {
+            let said = scene.run(&format!("{command} --offline {trust} --bundle n.json file"));
+            assert_eq!(said.code, Some(1), "{command} {trust}: {}", said.err);
+        }
+    }
+    let said = scene.run(
+        "verify-blob --key pkcs11:token=t;object=o?module-path=/none.so&pin-value=SECRET9 --bundle n.json file",
+    );
+    assert_eq!(said.code, Some(1));
+    assert!(!said.err.contains("SECRET9"), "{}", said.err);
     // Who names no services is asked before the key's use becomes public.
     scene.run("generate-key-pair").accepted();
     scene

@@ -12,8 +12,7 @@ use verify::{Artifact, Expect, Verified, VerifyError};
 
 use super::{Holder, Prepared};
 use crate::args::{
-    AttestBlob, Output, SignBlob, SignBundle, Trust, VerifyBlob, VerifyBlobAttestation,
-    VerifyBundle,
+    AttestBlob, Output, SignBlob, SignBundle, VerifyBlob, VerifyBlobAttestation, VerifyBundle,
 };
 use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
@@ -97,7 +96,7 @@ fn statement(arguments: &AttestBlob) -> Result<Vec<u8>> {
 
 pub(super) async fn verify(arguments: &VerifyBlob) -> Result<()> {
     let expect = expectation::of(&arguments.expected).await?;
-    let root = root_for(&expect, &arguments.trust).await?;
+    let root = trust_files::for_verifying(&expect, &arguments.trust).await?;
     let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
     if let Content::Envelope(_) = bundle.content {
         return Err(advice(
@@ -114,7 +113,7 @@ pub(super) async fn verify(arguments: &VerifyBlob) -> Result<()> {
 
 pub(super) async fn verify_attestation(arguments: &VerifyBlobAttestation) -> Result<()> {
     let expect = expectation::of(&arguments.expected).await?;
-    let root = root_for(&expect, &arguments.trust).await?;
+    let root = trust_files::for_verifying(&expect, &arguments.trust).await?;
     let wanted = arguments
         .predicate_type
         .as_deref()
@@ -150,7 +149,7 @@ pub(super) async fn verify_bundle(mut arguments: VerifyBundle) -> Result<()> {
         arguments.trust.default_to_staging();
     }
     let expect = expectation::of(&arguments.expected).await?;
-    let root = root_for(&expect, &arguments.trust).await?;
+    let root = trust_files::for_verifying(&expect, &arguments.trust).await?;
     let (bundle, source) = open(&arguments.bundle, &arguments.file)?;
     let verified = check(&bundle, &source, &root, &expect)?;
     tell(&verified, Output::Text)
@@ -179,15 +178,6 @@ pub(super) async fn sign_bundle(mut arguments: SignBundle) -> Result<()> {
         None => session.sign_digest(digest, now).await?,
     };
     file.write(signed.json())
-}
-
-/// Whom to trust. A signature that nobody but the key's holder has seen needs nobody's word.
-async fn root_for(expect: &Expect, trust: &Trust) -> Result<TrustedRoot> {
-    let unnamed = trust.trusted_root.is_none() && trust.trust_config.is_none();
-    match expect {
-        Expect::UnloggedKey(_) if unnamed => Ok(TrustedRoot::default()),
-        _ => trust_files::trusted_root(trust).await,
-    }
 }
 
 fn open(bundle: &Path, file: &str) -> Result<(Bundle, Source)> {

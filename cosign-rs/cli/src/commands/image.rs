@@ -271,7 +271,7 @@ struct ManifestDigest {
 
 pub(super) async fn verify(arguments: Verify) -> Result<()> {
     let expect = expectation::of(&arguments.expected).await?;
-    let root = trust_files::trusted_root(&arguments.trust).await?;
+    let root = trust_files::for_verifying(&expect, &arguments.trust).await?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     for reference in &plan.references {
         let candidates = candidates(&plan, reference, &root, &expect).await?;
@@ -319,7 +319,7 @@ fn row<'a>(reference: &Reference, digest: &Digest, verified: &'a Verified) -> Ro
 
 pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<()> {
     let expect = expectation::of(&arguments.expected).await?;
-    let root = trust_files::trusted_root(&arguments.trust).await?;
+    let root = trust_files::for_verifying(&expect, &arguments.trust).await?;
     let wanted = predicate::type_of(&arguments.predicate_type)?;
     let what = format!("attestation of type {wanted}");
     let plan = Plan::new(&arguments.images, &arguments.registry)?;

@@ -401,6 +401,47 @@ async fn a_log_that_has_the_entry_already_gets_a_new_signature_once() {
     assert_eq!(running.world.entries.load(Ordering::SeqCst), 2);
 }
 
+/// A key needs no certificate; what is not in a log is taken only by who says so, and then with or without somebody to ask for the time.
+#[tokio::test]
+async fn a_key_of_ones_own_signs_in_a_log_or_with_a_timestamp_alone() {
+    let running = Running::start(Fault::None).await;
+    let root = running.world.sigstore.root();
+    let artifact = Artifact::from_bytes(b"file");
+    for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384] {
+        let signer = Signer::generate(algorithm).unwrap();
+        let key = signer.public_key().clone();
+        let file = Digest::of(algorithm.hash().unwrap(), b"file");
+        for (services, logged) in [
+            (running.services(), true),
+            (running.services().without_logs(), false),
+        ] {
+            let session =
+                Session::with_key(&running.agent, services, root.clone(), signer.clone()).unwrap();
+            assert_eq!(session.hash(), algorithm.hash().unwrap());
+            assert_eq!(session.certificate().await, None);
+            let signed = session.sign_digest(file, running.now()).await.unwrap();
+            let bundle = signed.bundle();
+            assert_eq!(bundle.entries.len(), usize::from(logged));
+            assert_eq!(bundle.timestamps.len(), 1);
+            let verify = |root: &trust::TrustedRoot, expect: Expect| {
+                verify::bundle(bundle, &artifact, root, &expect)
+            };
+            assert_eq!(verify(&root, Expect::Key(key.clone())).is_ok(), logged);
+            let timed = verify(&root, Expect::UnloggedKey(key.clone())).unwrap();
+            assert_eq!(timed.times().len(), 1);
+            let nobody = trust::TrustedRoot::default();
+            let untimed = verify(&nobody, Expect::UnloggedKey(key.clone())).unwrap();
+            assert_eq!(untimed.times().len(), 0);
+            let other = Signer::generate(algorithm).unwrap().public_key().clone();
+            assert!(verify(&root, Expect::UnloggedKey(other)).is_err());
+        }
+    }
+    assert_eq!(running.world.certificates.load(Ordering::SeqCst), 0);
+    let pure = Signer::generate(Algorithm::Ed25519).unwrap();
+    let refused = Session::with_key(&running.agent, running.services(), root, pure);
+    assert!(matches!(refused, Err(SignError::Key(_))));
+}
+
 #[test]
 fn services_come_from_the_signing_config() {
     let config = |tsa: &str| {
