@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use axum::{Router, middleware};
 use keys::PublicKey;
 use pki::Certificate;
+use serve::reload::Look;
 use serve::{Allowance, Clock, Health, Live, Service};
 use signer::Signer;
 use thiserror::Error;
@@ -115,11 +116,13 @@ pub async fn service(settings: &Path) -> anyhow::Result<Service> {
 
 /// As [`service`], but whoever calls it says when the files are looked at.
 pub async fn open(settings: &Path) -> anyhow::Result<(Service, Follower)> {
+    let seen = Look::at([settings]);
     let config = Config::load(settings)?;
     let closing = serve::Closing::default();
     let clock = Clock::system();
     let follower = Follower::begin(
         settings,
+        seen,
         &config.authority,
         clock.clone(),
         async |authority| witness(&config.ct_log, authority, &closing).await,

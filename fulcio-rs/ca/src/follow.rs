@@ -37,25 +37,37 @@ pub struct Follower {
     authority: Live<Authority>,
     issuers: Live<Issuers>,
     clock: Clock,
-    /// The files that what is there was made of.
-    authority_files: Look,
-    issuers_files: Look,
+    /// What that which is there was made of.
+    authority_files: Seen,
+    issuers_files: Seen,
     authority_account: Account,
     issuers_account: Account,
     shown: Shown,
 }
 
+/// The settings file as it was before it was read, and the files that it names before they were: what changes in between is seen at the next
+/// look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    settings: Look,
+    named: Look,
+}
+
 impl Follower {
-    /// Reads everything for the first time; `witness` finds the CT log of the authority.
+    /// Reads everything for the first time; `seen` is the settings file before `config` was read from it, and `witness` finds the CT log of the authority.
     pub(crate) async fn begin(
         settings: &Path,
+        seen: Look,
         config: &AuthorityConfig,
         clock: Clock,
         witness: impl AsyncFnOnce(&Authority) -> anyhow::Result<Option<CtLog>>,
     ) -> anyhow::Result<Self> {
-        // Before they are read: what changes meanwhile is seen at the next look.
-        let authority_files = Look::at(authority_paths(settings, config));
-        let issuers_files = Look::at(issuers_paths(settings, config));
+        let seen = |named| Seen {
+            settings: seen,
+            named,
+        };
+        let authority_files = seen(Look::at(authority_paths(config)));
+        let issuers_files = seen(Look::at([&config.issuers]));
         let issuers = load_issuers(&config.issuers, config.single_use_tokens)?;
         let mut authority = load_authority(config, None, &clock).await?;
         authority.ct_log = witness(&authority).await?;
@@ -102,30 +114,36 @@ impl Follower {
 
     /// Looks once; whether something new was taken. What is wrong is said in the log.
     pub async fn look(&mut self) -> bool {
-        let config = match self.config().await {
-            Ok(config) => config,
+        let (settings, config) = match self.config().await {
+            Ok(read) => read,
             Err(error) => {
                 // Nobody knows which files are meant.
                 self.authority_account.note(&Err::<bool, _>(error));
                 return false;
             }
         };
-        let authority = self.look_at_authority(&config).await;
+        let authority = self.look_at_authority(settings, &config).await;
         self.authority_account.note(&authority);
-        let issuers = self.look_at_issuers(&config).await;
+        let issuers = self.look_at_issuers(settings, &config).await;
         self.issuers_account.note(&issuers);
         self.shown.show(&self.authority.now(), self.clock.now());
         authority.unwrap_or_default() | issuers.unwrap_or_default()
     }
 
-    async fn config(&self) -> anyhow::Result<AuthorityConfig> {
+    async fn config(&self) -> anyhow::Result<(Look, AuthorityConfig)> {
         let settings = self.settings.clone();
-        let config = tokio::task::spawn_blocking(move || Config::load(&settings)).await?;
-        Ok(config?.authority)
+        let read = move || (Look::at([&settings]), Config::load(&settings));
+        let (seen, config) = tokio::task::spawn_blocking(read).await?;
+        Ok((seen, config?.authority))
     }
 
-    async fn look_at_authority(&mut self, config: &AuthorityConfig) -> anyhow::Result<bool> {
-        let files = look(authority_paths(&self.settings, config)).await?;
+    async fn look_at_authority(
+        &mut self,
+        settings: Look,
+        config: &AuthorityConfig,
+    ) -> anyhow::Result<bool> {
+        let named = look(authority_paths(config)).await?;
+        let files = Seen { settings, named };
         if files == self.authority_files {
             return Ok(false);
         }
@@ -149,8 +167,13 @@ impl Follower {
         Ok(true)
     }
 
-    async fn look_at_issuers(&mut self, config: &AuthorityConfig) -> anyhow::Result<bool> {
-        let files = look(issuers_paths(&self.settings, config)).await?;
+    async fn look_at_issuers(
+        &mut self,
+        settings: Look,
+        config: &AuthorityConfig,
+    ) -> anyhow::Result<bool> {
+        let named = look(vec![config.issuers.clone()]).await?;
+        let files = Seen { settings, named };
         if files == self.issuers_files {
             return Ok(false);
         }
@@ -168,8 +191,8 @@ async fn look(paths: Vec<PathBuf>) -> anyhow::Result<Look> {
     Ok(tokio::task::spawn_blocking(move || Look::at(paths)).await?)
 }
 
-fn authority_paths(settings: &Path, config: &AuthorityConfig) -> Vec<PathBuf> {
-    let mut paths = vec![settings.to_owned()];
+fn authority_paths(config: &AuthorityConfig) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
     if let IssuingConfig::Kept { key, chain } = &config.issuing {
         paths.extend(key.files().into_iter().map(Path::to_owned));
         paths.push(chain.clone());
@@ -238,11 +261,6 @@ fn read_chain(key: &'static str, path: &Path) -> anyhow::Result<Vec<Certificate>
     chain.with_context(|| format!("{key}: {}", path.display()))
 }
 
-/// The settings say whether a token may be used again.
-fn issuers_paths(settings: &Path, config: &AuthorityConfig) -> Vec<PathBuf> {
-    vec![settings.to_owned(), config.issuers.clone()]
-}
-
 fn load_issuers(path: &Path, single_use_tokens: bool) -> anyhow::Result<Issuers> {
     let settings = client::Settings {
         attempts: 2,
@@ -268,8 +286,14 @@ fn load_issuers(path: &Path, single_use_tokens: bool) -> anyhow::Result<Issuers>
 pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-    file.take(MAX_FILE)
+    file.take(MAX_FILE.saturating_add(1))
         .read_to_string(&mut text)
         .with_context(|| path.display().to_string())?;
+    // A file that is cut may be a file that says something else.
+    anyhow::ensure!(
+        u64::try_from(text.len()).is_ok_and(|length| length <= MAX_FILE),
+        "{} is larger than {MAX_FILE} bytes",
+        path.display()
+    );
     Ok(text)
 }

@@ -19,6 +19,7 @@ use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tower::ServiceExt as _;
@@ -102,7 +103,7 @@ impl Inner {
             in_time("v2", self.current()),
             in_time("grpc", self.grpc()),
             in_time("signer", signs(&authority)),
-            in_time("ct_log", witnesses(&authority)),
+            in_time("ct_log", witnesses(&authority, self.state.clock.now())),
         );
         let chain = self.chain(&authority);
         if let Err(why) = &chain {
@@ -200,10 +201,12 @@ async fn signs(authority: &Authority) -> Result<(), String> {
     signed.map(drop).map_err(|error| error.to_string())
 }
 
-async fn witnesses(authority: &Authority) -> Result<(), String> {
+async fn witnesses(authority: &Authority, now: Timestamp) -> Result<(), String> {
+    let end = now.checked_add(authority.policy.lifetime);
+    let end = end.map_err(|error| error.to_string())?;
     match &authority.ct_log {
         None => Ok(()),
-        Some(ct_log) => ct_log.probe().await.map_err(|error| error.to_string()),
+        Some(ct_log) => ct_log.probe(end).await.map_err(|error| error.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use ct::{CtError, LeafEntry, Sct, to_be_signed};
+use jiff::Timestamp;
 use keys::PublicKey;
 use pki::Certificate;
 use sequencer::{AppendError, Log};
@@ -274,9 +275,10 @@ impl Logs {
         Ok(())
     }
 
-    /// Is there a log that takes entries?
-    pub fn probe(&self) -> Result<(), AddError> {
-        if self.held().logs.iter().any(|log| !log.is_frozen()) {
+    /// Is there a log that takes certificates that end then?
+    pub fn probe(&self, not_after: Timestamp) -> Result<(), AddError> {
+        let takes = |log: &Submissions| !log.is_frozen() && log.window().holds(not_after);
+        if self.held().logs.iter().any(takes) {
             Ok(())
         } else {
             Err(AddError::Frozen)

@@ -13,6 +13,7 @@ use ct::{CtError, Entry, Sct};
 use ctlog_rs::admit::Kind;
 use ctlog_rs::roots::RootsError;
 use ctlog_rs::submit::{AddError, Logs};
+use jiff::Timestamp;
 use pki::Certificate;
 use thiserror::Error;
 
@@ -124,11 +125,11 @@ impl CtLog {
     }
 
     /// Does the log answer? One elsewhere is asked what roots it accepts (RFC 6962 4.7, and the submission side of static-ct-api), which changes
-    /// nothing; one in this process whether it takes anything.
-    pub(crate) async fn probe(&self) -> Result<(), CtLogError> {
+    /// nothing; one in this process whether it takes certificates that end then.
+    pub(crate) async fn probe(&self, not_after: Timestamp) -> Result<(), CtLogError> {
         match &self.0 {
             Place::There(remote) => remote.probe().await,
-            Place::Here(logs) => logs.probe().map_err(CtLogError::Here),
+            Place::Here(logs) => logs.probe(not_after).map_err(CtLogError::Here),
         }
     }
 

@@ -136,6 +136,11 @@ impl KeySource {
         Self::with(issuer, label, settings, None)
     }
 
+    /// Is it asked with the files of the pod?
+    pub(super) fn is_in_cluster(&self) -> bool {
+        self.0.cluster.is_some()
+    }
+
     /// The cluster's own issuer, which is asked with the files of the pod.
     pub(super) fn in_cluster(
         issuer: &str,

@@ -345,6 +345,8 @@ impl Issuers {
                 .named
                 .get(url)
                 .filter(|known| known.ca_cert == issuer.ca_cert)
+                // The cluster's own issuer is asked with the pod's credentials, and no other is.
+                .filter(|known| known.keys.is_in_cluster() == issuer.keys.is_in_cluster())
             {
                 issuer.keys = known.keys.clone();
             }

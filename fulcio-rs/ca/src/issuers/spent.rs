@@ -6,13 +6,15 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use oidc::{Claims, Token};
 
 use super::IdentityError;
 
 /// How many are remembered: some 20 MB when it is full.
 const MAX_SPENT: usize = 250_000;
+/// How long a token is remembered beyond its end: longer than any request lasts, and than clocks are set back.
+const MARGIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// What a token is remembered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +69,12 @@ impl Spent {
         }
     }
 
-    /// Takes a token, the first time.
+    /// Takes a token, the first time. `now` may be from when the request came, which is some time ago for one that had to wait.
     pub(super) fn spend(&self, once: Once, now: Timestamp) -> Result<(), IdentityError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = now.checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
         while let Some((end, id)) = state.by_end.first().copied()
-            && end <= now
+            && end <= forgotten
         {
             state.by_end.pop_first();
             state.seen.remove(&id);
@@ -111,9 +114,19 @@ mod tests {
             spent.spend(once(2, 50), at(49)),
             Err(IdentityError::Used)
         ));
-        spent.spend(once(3, 90), at(50)).unwrap();
+        // A request that came before the end and waited comes after others.
         assert!(matches!(
-            spent.spend(once(1, 100), at(50)),
+            spent.spend(once(3, 90), at(60)),
+            Err(IdentityError::NoRoom)
+        ));
+        assert!(matches!(
+            spent.spend(once(2, 50), at(49)),
+            Err(IdentityError::Used)
+        ));
+        let later = 50 + MARGIN.as_secs();
+        spent.spend(once(3, 90), at(later)).unwrap();
+        assert!(matches!(
+            spent.spend(once(1, 100), at(later)),
             Err(IdentityError::Used)
         ));
     }
