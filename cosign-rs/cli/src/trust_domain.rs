@@ -87,11 +87,27 @@ async fn open(following: &Following) -> Result<Origin> {
     let followable = followable(following)?;
     match followable.follow().await {
         Ok(trusting) => Ok(Origin::Followed(Box::new(trusting))),
-        Err((domain, error)) => match domain.built.filter(|_| error.is_nothing_there()) {
+        Err((domain, error)) => match domain
+            .built
+            .filter(|_| error.is_nothing_there() && is_nothing_cached(&domain))
+        {
             Some(built) => seed(built, &error),
             None => Err(explained(&domain, error)),
         },
     }
+}
+
+/// Whoever can keep us from a repository must not take us back to what is built in when we have seen more than that.
+fn is_nothing_cached(domain: &Domain) -> bool {
+    let cache = folder().cache(&domain.mirror);
+    [
+        "root.json",
+        "timestamp.json",
+        "snapshot.json",
+        "targets.json",
+    ]
+    .iter()
+    .all(|file| !cache.folder().join(file).exists())
 }
 
 /// Neither network nor cache: what is built in is authentic, since the program is, but as old as the program.
@@ -135,6 +151,12 @@ pub(crate) fn folder() -> Folder {
 pub(crate) fn followable(following: &Following) -> Result<Followable> {
     let folder = folder();
     let domain = named(&folder, following.trust_domain.as_deref())?;
+    if domain.built.is_none() && Built::find(&domain.mirror).is_some() {
+        say(&format!(
+            "warning: {} is followed from a root that was initialised here, not from the one that is built in",
+            domain.mirror
+        ));
+    }
     Followable::new(&folder, domain, follow(following))
 }
 

@@ -247,3 +247,12 @@ fn keys_of_others_are_taken_over_and_read_from_variables() {
         .refused("the private key garbage.pem");
     assert!(!scene.path("g.key").exists());
 }
+
+#[test]
+fn a_pin_does_not_come_into_a_trust_roots_policy() {
+    let scene = Scene::new();
+    scene
+        .run("root init --development --online pkcs11:token=t;object=o?module-path=/none.so&pin-value=98765")
+        .refused("a PIN does not belong into policy.toml");
+    assert!(!scene.path("trust/policy.toml").exists());
+}

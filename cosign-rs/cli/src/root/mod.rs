@@ -100,6 +100,7 @@ async fn begin(state: &Path, init: &Init) -> Result<()> {
             ));
         }
     };
+    without_pin(&reference)?;
     policy.push_str(&repository::online_entry(
         &reference,
         init.online_secret_file.as_deref(),
@@ -348,6 +349,17 @@ async fn serve_it(state: &Path, listen: &str) -> Result<()> {
     Ok(())
 }
 
+/// The policy is kept where many can read it, and in git.
+fn without_pin(reference: &str) -> Result<()> {
+    if reference.starts_with("pkcs11:") && reference.contains("pin-value=") {
+        return Err(advice(
+            "a PIN does not belong into policy.toml, which many can read",
+            "leave pin-value out, and name a file that has the PIN: --online-secret-file, --key-secret-file, or pin-source in the URI",
+        ));
+    }
+    Ok(())
+}
+
 async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
@@ -356,6 +368,7 @@ async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
             .key
             .as_ref()
             .ok_or_else(|| advice("which key is the new one?", "name it with --key"))?;
+        without_pin(reference)?;
         let secret = rotate.key_secret_file.as_deref();
         let key = KeyRef::parse(reference, secret.map(Path::new), state)?;
         let signer = Signer::open(&key)
@@ -519,7 +532,10 @@ fn import(state: &Path, import: &Import) -> Result<()> {
     collect(&import.folder, "", &mut files)?;
     let mut policy = policy_text(&import.operator, import.development);
     match &import.online {
-        Some(online) => policy.push_str(&repository::online_entry(online, None)),
+        Some(online) => {
+            without_pin(online)?;
+            policy.push_str(&repository::online_entry(online, None));
+        }
         None => say(
             "note: no --online key was named: nothing can be refreshed before [[online]] stands in policy.toml",
         ),

@@ -84,6 +84,27 @@ pub enum DomainError {
     /// An address that nobody initialised.
     #[error("the repository {0} has no pinned root here")]
     NotInitialised(String),
+    /// Several of this name.
+    #[error("{0:?} is the name of several trust domains here: name the address instead")]
+    Ambiguous(String),
+    /// The name is another domain's.
+    #[error("{name:?} is the name of the trust domain at {other} already")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        other: String,
+    },
+    /// Its cache would be another's.
+    #[error(
+        "the cache of {mirror} would be in the folder of {other}, whose address differs in nothing that the folder's name shows"
+    )]
+    FolderTaken {
+        /// The one asked for.
+        mirror: String,
+        /// The one that is there.
+        other: String,
+    },
     /// The root is not one.
     #[error("the root for {mirror}")]
     Root {
@@ -202,16 +223,23 @@ impl Folder {
         else {
             return self.of_mirror(DOMAINS[0].mirror);
         };
+        // A name that is built in means what is built in; its address may have been initialised with another root.
+        if let Some(built) = DOMAINS.into_iter().find(|built| built.name == named) {
+            return Ok(built.domain());
+        }
         if let Some(built) = Built::find(&named) {
             return self.of_mirror(built.mirror);
         }
         if named.contains("://") {
             return self.of_mirror(&named);
         }
-        self.initialised()
-            .into_iter()
-            .find(|domain| domain.name == named)
-            .ok_or(DomainError::Unknown(named))
+        let mut found = self.initialised().into_iter();
+        let mut found = found.by_ref().filter(|domain| domain.name == named);
+        match (found.next(), found.next()) {
+            (Some(domain), None) => Ok(domain),
+            (Some(_), Some(_)) => Err(DomainError::Ambiguous(named)),
+            (None, _) => Err(DomainError::Unknown(named)),
+        }
     }
 
     /// All that are known: those that are built in, and those that were initialised here.
@@ -251,6 +279,24 @@ impl Folder {
         make_default: bool,
     ) -> Result<(), DomainError> {
         let cache = self.cache(&domain.mirror);
+        if let Some(other) =
+            read_initialised(cache.folder()).filter(|other| !same(&other.mirror, &domain.mirror))
+        {
+            return Err(DomainError::FolderTaken {
+                mirror: domain.mirror.clone(),
+                other: other.mirror,
+            });
+        }
+        let built = DOMAINS.into_iter().map(Built::domain);
+        if let Some(other) = built
+            .chain(self.initialised())
+            .find(|other| other.name == domain.name && !same(&other.mirror, &domain.mirror))
+        {
+            return Err(DomainError::NameTaken {
+                name: domain.name.clone(),
+                other: other.mirror,
+            });
+        }
         let folder = staged.unwrap_or(&cache).folder();
         let history = folder.join("root_history");
         write(&history.join("pinned.root.json"), &domain.root)?;
@@ -296,8 +342,16 @@ impl Folder {
     }
 
     fn of_mirror(&self, mirror: &str) -> Result<Domain, DomainError> {
-        if let Some(domain) = read_initialised(self.cache(mirror).folder()) {
-            return Ok(domain);
+        match read_initialised(self.cache(mirror).folder()) {
+            Some(domain) if same(&domain.mirror, mirror) => return Ok(domain),
+            // Names of folders fold what addresses keep apart; and what stands in a cache leads nowhere else.
+            Some(other) => {
+                return Err(DomainError::FolderTaken {
+                    mirror: mirror.to_owned(),
+                    other: other.mirror,
+                });
+            }
+            None => {}
         }
         Built::find(mirror)
             .map(Built::domain)
@@ -397,6 +451,52 @@ mod tests {
             .map(|built| tuf::describe_root(built.root).unwrap().0.get())
             .collect();
         assert_eq!(versions, [15, 14, 9]);
+    }
+
+    /// The folder's name folds what addresses keep apart, and a cache is no place that a stranger may lead us from.
+    #[test]
+    fn what_stands_in_a_folder_is_believed_of_its_own_address_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path());
+        let root = || DOMAINS[1].root.to_vec();
+        let own = |name, mirror| Domain::new(name, mirror, root()).unwrap();
+        let acme = own(Some("acme"), "https://example.com/a-b");
+        folder.initialize(&acme, None, false).unwrap();
+        for other in ["https://example.com/a/b", "http://example.com/A:B"] {
+            assert!(matches!(
+                folder.domain(Some(other)),
+                Err(DomainError::FolderTaken { .. })
+            ));
+            let refused = folder.initialize(&own(Some("other"), other), None, false);
+            assert!(matches!(refused, Err(DomainError::FolderTaken { .. })));
+        }
+        for taken in ["acme", "public-good"] {
+            let second = own(Some(taken), "https://other.example");
+            let refused = folder.initialize(&second, None, false);
+            assert!(matches!(refused, Err(DomainError::NameTaken { .. })));
+        }
+        // A root of somebody's own for a repository that is built in: by its address, and never by its name.
+        let public = own(None, DOMAINS[0].mirror);
+        folder.initialize(&public, None, false).unwrap();
+        let by_address = folder.domain(Some(DOMAINS[0].mirror)).unwrap();
+        assert_eq!(by_address.root, root());
+        assert!(by_address.built.is_none());
+        let by_name = folder.domain(Some("public-good")).unwrap();
+        assert_eq!(by_name.root, DOMAINS[0].root);
+        // Another's note in its folder.
+        let history = folder
+            .cache(DOMAINS[0].mirror)
+            .folder()
+            .join("root_history");
+        fs::write(
+            history.join("mirror.json"),
+            br#"{"mirror":"http://127.0.0.1:9/evil"}"#,
+        )
+        .unwrap();
+        assert!(matches!(
+            folder.domain(None),
+            Err(DomainError::FolderTaken { .. })
+        ));
     }
 
     #[test]
