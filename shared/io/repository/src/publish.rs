@@ -324,14 +324,21 @@ impl Writer<'_> {
             Some(old) => old.document.clone(),
             None => Document::new(RoleName::SNAPSHOT, Version::ONE, end),
         };
-        // What was published by others may name files that are no roles any more; it says what is there, and no more.
-        document.clear_meta();
+        // TUF 5.5.5: what a snapshot has named the next one names too, in no lower version, or clients that have seen it refuse the next. So what
+        // stands there of roles that are gone, or were never ours, stays.
+        let seen = document.meta()?;
         for (role, version, file) in next.current(before) {
-            document.set_meta(&role.meta_name(), version, &file);
+            let name = role.meta_name();
+            if let Some(seen) = seen.get(&name).filter(|seen| **seen > version) {
+                return Err(RepositoryError::Refused(format!(
+                    "clients have seen {name} in version {seen} and would refuse {version}: give it a higher version"
+                )));
+            }
+            document.set_meta(&name, version, &file);
         }
         let period = repository.policy().period(&RoleName::SNAPSHOT);
         if let Some(old) = old {
-            let mut same = document.meta()? == old.document.meta()?;
+            let mut same = document.meta()? == seen;
             same &= document.meta()?.keys().all(|name| {
                 old.document
                     .meta_file(name)

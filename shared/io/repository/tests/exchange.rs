@@ -157,6 +157,12 @@ impl OnCi {
             targets.version(),
             &TargetFile::of(&targets_file),
         );
+        // Sigstore's names such a file to this day.
+        snapshot.set_meta(
+            "rekor.json",
+            Version::new(4).unwrap(),
+            &TargetFile::of(b"gone"),
+        );
         let snapshot_file = sealed(snapshot.clone(), &[&second], &[&online]).await;
         let mut timestamp = Document::new(RoleName::TIMESTAMP, Version::new(400).unwrap(), end);
         timestamp.set_meta(
@@ -258,6 +264,12 @@ async fn a_repository_of_another_tool_goes_on_with_its_ids_and_versions() {
         .publish(std::slice::from_ref(&theirs.online), start())
         .await
         .unwrap();
+    // TUF 5.5.5: clients that have seen it there would refuse a snapshot without it.
+    let newest = all_clients(&disk, start()).snapshot.get();
+    assert!(newest > 30);
+    let snapshot = repository.published_file(&format!("{newest}.snapshot.json"));
+    let snapshot: serde_json::Value = serde_json::from_slice(&snapshot.unwrap().unwrap()).unwrap();
+    assert_eq!(snapshot["signed"]["meta"]["rekor.json"]["version"], 4);
     let seen = all_clients(&disk, start());
     assert_eq!(
         (
