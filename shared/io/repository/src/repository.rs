@@ -279,7 +279,7 @@ impl Repository {
         Ok(Some(Staged {
             role: role.clone(),
             ceremony: opened.ceremony,
-            previous: opened.previous,
+            previous: in_force.map(|held| held.document.clone()),
             request,
         }))
     }

@@ -9,6 +9,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -468,4 +469,61 @@ async fn one_writer_at_a_time() {
         .unwrap()
         .edit_targets(start(), &content("two"), |_| Ok(()))
         .unwrap();
+}
+
+/// Who hands the requests out is no signer, and must not be able to hide from the signers what they sign.
+#[tokio::test]
+async fn a_request_cannot_hide_what_changes() {
+    let (three, online) = (people(3), key(Algorithm::EcdsaP256Sha256));
+    let disk = SimDisk::new();
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let contents = BTreeMap::from([("policy.json".to_owned(), b"{\"evil\": true}".to_vec())]);
+    repository
+        .write()
+        .unwrap()
+        .edit_targets(start(), &contents, |_| Ok(()))
+        .unwrap();
+    let staged = repository.staged(start()).unwrap();
+    let honest = staged[0].request.clone();
+    let signed = |request: &Request| {
+        let (bytes, signer) = (request.to_text(), three[0].clone());
+        async move { sign_file(bytes.as_bytes(), &signer, start()).await }
+    };
+    let (_, review) = signed(&honest).await.unwrap();
+    assert!(
+        review.words.iter().any(|line| line.contains("policy.json")),
+        "{:?}",
+        review.words
+    );
+
+    // The content is left out: nobody can look at it.
+    let mut silent = honest.clone();
+    silent.contents.clear();
+    let error = signed(&silent).await.unwrap_err().to_string();
+    assert!(error.contains("is not there to look at"), "{error}");
+
+    // The version in force is made up to have it already, so that nothing seems to change.
+    let mut forged = silent.clone();
+    let mut before = honest.metadata.clone();
+    before["signed"]["version"] = 1.into();
+    before["signatures"] = serde_json::json!([]);
+    forged.previous = Some(before.to_string());
+    let error = signed(&forged).await.unwrap_err();
+    assert!(
+        matches!(&error, RepositoryError::Request(error) if error.to_string().contains("previous version")),
+        "{error}"
+    );
+
+    // Without one, everything is new.
+    let mut first = silent.clone();
+    first.previous = None;
+    let error = signed(&first).await.unwrap_err().to_string();
+    assert!(error.contains("is not there to look at"), "{error}");
+
+    // A content that is not the one.
+    let mut other = honest.clone();
+    other.contents.get_mut("policy.json").unwrap().new = Some("{}".to_owned());
+    let error = signed(&other).await.unwrap_err().to_string();
+    assert!(error.contains("another hash"), "{error}");
 }

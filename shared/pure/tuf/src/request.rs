@@ -11,8 +11,10 @@
 //!   "names":     { key id: owner } }
 //! ```
 //!
-//! Nothing in it is believed: who signs is read from the roots, which are verified; what changes is computed from the documents; contents have
-//! to have the hashes that the documents name. Only the owners' names are hearsay, and are shown beside the ids.
+//! Nothing in it is believed: who signs is read from the roots, which are verified; what changes is computed from the documents, against a
+//! version in force that its signers have signed; contents have to have the hashes that the documents name, and those that verifiers read have to
+//! be there. Only the owners' names are hearsay, and are shown beside the ids. What a delegated role was before counts where the root's signers
+//! have signed its delegator; else everything in it is shown as new.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +27,7 @@ use crate::ceremony::{Ceremony, CeremonyError, Required};
 use crate::document::{Document, DocumentError, RoleName};
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::key::{KeyId, RoleKeys};
-use crate::metadata::TargetFile;
+use crate::metadata::{Role, TargetFile};
 
 /// What a request says it is.
 pub const MEDIA_TYPE: &str = "application/vnd.tuf.signing-request+json;version=1";
@@ -104,7 +106,7 @@ pub struct Request {
 pub struct Opened {
     /// The document and its signatures, all of which verify.
     pub ceremony: Ceremony,
-    /// The version in force.
+    /// The version in force, signed by those who sign it.
     pub previous: Option<Document>,
     /// Contents of targets that change.
     pub contents: BTreeMap<String, Content>,
@@ -253,15 +255,47 @@ impl Request {
         Ok(required)
     }
 
+    /// The version in force. Somebody who makes it up could hide in it what changes.
     fn previous(&self, role: &RoleName) -> Result<Option<Document>, RequestError> {
         let Some(text) = &self.previous else {
             return Ok(None);
         };
-        if *role == RoleName::ROOT && self.root.as_ref() != Some(text) {
-            let what = "the previous root is not the root in force".to_owned();
-            return Err(RequestError::Contradiction(what));
+        let root = self
+            .root
+            .as_deref()
+            .map(|text| root_text("root", text))
+            .transpose()?;
+        let (envelope, document) = parse("previous version", text, role)?;
+        let part = |source| RequestError::Part {
+            part: "previous version",
+            source,
+        };
+        let contradiction = |what: &str| RequestError::Contradiction(what.to_owned());
+        let root = root.ok_or_else(|| {
+            contradiction("it has a previous version, and no root in force that could vouch for it")
+        })?;
+        match role {
+            RoleName::Top(Role::Root) if self.root.as_ref() != Some(text) => {
+                return Err(contradiction("the previous root is not the root in force"));
+            }
+            RoleName::Top(Role::Root) => {}
+            RoleName::Top(_) => {
+                envelope.verified(&root.signers(role)?).map_err(part)?;
+            }
+            RoleName::Delegated(_) => {
+                let Some(delegator) = &self.delegator else {
+                    return Ok(None);
+                };
+                let (by, delegator) = parse("delegator", delegator, &RoleName::TARGETS)?;
+                // One that waits for signatures itself vouches for nothing yet.
+                let held = by.verified(&root.signers(&RoleName::TARGETS)?).is_ok()
+                    && envelope.verified(&delegator.signers(role)?).is_ok();
+                if !held {
+                    return Ok(None);
+                }
+            }
         }
-        Ok(Some(parse("previous version", text, role)?.1))
+        Ok(Some(document))
     }
 
     fn check_contents(
@@ -269,7 +303,8 @@ impl Request {
         document: &Document,
         previous: Option<&Document>,
     ) -> Result<(), RequestError> {
-        if self.contents.is_empty() {
+        let is_targets = *document.role() == RoleName::TARGETS;
+        if self.contents.is_empty() && !is_targets {
             return Ok(());
         }
         let listed = document.targets()?;
@@ -277,6 +312,18 @@ impl Request {
             .map(Document::targets)
             .transpose()?
             .unwrap_or_default();
+        let changed = listed
+            .iter()
+            .filter(|(name, file)| is_targets && before.get(*name) != Some(file));
+        for (name, _) in changed {
+            let new = self.contents.get(name).and_then(|it| it.new.as_ref());
+            if is_read(name) && new.is_none() {
+                let what = format!(
+                    "the target {name} is new or changes, and its content is not there to look at"
+                );
+                return Err(RequestError::Contradiction(what));
+            }
+        }
         for (name, content) in &self.contents {
             let fits = |text: &Option<String>, file: Option<&TargetFile>| match text {
                 None => true,
@@ -296,6 +343,13 @@ impl Opened {
     pub fn name(&self, id: &KeyId) -> Option<String> {
         self.names.get(id.as_str()).cloned()
     }
+}
+
+/// Targets that say whom to trust: a signer looks at what is in them, and not at a hash alone.
+fn is_read(name: &str) -> bool {
+    [".json", ".jsonl", ".pem", ".pub", ".crt"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 fn root_text(part: &'static str, text: &str) -> Result<Document, RequestError> {
