@@ -312,8 +312,9 @@ async fn publish(state: &Path) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
     let (online, notes) = repository.online_signers().await;
-    let done = repository.write_soon()?.publish(&online, now).await?;
-    tell::done(&repository, &done, &notes).await
+    let writer = repository.write_soon()?;
+    let done = writer.publish(&online, now).await?;
+    tell::done(&writer, &done, &notes).await
 }
 
 async fn refresh(state: &Path, force: bool) -> Result<()> {
@@ -324,11 +325,9 @@ async fn refresh(state: &Path, force: bool) -> Result<()> {
     } else {
         repository::Timestamp::WhenDue
     };
-    let done = repository
-        .write_soon()?
-        .refresh(&online, wanted, Timestamp::now())
-        .await?;
-    tell::done(&repository, &done, &notes).await
+    let writer = repository.write_soon()?;
+    let done = writer.refresh(&online, wanted, Timestamp::now()).await?;
+    tell::done(&writer, &done, &notes).await
 }
 
 async fn serve_it(state: &Path, listen: &str) -> Result<()> {

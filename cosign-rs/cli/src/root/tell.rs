@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use repository::{Done, Level, Repository, Review, Status};
+use repository::{Done, Level, Repository, Review, Status, Writer};
 use tuf::{Request, RoleName};
 
 use crate::failure::{in_line, say};
@@ -57,7 +57,8 @@ pub(super) fn next_steps(repository: &Repository, state: &Path, now: Timestamp) 
 }
 
 /// Tells what was published, and copies it to the other places.
-pub(super) async fn done(repository: &Repository, done: &Done, notes: &[String]) -> Result<()> {
+pub(super) async fn done(writer: &Writer<'_>, done: &Done, notes: &[String]) -> Result<()> {
+    let repository = writer.repository();
     for note in notes.iter().chain(&done.notes) {
         say(&format!("note: {}", in_line(note)));
     }
@@ -66,7 +67,7 @@ pub(super) async fn done(repository: &Repository, done: &Done, notes: &[String])
     } else {
         say(&format!("published {}", done.written.join(" ")));
     }
-    for copied in repository.copy_out().await? {
+    for copied in writer.copy_out().await? {
         say(&format!("copied to {copied}"));
     }
     if done.written.iter().any(|name| name.ends_with(".root.json"))

@@ -16,7 +16,7 @@ use store::fs::Folder;
 
 use crate::error::RepositoryError;
 use crate::policy::{Bucket, Place};
-use crate::repository::{Repository, path};
+use crate::repository::{Repository, Writer, path};
 
 /// Files that decide what is current: no cache may hold them back.
 const FRESH: &str = "no-store";
@@ -31,6 +31,34 @@ pub fn cache_control(name: &str) -> &'static str {
         FRESH
     } else {
         IMMUTABLE
+    }
+}
+
+impl Writer<'_> {
+    /// Copies everything to every place of the policy; what was written. Only who may write does: two that copy at the same time could put an older
+    /// timestamp over a newer one. What failed is made up for by the next call, as each compares what is there.
+    pub async fn copy_out(&self) -> Result<Vec<String>, RepositoryError> {
+        let repository = self.repository();
+        let mut said = Vec::new();
+        for place in &repository.policy().places {
+            let written = match place {
+                Place::Folder(folder) => format!(
+                    "{}: {} files",
+                    folder.display(),
+                    repository.copy_to_folder(folder)?
+                ),
+                Place::Tar(file) => {
+                    repository.copy_to_tar(file)?;
+                    format!("{}: written", file.display())
+                }
+                Place::Bucket(bucket) => {
+                    let files = repository.copy_to_bucket(bucket).await?;
+                    format!("bucket {}: {files} files", bucket.bucket)
+                }
+            };
+            said.push(written);
+        }
+        Ok(said)
     }
 }
 
@@ -68,30 +96,6 @@ impl Repository {
                 action: "reading it",
                 source,
             })
-    }
-
-    /// Copies everything to every place of the policy; what was written.
-    pub async fn copy_out(&self) -> Result<Vec<String>, RepositoryError> {
-        let mut said = Vec::new();
-        for place in &self.policy().places {
-            let written = match place {
-                Place::Folder(folder) => format!(
-                    "{}: {} files",
-                    folder.display(),
-                    self.copy_to_folder(folder)?
-                ),
-                Place::Tar(file) => {
-                    self.copy_to_tar(file)?;
-                    format!("{}: written", file.display())
-                }
-                Place::Bucket(bucket) => {
-                    let files = self.copy_to_bucket(bucket).await?;
-                    format!("bucket {}: {files} files", bucket.bucket)
-                }
-            };
-            said.push(written);
-        }
-        Ok(said)
     }
 
     /// Copies to another folder of this machine; how many files were written.

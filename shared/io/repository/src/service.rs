@@ -91,11 +91,11 @@ async fn look(repository: &Repository, now: jiff::Timestamp) -> Result<(), Repos
         writer => writer?,
     };
     let done = writer.refresh(&online, Timestamp::WhenDue, now).await?;
-    drop(writer);
     if !done.written.is_empty() {
         tracing::info!(written = done.written.join(" "), "refreshed");
-        repository.copy_out().await?;
     }
+    // At each look: a place that was away, or a publisher that was killed, must not wait for the next timestamp.
+    writer.copy_out().await?;
     Ok(())
 }
 
