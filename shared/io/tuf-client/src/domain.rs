@@ -221,9 +221,10 @@ impl Folder {
         let Some(named) =
             named.map_or_else(|| self.default_mirror(), |named| Some(named.to_owned()))
         else {
-            return self.of_mirror(DOMAINS[0].mirror);
+            return Ok(DOMAINS[0].domain());
         };
-        // A name that is built in means what is built in; its address may have been initialised with another root.
+        // A name that is built in, and no name at all, means what is built in: a file in its cache is no other root. Its address may have been
+        // initialised with one.
         if let Some(built) = DOMAINS.into_iter().find(|built| built.name == named) {
             return Ok(built.domain());
         }
@@ -494,9 +495,11 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(
-            folder.domain(None),
+            folder.domain(Some(DOMAINS[0].mirror)),
             Err(DomainError::FolderTaken { .. })
         ));
+        // And who names nothing is not led anywhere by what stands in that folder.
+        assert_eq!(folder.domain(None).unwrap().root, DOMAINS[0].root);
     }
 
     #[test]
