@@ -249,6 +249,30 @@ fn without_connection_and_cache_what_is_built_in_verifies_with_a_warning() {
         .refused("`cosign-rs trust list` shows those that are known");
 }
 
+/// Whoever keeps us from the repository must not take us back to what is built in, when we have seen more than that.
+#[test]
+fn an_outage_does_not_lead_from_a_cache_back_to_what_is_built_in() {
+    let scene = Scene::new();
+    let (bundle, file) = signed();
+    let nowhere = [("HTTPS_PROXY", "http://127.0.0.1:1")];
+    let cache = scene.path(".sigstore/root/tuf-repo-cdn.sigstore.dev");
+    for refresh in ["daily", "always", "until-expiry"] {
+        let words = verify(&bundle, &file, &["--trust-refresh", refresh]);
+        std::fs::create_dir_all(&cache).unwrap();
+        std::fs::write(cache.join("timestamp.json"), "{}").unwrap();
+        let said = Said::of(scene.start(&words, &nowhere));
+        assert_eq!(said.code, Some(1), "{refresh}: {}", said.err);
+        assert!(!said.err.contains("what is built in"), "{}", said.err);
+        std::fs::remove_dir_all(scene.path(".sigstore")).unwrap();
+        let said = Said::of(scene.start(&words, &nowhere)).accepted();
+        assert!(
+            said.err.contains("trusting what is built in"),
+            "{}",
+            said.err
+        );
+    }
+}
+
 #[test]
 fn a_failed_initialize_leaves_what_was_there() {
     let scene = Scene::initialized();
