@@ -163,10 +163,25 @@ pub(crate) fn followable(following: &Following) -> Result<Followable> {
 fn named(folder: &Folder, flag: Option<&str>) -> Result<Domain> {
     let mirror = variable("TUF_MIRROR");
     let named = flag.map(str::to_owned).or(mirror);
-    // cosign's variable for a root that nobody initialised.
-    if let (None, Some(path), Some(mirror)) = (flag, variable("TUF_ROOT_JSON"), &named) {
-        let root = trust_files::read(&PathBuf::from(path)).context("the root in TUF_ROOT_JSON")?;
-        return Ok(Domain::new(None, mirror, root)?);
+    // cosign's variable for a root that nobody initialised. Who pins one must not go by another one.
+    if let Some(path) = variable("TUF_ROOT_JSON") {
+        return match (flag, &named) {
+            (None, Some(mirror)) => {
+                let root = trust_files::read(&PathBuf::from(path));
+                let root = root.context("the root in TUF_ROOT_JSON")?;
+                Ok(Domain::new(None, mirror, root)?)
+            }
+            (Some(flag), _) => Err(advice(
+                format!(
+                    "TUF_ROOT_JSON names a root, and --trust-domain {flag} a domain that has its own"
+                ),
+                "leave one of the two out",
+            )),
+            (None, None) => Err(advice(
+                "TUF_ROOT_JSON names a root, and nothing says of which repository",
+                "set TUF_MIRROR to its address, or run `cosign-rs initialize --mirror ADDRESS --root ROOT`",
+            )),
+        };
     }
     folder.domain(named.as_deref()).map_err(|error| {
         let hint = match &error {

@@ -274,6 +274,23 @@ fn an_outage_does_not_lead_from_a_cache_back_to_what_is_built_in() {
 }
 
 #[test]
+fn a_root_that_a_variable_names_is_used_or_it_is_an_error() {
+    let scene = Scene::new();
+    let anchor = root(5);
+    let variables = [("TUF_ROOT_JSON", anchor.as_str())];
+    for (more, reason) in [
+        (&[][..], "nothing says of which repository"),
+        (
+            &["--trust-domain", "public-good"],
+            "a domain that has its own",
+        ),
+    ] {
+        let words = [&["trust", "status", "--offline"][..], more].concat();
+        Said::of(scene.start(&words, &variables)).refused(reason);
+    }
+}
+
+#[test]
 fn a_failed_initialize_leaves_what_was_there() {
     let scene = Scene::initialized();
     let base = scene.path(".sigstore/root");
