@@ -1,7 +1,8 @@
 //! The protobuf messages, field by field as the `.proto` files number them: sigstore/rekor-tiles `api/proto/rekor/v2`, sigstore/protobuf-specs
-//! `sigstore_rekor.proto`, in-toto `envelope.proto`, `google/api/httpbody.proto`, `grpc/health/v1/health.proto`.
+//! `sigstore_rekor.proto`, in-toto `envelope.proto`; and those that every service has.
 
 use prost::{Message, Oneof};
+pub use serve::grpc::messages::{Empty, HealthCheckRequest, HealthCheckResponse, HttpBody};
 use wire::bundle::{Envelope, EnvelopeSignature, TransparencyLogEntryReply};
 use wire::common::X509Certificate;
 use wire::encoding::EnumValue;
@@ -202,37 +203,6 @@ pub struct EntryBundleRequest {
     /// Index and width, as in the path.
     #[prost(string, tag = "1")]
     pub index: String,
-}
-
-/// `google.protobuf.Empty`
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct Empty {}
-
-/// `google.api.HttpBody`
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct HttpBody {
-    /// Media type.
-    #[prost(string, tag = "1")]
-    pub content_type: String,
-    /// The bytes.
-    #[prost(bytes = "vec", tag = "2")]
-    pub data: Vec<u8>,
-}
-
-/// `grpc.health.v1.HealthCheckRequest`
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct HealthCheckRequest {
-    /// A service, or nothing for all.
-    #[prost(string, tag = "1")]
-    pub service: String,
-}
-
-/// `grpc.health.v1.HealthCheckResponse`
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct HealthCheckResponse {
-    /// 1 serving, 2 not serving.
-    #[prost(int32, tag = "1")]
-    pub status: i32,
 }
 
 /// A member that must be there.

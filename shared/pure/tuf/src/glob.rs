@@ -80,4 +80,31 @@ mod tests {
         let pattern = "a*".repeat(500) + "b";
         assert!(!covers(&pattern, &"a".repeat(5_000)));
     }
+
+    #[test]
+    fn patterns_do_not_cross_a_slash() {
+        for (pattern, name, covered) in [
+            ("*", "a", true),
+            ("*", "a/b", false),
+            ("a/*", "a/b", true),
+            ("a/*", "a/b/c", false),
+            ("a/*/c", "a/b/c", true),
+            ("a/?", "a/b", true),
+            ("a/?", "a/bb", false),
+            ("*.txt", "a.txt", true),
+            ("a*b*c", "aXbXc", true),
+            ("a*b*c", "aXbX", false),
+            ("a*", "a", true),
+            ("", "a", false),
+            (
+                "registry.example.com/team/*:v?",
+                "registry.example.com/team/app:v1",
+                true,
+            ),
+        ] {
+            assert_eq!(covers(pattern, name), covered, "{pattern} {name}");
+        }
+        // Many stars and a long name end soon.
+        assert!(!covers(&"*a".repeat(100), &"a".repeat(99)));
+    }
 }

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::canonical::{self, CanonicalError};
-use crate::document::{DELEGATIONS_MAX, Document, RoleName, check_target_name, covers};
+use crate::document::{DELEGATIONS_MAX, Document, RoleName, check_target_name};
+use crate::glob::covers;
 use crate::key::{Key, KeyId};
 use crate::metadata::Role;
 use serde_json::Value;
