@@ -1,0 +1,161 @@
+//! The command line. Flags that cosign has are named as in cosign 3 and mean the same.
+
+#![expect(
+    clippy::struct_field_names,
+    reason = "the fields are named as the flags are"
+)]
+
+mod conformance;
+mod key;
+mod registry;
+mod signing;
+mod trust;
+mod variables;
+mod verifying;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use conformance::{SignBundle, TufConformance, TufConformanceCommand, VerifyBundle};
+pub(crate) use key::{GenerateKeyPair, ImportKeyPair, PublicKey};
+pub(crate) use registry::Registry;
+pub(crate) use signing::{Attest, AttestBlob, AuthFlow, Identity, Sign, SignBlob, SigningKey};
+pub(crate) use trust::{
+    ExportFormat, Following, Initialize, Services, Trust, TrustCommand, TrustCommands, TrustRefresh,
+};
+pub(crate) use variables::{variables_in_use, with_environment};
+pub(crate) use verifying::{
+    Expected, Output, Verify, VerifyAttestation, VerifyBlob, VerifyBlobAttestation,
+};
+
+/// Sign and verify container images and files without keeping a key.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cosign-rs",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Every flag can be given as a variable: --certificate-identity is COSIGN_CERTIFICATE_IDENTITY."
+)]
+pub(crate) struct Arguments {
+    /// Say on standard error which calls are made and how long they take
+    #[arg(short = 'd', long, global = true)]
+    pub(crate) verbose: bool,
+    /// Give up after this time, as 90s or 3m0s
+    #[arg(short, long, global = true, value_name = "DURATION", default_value = "3m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sign container images in their registry
+    Sign(Sign),
+    /// Verify the signatures of container images
+    Verify(Verify),
+    /// Attach a signed statement about a container image
+    Attest(Attest),
+    /// Verify attached statements, and print them
+    VerifyAttestation(VerifyAttestation),
+    /// Sign a file
+    SignBlob(SignBlob),
+    /// Verify the signature of a file
+    VerifyBlob(VerifyBlob),
+    /// Sign a statement about a file
+    AttestBlob(AttestBlob),
+    /// Verify a signed statement about a file
+    VerifyBlobAttestation(VerifyBlobAttestation),
+    /// Make a pair of keys: the private one encrypted under a password
+    GenerateKeyPair(GenerateKeyPair),
+    /// Take over a private key that another program made
+    ImportKeyPair(ImportKeyPair),
+    /// Print the public half of a key
+    PublicKey(PublicKey),
+    /// Set up a trust domain: where its repository is, and the root that everything is verified from
+    Initialize(Initialize),
+    /// Look after the trust domains: whom we trust, since when, until when
+    Trust(TrustCommands),
+    /// Run a trust root of your own: a TUF repository, from its first ceremony on
+    Root(crate::root::args::Root),
+    /// Print the version
+    Version {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// The verifying half of the sigstore-conformance protocol
+    #[command(hide = true)]
+    VerifyBundle(VerifyBundle),
+    /// The signing half of the sigstore-conformance protocol
+    #[command(hide = true)]
+    SignBundle(SignBundle),
+    /// The client of the tuf-conformance protocol
+    #[command(hide = true)]
+    TufConformance(TufConformance),
+}
+
+impl Command {
+    /// Whether JSON was asked for, and not only given by default: then a failure is told in JSON too.
+    pub(crate) const fn wants_json(&self) -> bool {
+        let output = match self {
+            Self::Verify(verify) => verify.output,
+            Self::VerifyAttestation(verify) => verify.output,
+            Self::VerifyBlob(verify) => verify.output,
+            Self::VerifyBlobAttestation(verify) => verify.output,
+            _ => None,
+        };
+        matches!(output, Some(Output::Json))
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a time such as 90s or 3m0s".to_owned();
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    match Duration::try_from(parsed) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        with_environment(Arguments::command()).debug_assert();
+    }
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        assert_eq!(duration("3m0s"), Ok(Duration::from_mins(3)));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "3", "-3m", "0s", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Every flag has a variable.
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, CommandFactory as _};
+
+use super::Arguments;
+
+/// Every flag has a variable, as in cosign: `--certificate-identity` is `COSIGN_CERTIFICATE_IDENTITY`.
+pub(crate) fn with_environment(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(variable);
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    names.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, with_environment)
+    })
+}
+
+fn variable(argument: clap::Arg) -> clap::Arg {
+    let Some(long) = argument.get_long() else {
+        return argument;
+    };
+    if argument.get_env().is_some() || ["help", "version"].contains(&long) {
+        return argument;
+    }
+    let name = format!("COSIGN_{}", long.replace('-', "_").to_ascii_uppercase());
+    // What a script sets to nothing is not set.
+    if std::env::var_os(&name).is_none_or(|value| value.is_empty()) {
+        return argument;
+    }
+    // A variable cannot just be there, as a flag can: 1, t, true, yes and on mean that it is.
+    let argument = if matches!(argument.get_action(), ArgAction::SetTrue) {
+        argument.value_parser(BoolishValueParser::new())
+    } else {
+        argument
+    };
+    argument.env(name).hide_env(true)
+}
+
+/// The variables that are set and stand for a flag of one of the commands.
+pub(crate) fn variables_in_use() -> Vec<String> {
+    let command = with_environment(Arguments::command());
+    let mut names = Vec::new();
+    collect_variables(&command, &mut names);
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn collect_variables(command: &clap::Command, names: &mut Vec<String>) {
+    let set = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
+        .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    names.extend(set);
+    for command in command.get_subcommands() {
+        collect_variables(command, names);
+    }
+}
