@@ -675,7 +675,7 @@ impl Instance {
                         self.go_on(&switch).await;
                     });
                 }
-                Ok(routes)
+                Ok(routes.in_the_manner(v1::manner))
             }
             Err(error) if error.is_locked() => {
                 tracing::warn!(
@@ -684,7 +684,7 @@ impl Instance {
                 let (reader, died) = self.reader().await?;
                 let (switch, routes) = Routes::switchable(reader);
                 tokio::spawn(async move { self.stand_by(&switch, Some(died)).await });
-                Ok(routes)
+                Ok(routes.in_the_manner(v1::manner))
             }
             Err(error) => Err(error.into()),
         }

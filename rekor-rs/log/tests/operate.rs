@@ -77,6 +77,22 @@ fn a_service_outlives_whoever_reads_its_log_lines() {
     service.stop();
 }
 
+/// What stands around all services refuses in the words of the API that was asked.
+#[test]
+fn each_api_refuses_in_its_own_manner() {
+    let site = Site::init(&[]);
+    let service = site.serve(&[]);
+    let large = format!("{:?}", "x".repeat(17 << 20));
+    let (status, v1) = service.ask("POST", "/api/v1/log/entries", &large).unwrap();
+    assert_eq!(status, 413);
+    assert!(v1.starts_with(r#"{"code":413,"message":"#), "{v1}");
+    assert!(!v1.contains("details"), "{v1}");
+    let (status, v2) = service.ask("POST", "/api/v2/log/entries", &large).unwrap();
+    assert_eq!(status, 413);
+    assert!(v2.starts_with(r#"{"code":8,"message":"#), "{v2}");
+    service.stop();
+}
+
 #[test]
 fn a_second_instance_reads_and_takes_over_when_the_first_is_killed() {
     let site = Site::init(&[]);

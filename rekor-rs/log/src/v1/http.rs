@@ -85,6 +85,13 @@ pub(crate) fn routes(state: V1) -> Router {
         .route("/ping", get(async || "."))
 }
 
+/// What is refused before it comes to us (too large, too often, too late), as Rekor v1 writes it.
+pub(crate) fn manner(route: &str, problem: &serve::Problem) -> Option<Response> {
+    route
+        .starts_with("/api/v1/")
+        .then(|| Refused::new(problem.status(), problem.message()).into_response())
+}
+
 /// An error as Rekor v1 writes it: `{"code":..,"message":..}`.
 #[derive(Debug)]
 struct Refused {

@@ -29,5 +29,5 @@ pub mod leaf;
 pub mod shards;
 
 pub(crate) use attestations::{Attestations, GiveUp};
-pub(crate) use http::{V1, routes};
+pub(crate) use http::{V1, manner, routes};
 pub use shards::{Access, Shards, Trees};

@@ -51,7 +51,7 @@ pub use problem::{Code, Problem};
 pub use program::{Closing, Service, program};
 pub use rate::Allowance;
 pub use reload::Live;
-pub use routes::{Routes, Switch};
+pub use routes::{Manner, Routes, Switch};
 pub use run::run;
 pub use settings::{Server, ServerSettings, SettingsError};
 pub use stop::{Stop, StopHandle};

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use tracing::Instrument as _;
 
 use crate::grpc;
 use crate::problem::{Code, Problem};
+use crate::routes::Manner;
 
 /// The header that carries a request's id, in both directions.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -73,6 +74,7 @@ const NO_ROUTE: &str = "-";
 pub(crate) async fn observe(
     service: &'static str,
     limit: Duration,
+    manner: Option<Manner>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -97,6 +99,17 @@ pub(crate) async fn observe(
     if grpc {
         let known = route != NO_ROUTE;
         response = CURRENT.sync_scope(id.clone(), || grpc::said_again(response, known));
+    } else if let Some(manner) = manner
+        && let Some(problem) = response.extensions().get::<Problem>()
+        && let Some(mut said) = manner(&route, problem)
+    {
+        // What the refusal says in its head (when to come back, how to sign in) holds in every manner; the body's own headers do not.
+        for (name, value) in response.headers() {
+            if !said.headers().contains_key(name) && name != header::CONTENT_LENGTH {
+                said.headers_mut().insert(name.clone(), value.clone());
+            }
+        }
+        response = said;
     }
     let took = start.elapsed();
     let status = response.status();

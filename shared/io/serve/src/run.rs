@@ -29,7 +29,7 @@ use crate::listen::Listeners;
 use crate::observe;
 use crate::rate::{self, Clients, Peer};
 use crate::room::{self, Room};
-use crate::routes::Routes;
+use crate::routes::{Manner, Routes};
 use crate::stop::Stop;
 use crate::tls::Tls;
 
@@ -52,7 +52,9 @@ pub async fn run(
     let mut routes = routes.into();
     let bodies = Room::new(&limits);
     let buckets = limits.rate.map(Clients::new);
-    let dress = |router: Router| dressed(router, service, limits, &bodies, buckets.as_ref());
+    let manner = routes.manner();
+    let dress =
+        |router: Router| dressed(router, service, limits, &bodies, buckets.as_ref(), manner);
     let (dressed, router) = watch::channel(dress(routes.now()));
     let permits = Arc::new(Semaphore::new(limits.connections));
     let tls = listeners.tls.clone();
@@ -106,6 +108,7 @@ fn dressed(
     limits: Limits,
     bodies: &Room,
     buckets: Option<&Clients>,
+    manner: Option<Manner>,
 ) -> Router {
     let bodies = bodies.clone();
     let router = router
@@ -122,7 +125,7 @@ fn dressed(
         None => router,
     };
     router.layer(middleware::from_fn(move |request, next| {
-        observe::observe(service, limits.request, request, next)
+        observe::observe(service, limits.request, manner, request, next)
     }))
 }
 
