@@ -181,7 +181,7 @@ impl Authority {
         let entry = ct::entry_of_precertificate(precertificate.certificate(), issuer)?;
         // A crash from here on leaves a precertificate in the log without a certificate: harmless, nobody has one for it.
         let sct = ct_log
-            .add(precertificate.certificate(), self.chain.certificates())
+            .add(&precertificate, &entry, self.chain.certificates())
             .await?;
         let prepared = precertificate.with_scts(&Sct::encode_list(&[sct])?)?;
         let signature = self.signer.sign(prepared.to_be_signed()).await?;

@@ -7,6 +7,7 @@
 use ct::{AddChainRequest, CtError, Entry, LeafEntry, entry_of_precertificate};
 use jiff::Timestamp;
 use keys::sha256;
+use pki::profile::Precertificate;
 use pki::{CertError, Certificate, oid};
 use std::sync::Arc;
 use thiserror::Error;
@@ -150,9 +151,44 @@ pub(crate) fn admit(
     check_leaf(&leaf)?;
     // What the memory of chains spares is every signature but this one.
     check_link(&leaf, issuer).map_err(at(1))?;
+    take(&leaf, kind, chain, window, leaf_index)
+}
+
+/// Checks a precertificate of an authority in this process, as [`admit`] does. Only the leaf's own signature is not verified once more: that an issued
+/// one was sealed says that it was, with the key of the certificate that it names.
+pub(crate) fn admit_issued(
+    issued: &Precertificate,
+    above: &[Vec<u8>],
+    roots: &RootSet,
+    window: Window,
+    leaf_index: bool,
+) -> Result<Admitted, Refusal> {
+    if above.len() >= MAX_CHAIN {
+        return Err(Refusal::TooLong(above.len().saturating_add(1)));
+    }
+    let leaf = issued.certificate();
+    let chain = roots.chain(leaf, above)?;
+    let issuer = chain.issuers.first().ok_or(Refusal::Empty)?;
+    check_leaf(leaf)?;
+    // Issuers of a verified chain may sign certificates.
+    if issuer != issued.issuer() {
+        check_link(leaf, issuer).map_err(at(1))?;
+    }
+    take(leaf, Kind::Precertificate, chain, window, leaf_index)
+}
+
+/// A leaf whose signature and chain are verified.
+fn take(
+    leaf: &Certificate,
+    kind: Kind,
+    chain: Arc<VerifiedChain>,
+    window: Window,
+    leaf_index: bool,
+) -> Result<Admitted, Refusal> {
+    let issuer = chain.issuers.first().ok_or(Refusal::Empty)?;
     let (entry, precertificate) = match kind {
         Kind::Precertificate => {
-            let entry = entry_of_precertificate(&leaf, issuer).map_err(Refusal::Kind)?;
+            let entry = entry_of_precertificate(leaf, issuer).map_err(Refusal::Kind)?;
             // RFC 6962 3.1: what the log signs is the body without the poison; with SCTs in it there would be two readings of that.
             if leaf.extension(oid::CT_SCTS).is_some() {
                 return Err(Refusal::Kind(CtError::Malformed(

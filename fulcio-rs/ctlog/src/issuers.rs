@@ -40,7 +40,7 @@ impl Issuers {
     /// leaves a certificate that nothing refers to, and one before leaves nothing, or a file that the next submission writes again.
     pub(crate) fn keep(&self, chain: &VerifiedChain) -> io::Result<()> {
         for (fingerprint, certificate) in chain.fingerprints.iter().zip(&chain.issuers) {
-            if matches!(self.remembered().get(fingerprint), Some((_, true))) {
+            if self.is_durable(fingerprint) {
                 continue;
             }
             // Also one that is there: once for each start, a sync of a small file.
@@ -49,6 +49,16 @@ impl Issuers {
             self.remember(*fingerprint, certificate.der().into(), true);
         }
         Ok(())
+    }
+
+    /// Whether [`keep`](Self::keep) has nothing to do.
+    pub(crate) fn keeps(&self, chain: &VerifiedChain) -> bool {
+        let mut fingerprints = chain.fingerprints.iter();
+        fingerprints.all(|fingerprint| self.is_durable(fingerprint))
+    }
+
+    fn is_durable(&self, fingerprint: &[u8; 32]) -> bool {
+        matches!(self.remembered().get(fingerprint), Some((_, true)))
     }
 
     /// A certificate by its fingerprint, if it is in memory.

@@ -188,6 +188,11 @@ impl RootSet {
         Ok(chain)
     }
 
+    /// The chain of these bytes, if it was verified before.
+    pub(crate) fn known(&self, above: &[Vec<u8>]) -> Option<Arc<VerifiedChain>> {
+        self.chains().get(&key(above)).cloned()
+    }
+
     fn chains(&self) -> std::sync::MutexGuard<'_, BTreeMap<[u8; 32], Arc<VerifiedChain>>> {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }

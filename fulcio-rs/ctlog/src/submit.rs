@@ -3,16 +3,17 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use ct::{CtError, LeafEntry, Sct, to_be_signed};
+use ct::{CtError, Entry, LeafEntry, Sct, to_be_signed};
 use jiff::Timestamp;
 use keys::PublicKey;
 use pki::Certificate;
+use pki::profile::Precertificate;
 use sequencer::{AppendError, Log};
 use signer::{Signer, SignerError};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use crate::admit::{self, Kind, Refusal, Window};
+use crate::admit::{self, Admitted, Kind, Refusal, Window};
 use crate::issuers::Issuers;
 use crate::leaf::{CertificateLeaf, extensions};
 use crate::roots::{Roots, RootsError};
@@ -130,7 +131,31 @@ impl Submissions {
 
     /// Takes in a certificate or precertificate with those above it (DER, leaf first). The SCT is there when entry and issuers are durable.
     pub async fn add(&self, kind: Kind, chain: Vec<Vec<u8>>) -> Result<Sct, AddError> {
-        let added = self.try_add(kind, chain).await;
+        let added = async {
+            let admitted = self.admit(kind, chain).await?;
+            Ok(self.append(admitted).await?.sct)
+        };
+        self.counted(added).await
+    }
+
+    /// Takes in a precertificate that an authority in this process has just sealed, with those above it (DER).
+    pub async fn add_issued(
+        &self,
+        issued: &Precertificate,
+        above: Vec<Vec<u8>>,
+    ) -> Result<Vouched, AddError> {
+        let added = async {
+            let admitted = self.admit_issued(issued, above).await?;
+            self.append(admitted).await
+        };
+        self.counted(added).await
+    }
+
+    async fn counted<T>(
+        &self,
+        adding: impl Future<Output = Result<T, AddError>>,
+    ) -> Result<T, AddError> {
+        let added = adding.await;
         let result = match &added {
             Ok(_) => "OK",
             Err(error) => error.reason(),
@@ -139,16 +164,20 @@ impl Submissions {
         added
     }
 
-    async fn try_add(&self, kind: Kind, chain: Vec<Vec<u8>>) -> Result<Sct, AddError> {
-        let inner = &self.0;
-        if inner.log.is_frozen() {
+    /// Before the work is done that would be for nothing.
+    fn check_open(&self) -> Result<(), AddError> {
+        if self.0.log.is_frozen() {
             return Err(AddError::Frozen);
         }
-        // Before the work is done that would be for nothing.
-        let overloaded = || AddError::Overloaded(Duration::from_secs(1));
-        if inner.log.is_full() {
+        if self.0.log.is_full() {
             return Err(overloaded());
         }
+        Ok(())
+    }
+
+    async fn admit(&self, kind: Kind, chain: Vec<Vec<u8>>) -> Result<Admitted, AddError> {
+        self.check_open()?;
+        let inner = &self.0;
         let place = inner.waiting.clone().try_acquire_owned();
         let place = place.map_err(|_| overloaded())?;
         let going = |_| AddError::unavailable("the log is going down", 5, "no thread");
@@ -166,7 +195,32 @@ impl Submissions {
                 .map_err(|error| AddError::Internal(error.into()))?;
             Ok::<_, AddError>(admitted)
         });
-        let admitted = admitted.await.map_err(going)??;
+        admitted.await.map_err(going)?
+    }
+
+    async fn admit_issued(
+        &self,
+        issued: &Precertificate,
+        above: Vec<Vec<u8>>,
+    ) -> Result<Admitted, AddError> {
+        self.check_open()?;
+        let inner = &self.0;
+        let roots = inner.roots.now();
+        let known = roots.known(&above);
+        if known.is_some_and(|chain| inner.issuers.keeps(&chain)) {
+            // No signature to verify and nothing to write: cheaper here than on another thread.
+            let admitted =
+                admit::admit_issued(issued, &above, &roots, inner.window, inner.leaf_index);
+            return Ok(admitted?);
+        }
+        // The first of its chain goes the long way.
+        let leaf = issued.certificate().der().to_vec();
+        let chain = std::iter::once(leaf).chain(above).collect();
+        self.admit(Kind::Precertificate, chain).await
+    }
+
+    async fn append(&self, admitted: Admitted) -> Result<Vouched, AddError> {
+        let inner = &self.0;
         let appended = inner.log.append(admitted.leaf).await;
         let appended = appended.map_err(not_appended)?;
         // From here on the entry is durable; a crash before the answer costs the client a repetition, which gets the same time and index.
@@ -203,8 +257,25 @@ impl Submissions {
             metrics::gauge!("last_sct_timestamp", "logid" => inner.origin.clone())
                 .set(milliseconds(appended.timestamp_ms));
         }
-        Ok(sct)
+        Ok(Vouched {
+            sct,
+            entry: admitted.entry,
+        })
     }
+}
+
+/// An SCT of a log in this process, which the log has verified with its own key before it gave it.
+#[derive(Debug)]
+pub struct Vouched {
+    /// The SCT.
+    pub sct: Sct,
+    /// What it is about.
+    pub entry: Entry,
+}
+
+/// Too much is waiting.
+fn overloaded() -> AddError {
+    AddError::Overloaded(Duration::from_secs(1))
 }
 
 /// For a gauge: whole milliseconds are exact in it until the year 287,000.
@@ -298,19 +369,27 @@ impl Logs {
             .first()
             .and_then(|leaf| Certificate::from_der(leaf).ok())
             .map(|leaf| leaf.not_after());
+        self.oldest(not_after)?.add(kind, chain).await
+    }
+
+    /// [`Submissions::add_issued`] of that log.
+    pub async fn add_issued(
+        &self,
+        issued: &Precertificate,
+        above: Vec<Vec<u8>>,
+    ) -> Result<Vouched, AddError> {
+        let log = self.oldest(Some(issued.certificate().not_after()))?;
+        log.add_issued(issued, above).await
+    }
+
+    fn oldest(&self, not_after: Option<Timestamp>) -> Result<Submissions, AddError> {
         let fits = |log: &&Submissions| {
             !log.is_frozen() && not_after.is_none_or(|end| log.window().holds(end))
         };
-        let log = {
-            let held = self.held();
-            // One that refuses says why.
-            let oldest = held.logs.iter().find(fits);
-            oldest.or_else(|| held.logs.last()).cloned()
-        };
-        match log {
-            Some(log) => log.add(kind, chain).await,
-            None => Err(AddError::Frozen),
-        }
+        let held = self.held();
+        // One that refuses says why.
+        let oldest = held.logs.iter().find(fits).or_else(|| held.logs.last());
+        oldest.cloned().ok_or(AddError::Frozen)
     }
 
     fn held(&self) -> RwLockReadGuard<'_, Held> {

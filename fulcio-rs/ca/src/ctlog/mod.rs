@@ -10,11 +10,11 @@ mod tests;
 
 use client::{CallError, Refused};
 use ct::{CtError, Entry, Sct};
-use ctlog_rs::admit::Kind;
 use ctlog_rs::roots::RootsError;
 use ctlog_rs::submit::{AddError, Logs};
 use jiff::Timestamp;
 use pki::Certificate;
+use pki::profile::Precertificate;
 use thiserror::Error;
 
 use remote::Remote;
@@ -52,6 +52,9 @@ pub(crate) enum CtLogError {
     /// The SCT is not one of this log for this certificate.
     #[error("the CT log's SCT")]
     Sct(#[from] CtError),
+    /// The log in this process has taken something else.
+    #[error("the CT log of this process has another entry than the one for this certificate")]
+    OtherEntry,
     /// The log in this process.
     #[error("the CT log of this process")]
     Here(#[source] AddError),
@@ -67,7 +70,7 @@ impl CtLogError {
             Self::Refused(_) => "CT_LOG_REFUSED",
             Self::Answer(_) => "CT_LOG_ANSWER_MALFORMED",
             Self::Call(_) => "CT_LOG_CALL_FAILED",
-            Self::Sct(_) => "CT_LOG_SCT_INVALID",
+            Self::Sct(_) | Self::OtherEntry => "CT_LOG_SCT_INVALID",
             Self::Here(error) => match error {
                 AddError::Overloaded(_) => "CT_LOG_BUSY",
                 AddError::Refused(_) | AddError::Frozen => "CT_LOG_REFUSED",
@@ -98,28 +101,30 @@ impl CtLog {
         Self(Place::Here(logs))
     }
 
-    /// Has a precertificate witnessed. The SCT is checked before it goes into a certificate.
+    /// Has a precertificate witnessed, of which `entry` is what the SCT has to be about. That it is was checked when this returns.
     pub(crate) async fn add(
         &self,
-        precertificate: &Certificate,
+        precertificate: &Precertificate,
+        entry: &Entry,
         chain: &[Certificate],
     ) -> Result<Sct, CtLogError> {
-        let issuer = chain.first().ok_or(CtError::NotPrecertificate)?;
-        let entry: Entry = ct::entry_of_precertificate(precertificate, issuer)?;
-        let chain = std::iter::once(precertificate).chain(chain);
-        let chain = chain.map(|certificate| certificate.der().to_vec());
+        let der = |certificate: &Certificate| certificate.der().to_vec();
         match &self.0 {
             Place::There(remote) => {
-                let sct = remote.add(chain.collect()).await?;
-                sct.verify(&entry, remote.key())?;
+                let chain = std::iter::once(precertificate.certificate()).chain(chain);
+                let sct = remote.add(chain.map(der).collect()).await?;
+                sct.verify(entry, remote.key())?;
                 Ok(sct)
             }
+            // It has verified what it signed; it is left to see that it was this.
             Place::Here(logs) => {
-                let sct = logs.add(Kind::Precertificate, chain.collect()).await;
-                let sct = sct.map_err(CtLogError::Here)?;
-                let key = logs.key(&sct.log_id).ok_or(CtError::OtherLog)?;
-                sct.verify(&entry, &key)?;
-                Ok(sct)
+                let above = chain.iter().map(der).collect();
+                let vouched = logs.add_issued(precertificate, above).await;
+                let vouched = vouched.map_err(CtLogError::Here)?;
+                if vouched.entry != *entry {
+                    return Err(CtLogError::OtherEntry);
+                }
+                Ok(vouched.sct)
             }
         }
     }

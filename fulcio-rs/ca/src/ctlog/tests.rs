@@ -16,7 +16,7 @@ use ctlog_rs::config::LogConfig;
 use ctlog_rs::roots::Roots;
 use jiff::Timestamp;
 use keys::{Algorithm, PublicKey};
-use pki::profile::{self, Authority, AuthorityParameters, LeafParameters};
+use pki::profile::{self, Authority, AuthorityParameters, LeafParameters, Precertificate};
 use pki::{Certificate, FulcioExtensions, SubjectName};
 use serve::Clock;
 use signer::Signer;
@@ -54,7 +54,7 @@ impl Ca {
         }
     }
 
-    fn precertificate(&self, number: u8) -> Certificate {
+    fn precertificate(&self, number: u8) -> Precertificate {
         let own = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
         let leaf = LeafParameters {
             subject: SubjectName::Email("dev@example.com".into()),
@@ -66,8 +66,18 @@ impl Ca {
         };
         let prepared = profile::prepare_leaf(leaf, &self.chain[0]).unwrap();
         let signature = self.key.sign_local(prepared.to_be_signed()).unwrap();
-        prepared.seal(&signature).unwrap().certificate().clone()
+        prepared.seal(&signature).unwrap()
     }
+}
+
+/// As the authority does it.
+async fn add(
+    log: &CtLog,
+    precertificate: &Precertificate,
+    chain: &[Certificate],
+) -> Result<Sct, CtLogError> {
+    let entry = ct::entry_of_precertificate(precertificate.certificate(), &chain[0]).unwrap();
+    log.add(precertificate, &entry, chain).await
 }
 
 /// What the door does with the next request instead of letting it in.
@@ -187,10 +197,7 @@ impl Bench {
         self.door.came.lock().unwrap().clear();
         *self.door.troubles.lock().unwrap() = troubles.iter().cloned().collect();
         let precertificate = self.ca.precertificate(9);
-        let sct = self
-            .log(patience)
-            .add(&precertificate, &self.ca.chain)
-            .await;
+        let sct = add(&self.log(patience), &precertificate, &self.ca.chain).await;
         self.door.troubles.lock().unwrap().clear();
         (sct, self.door.came.lock().unwrap().len())
     }
@@ -271,7 +278,7 @@ async fn what_does_not_pass_is_said_at_once_with_its_reason() {
         })
         .unwrap();
     }
-    let error = gone.add(&bench.ca.precertificate(1), &bench.ca.chain).await;
+    let error = add(&gone, &bench.ca.precertificate(1), &bench.ca.chain).await;
     let error = error.unwrap_err();
     assert!(
         matches!(error, CtLogError::Unreachable { attempts: 2.., .. }),
@@ -284,7 +291,7 @@ async fn an_sct_of_somebody_else_is_none() {
     let bench = bench().await;
     let other = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
     let log = bench.log_with(other.public_key(), LONG, None);
-    let sct = log.add(&bench.ca.precertificate(1), &bench.ca.chain).await;
+    let sct = add(&log, &bench.ca.precertificate(1), &bench.ca.chain).await;
     assert!(matches!(
         sct.unwrap_err(),
         CtLogError::Sct(CtError::OtherLog)
@@ -316,11 +323,9 @@ async fn an_sct_of_somebody_else_is_none() {
     })
     .unwrap();
     let first = bench.ca.precertificate(1);
-    replaying.add(&first, &bench.ca.chain).await.unwrap();
-    replaying.add(&first, &bench.ca.chain).await.unwrap();
-    let other = replaying
-        .add(&bench.ca.precertificate(2), &bench.ca.chain)
-        .await;
+    add(&replaying, &first, &bench.ca.chain).await.unwrap();
+    add(&replaying, &first, &bench.ca.chain).await.unwrap();
+    let other = add(&replaying, &bench.ca.precertificate(2), &bench.ca.chain).await;
     assert!(matches!(
         other.unwrap_err(),
         CtLogError::Sct(CtError::Signature)
@@ -337,7 +342,7 @@ async fn a_log_may_have_another_name_than_its_address() {
     ] {
         bench.door.came.lock().unwrap().clear();
         let log = bench.log_with(&bench.key, LONG, origin);
-        log.add(&precertificate, &bench.ca.chain).await.unwrap();
+        add(&log, &precertificate, &bench.ca.chain).await.unwrap();
         assert_eq!(bench.door.came.lock().unwrap()[0]["host"], host);
     }
 }
@@ -371,17 +376,17 @@ async fn a_log_in_this_process_is_a_witness_like_another() {
         .unwrap();
     let log = CtLog::here(logs);
     let precertificate = ca.precertificate(1);
-    let sct = log.add(&precertificate, &ca.chain).await.unwrap();
+    let sct = add(&log, &precertificate, &ca.chain).await.unwrap();
     // The one whose window it is.
     assert_eq!(sct.log_id, keys[1].public_key().key_id());
-    let again = log.add(&precertificate, &ca.chain).await.unwrap();
+    let again = add(&log, &precertificate, &ca.chain).await.unwrap();
     assert_eq!(
         (again.timestamp_ms, again.extensions),
         (sct.timestamp_ms, sct.extensions)
     );
     // Another authority's certificate is refused here as there.
     let other = Ca::new();
-    let error = log.add(&other.precertificate(1), &other.chain).await;
+    let error = add(&log, &other.precertificate(1), &other.chain).await;
     assert_eq!(error.unwrap_err().reason(), "CT_LOG_REFUSED");
     // Monitors read it at its own address, and a CA elsewhere may use it by its URL.
     let there = CtLog::at(RemoteLog {
@@ -392,6 +397,6 @@ async fn a_log_in_this_process_is_a_witness_like_another() {
         patience: LONG,
     })
     .unwrap();
-    let same = there.add(&precertificate, &ca.chain).await.unwrap();
+    let same = add(&there, &precertificate, &ca.chain).await.unwrap();
     assert_eq!(same.timestamp_ms, again.timestamp_ms);
 }

@@ -184,6 +184,11 @@ impl Precertificate {
         &self.certificate
     }
 
+    /// Whose key has signed it: checked when it was sealed.
+    pub const fn issuer(&self) -> &Certificate {
+        &self.issuer
+    }
+
     /// Prepares the leaf itself with a TLS-encoded SignedCertificateTimestampList (RFC 6962 3.3) in the poison's place.
     pub fn with_scts(self, list: &[u8]) -> Result<PreparedLeaf, ProfileError> {
         let scts = extension(oid::CT_SCTS, false, OctetString::new(list)?.to_der()?)?;

@@ -5,7 +5,7 @@
 //! | log | entries a second of rekor-rs, each durable and proven when it is answered, with a search index and without | its HTTP stack without a log; rekor-tiles on a file system |
 //! | latency | how long clients of rekor-rs wait where a sync takes 5 ms: alone, at half load, at full load | |
 //! | raw | leaves a second of the log engine alone | Tessera's POSIX driver |
-//! | ca | certificates a second of fulcio-rs, with a CT log and without | fulcio, with the same keys and the same CT log |
+//! | ca | certificates a second of fulcio-rs, with a CT log (in its process, ctlog-rs, TesseraCT) and without | fulcio, with the same keys and the same CT logs |
 //! | tsa | timestamps a second of tsa-rs | timestamp-server, with the same key |
 //! | verify | one bundle in one process; one bundle with one process for it | cosign, as whole processes |
 //! | image | signing and verifying an image in a registry, as whole processes | cosign |

@@ -213,33 +213,116 @@ pub(crate) fn ca() -> Result<bool> {
         site.port("issuer")?,
         &site.log("issuer"),
     )?;
-    let _ct_log = site.start("ctlog-rs", "ctlog")?;
     let work = Work {
         kind: vec!["ca".into(), "--tokens".into(), tokens(&site)?],
         levels: LEVELS,
         seconds: 5,
         rate_max: 5_000,
     };
-    let mut clean = true;
-    for witnessed in [false, true] {
-        let with = if witnessed {
-            "with ctlog-rs"
-        } else {
-            "without a CT log"
-        };
-        let ours = {
-            let server = our_fulcio(&site, witnessed)?;
-            measure(&contestant(&format!("fulcio-rs {with}"), &server), &work)?
-        };
-        let mut theirs = Vec::new();
-        if let Some(program) = upstream::FULCIO.program_or_tell() {
-            let server = upstream::fulcio(&site, &program, free_port()?, witnessed)?;
-            let name = format!("{} {with}", upstream::FULCIO.title());
-            theirs.push(measure(&contestant(&name, &server), &work)?);
+    // As the public instance's: P-384.
+    let mut clean = authority(&site, &work, "P-384", &[Witness::None])?;
+    smaller_key(&site)?;
+    let witnesses = [
+        Witness::None,
+        Witness::InProcess,
+        Witness::Ours,
+        Witness::TesseraCt,
+    ];
+    clean &= authority(&site, &work, "P-256", &witnesses)?;
+    Ok(clean)
+}
+
+/// Who witnesses the certificates.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Witness {
+    None,
+    /// The log in the process of our CA; upstream has none, and is asked with ours by its URL.
+    InProcess,
+    /// ctlog-rs by its URL.
+    Ours,
+    /// TesseraCT by its URL, as fast as it goes.
+    TesseraCt,
+}
+
+impl Witness {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "without a CT log",
+            Self::InProcess => "with its CT log in the same process",
+            Self::Ours => "with ctlog-rs",
+            Self::TesseraCt => "with TesseraCT",
         }
-        clean &= conclude(&ours, &theirs);
+    }
+}
+
+/// One authority with each witness: ours, then upstream's with what it can have.
+fn authority(site: &Site, work: &Work, key: &str, witnesses: &[Witness]) -> Result<bool> {
+    let upstream = upstream::FULCIO.program_or_tell();
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    for witness in witnesses {
+        let _log = match witness {
+            Witness::None | Witness::InProcess => None,
+            Witness::Ours => Some(site.start("ctlog-rs", "ctlog")?),
+            Witness::TesseraCt => match upstream::TESSERACT.program_or_tell() {
+                Some(program) => Some(upstream::tesseract(site, &program)?),
+                None => continue,
+            },
+        };
+        let named = |program: &str| format!("{program}, {key}, {}", witness.name());
+        {
+            let server = our_fulcio(site, *witness)?;
+            ours.push(measure(&contestant(&named("fulcio-rs"), &server), work)?);
+        }
+        if let Some(program) = upstream.as_ref().filter(|_| *witness != Witness::InProcess) {
+            let server = upstream::fulcio(site, program, free_port()?, *witness != Witness::None)?;
+            let name = named(&upstream::FULCIO.title());
+            theirs.push(measure(&contestant(&name, &server), work)?);
+        }
+    }
+    let mut clean = true;
+    for table in &ours {
+        let alike = |other: &&Table| {
+            let alone = |table: &Table| table.name().ends_with(Witness::None.name());
+            alone(table) == alone(other)
+        };
+        for other in theirs.iter().filter(alike) {
+            table.against(other);
+        }
+        clean &= table.is_clean();
+    }
+    clean &= theirs.iter().all(Table::is_clean);
+    if !clean {
+        println!("\nREQUESTS FAILED: what stands above are no figures");
     }
     Ok(clean)
+}
+
+/// Another key and chain for the authority, and the log's roots with it.
+fn smaller_key(site: &Site) -> Result<()> {
+    let folder = site.folder().join("p256");
+    fs::create_dir_all(&folder)?;
+    let key = folder.join("made.pem");
+    quiet(
+        Command::new("openssl")
+            .args(["genpkey", "-algorithm", "EC"])
+            .args(["-pkeyopt", "ec_paramgen_curve:P-256", "-out"])
+            .arg(&key),
+    )?
+    .expect(0)?;
+    quiet(
+        Command::new(programs().join("fulcio-rs"))
+            .args(["ca", "init", "--organization", "bench"])
+            .arg("--key")
+            .arg(&key)
+            .arg("--folder")
+            .arg(&folder),
+    )?
+    .expect(0)?;
+    fs::copy(key, site.file("fulcio/key.pem"))?;
+    fs::copy(folder.join("chain.pem"), site.file("fulcio/chain.pem"))?;
+    fs::copy(folder.join("root.pem"), site.file("ctlog/roots.pem"))?;
+    Ok(())
 }
 
 /// A file of tokens that outlive the bench.
@@ -255,24 +338,34 @@ fn tokens(site: &Site) -> Result<OsString> {
     Ok(path.into())
 }
 
-fn our_fulcio(site: &Site, witnessed: bool) -> Result<Server> {
-    if witnessed {
-        return site.start("fulcio-rs", "fulcio");
-    }
+fn our_fulcio(site: &Site, witness: Witness) -> Result<Server> {
     let port = free_port()?;
-    let settings = site.file("fulcio/unwitnessed.toml");
+    let settings = site.file("fulcio/bench.toml");
+    let log = match witness {
+        Witness::None => "none = true".to_owned(),
+        Witness::InProcess => "settings = \"../ctlog/bench.toml\"".to_owned(),
+        Witness::Ours | Witness::TesseraCt => format!(
+            "url = \"{}\"\npublic_key = \"ctlog.pub.pem\"",
+            site.address("ctlog")?
+        ),
+    };
     fs::write(
         &settings,
         format!(
             "[server]\nlisten = \"localhost:{port}\"\n\n[ca]\nkey = \"key.pem\"\nchain = \"chain.pem\"\nissuers = \"issuers.yaml\"\n\n\
-             [ct_log]\nnone = true\n"
+             [ct_log]\n{log}\n"
         ),
     )?;
+    // A tree of its own: whoever comes later does not find the entries of whoever was before.
+    let own = fs::read_to_string(site.file("ctlog/ctlog.toml"))?
+        .replace("folder = \"log\"", "folder = \"log-in-process\"")
+        .replace("last.checkpoint", "last-in-process.checkpoint");
+    fs::write(site.file("ctlog/bench.toml"), own)?;
     Server::start(
         Command::new(programs().join("fulcio-rs"))
             .arg("--config")
             .arg(settings),
         port,
-        &site.log("fulcio-rs-unwitnessed"),
+        &site.log("fulcio-rs-bench"),
     )
 }

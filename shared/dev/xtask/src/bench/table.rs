@@ -128,6 +128,11 @@ fn load(contestant: &Contestant<'_>, work: &Work, connections: u32) -> Result<Fi
 }
 
 impl Table {
+    /// Who it is about.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Did every request get what it asked for?
     pub(crate) fn is_clean(&self) -> bool {
         self.rows.iter().all(|row| row.figures.errors == 0)

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::site::Site;
 use super::stack::{IDENTITY, Server};
-use super::upstream::{CTCLIENT, TESSERACT, TESSERACT_FSCK};
+use super::upstream::{self, CTCLIENT, TESSERACT, TESSERACT_FSCK};
 use super::{cosign_program, present, refused};
 use crate::report::Report;
 use crate::run::{self, quiet};
@@ -250,33 +250,7 @@ fn chain(site: &Site, bundle: &Path) -> Result<PathBuf> {
 fn theirs(tesseract: &Path) -> Result<()> {
     let site = site()?;
     let _around = around(&site)?;
-    let port = site.port("ctlog")?;
-    let data = tempfile::tempdir_in(site.folder())?.keep();
-    // It reads the older form of the key only.
-    let key = site.folder().join("sec1.pem");
-    quiet(
-        Command::new("openssl")
-            .args(["pkey", "-traditional", "-in"])
-            .arg(site.file("ctlog/key.pem"))
-            .arg("-out")
-            .arg(&key),
-    )?
-    .expect(0)?;
-    let _log = Server::start(
-        Command::new(tesseract)
-            .args(["-logtostderr", "-origin", "ctlog.example.org"])
-            .args(["-http_endpoint", &format!("localhost:{port}")])
-            .args(["-ext_key_usages", "CodeSigning"])
-            .args(["-checkpoint_interval", "200ms", "-batch_max_age", "50ms"])
-            .arg("-private_key")
-            .arg(&key)
-            .arg("-roots_pem_file")
-            .arg(site.file("ctlog/roots.pem"))
-            .arg("-storage_dir")
-            .arg(data),
-        port,
-        &site.log("tesseract-posix"),
-    )?;
+    let _log = upstream::tesseract(&site, tesseract)?;
     let lines = format!(
         "url = \"{}\"\npublic_key = \"ctlog.pub.pem\"\norigin = \"ctlog.example.org\"",
         site.address("ctlog")?

@@ -1,14 +1,13 @@
 //! A site: keys, trust files and settings for each service, and nothing running until it is started.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::stack::{Server, free_port};
+use super::stack::{Server, free_ports};
 use crate::run::{self, quiet};
 
 /// `sigstack init` in a folder of its own: keys, trust files and settings for each service, and nothing running.
@@ -28,7 +27,7 @@ impl Site {
         };
         quiet(
             Command::new(site.programs.join("sigstack"))
-                .args(["init", "--port-base", &row_of_ports()?.to_string()])
+                .args(["init", "--port-base", &free_ports(7)?.to_string()])
                 .arg("--state")
                 .arg(site.state()),
         )?
@@ -88,17 +87,4 @@ impl Site {
             &self.log(program),
         )
     }
-}
-
-/// The first of seven ports that are free at this moment.
-fn row_of_ports() -> Result<u16> {
-    for _ in 0..100 {
-        let first = free_port()?;
-        let last = first.saturating_add(6);
-        let free = (first..=last).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-        if free && last < u16::MAX {
-            return Ok(first);
-        }
-    }
-    anyhow::bail!("no seven free ports in a row")
 }

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -246,7 +247,30 @@ impl Drop for Server {
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
+    free_ports(1)
+}
+
+/// So many ports in a row, none of which this process has named before; the first one. Below those that the kernel takes for outgoing connections,
+/// one of which would else be there before the service that the port is for.
+pub(crate) fn free_ports(count: u16) -> Result<u16> {
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    // Another process of this program begins elsewhere.
+    static NEXT: LazyLock<Mutex<u16>> = LazyLock::new(|| {
+        let spread = std::process::id().wrapping_mul(97) % 20_000;
+        Mutex::new(PORTS.start + u16::try_from(spread).unwrap_or(0))
+    });
+    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..PORTS.len() {
+        let first = *next;
+        let end = first.saturating_add(count);
+        if end > PORTS.end {
+            *next = PORTS.start;
+            continue;
+        }
+        *next = end;
+        if (first..end).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return Ok(first);
+        }
+    }
+    anyhow::bail!("no {count} free ports in a row")
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::install::folder;
 use super::site::Site;
 use super::stack::{Server, free_port};
-use crate::run::live;
+use crate::run::{live, quiet};
 
 /// A server of upstream's.
 pub(crate) struct Peer {
@@ -197,13 +197,14 @@ pub(crate) fn tsa(site: &Site, program: &Path, port: u16) -> Result<Server> {
 
 /// The certificate authority at this port, with the site's key, chain and issuers.
 pub(crate) fn fulcio(site: &Site, program: &Path, port: u16, witnessed: bool) -> Result<Server> {
+    let (grpc, metrics) = (free_port()?, free_port()?);
     let mut command = Command::new(program);
     command
         .args(["serve", "--host", "127.0.0.1", "--port"])
         .arg(port.to_string())
         .args(["--grpc-host", "127.0.0.1", "--grpc-port"])
-        .arg(free_port()?.to_string())
-        .args(["--metrics-port", &free_port()?.to_string()])
+        .arg(grpc.to_string())
+        .args(["--metrics-port", &metrics.to_string()])
         .args(["--log_type", "prod", "--ca", "fileca", "--fileca-key"])
         .arg(site.file("fulcio/key.pem"))
         .arg("--fileca-cert")
@@ -223,4 +224,35 @@ pub(crate) fn fulcio(site: &Site, program: &Path, port: u16, witnessed: bool) ->
         command.args(["--ct-log-url", ""]);
     }
     Server::start(&mut command, port, &site.log("fulcio"))
+}
+
+/// As fast as it goes: whoever waits for an SCT waits for a batch.
+pub(crate) fn tesseract(site: &Site, program: &Path) -> Result<Server> {
+    // It reads the older form of the key only.
+    let key = site.folder().join("sec1.pem");
+    quiet(
+        Command::new("openssl")
+            .args(["pkey", "-traditional", "-in"])
+            .arg(site.file("ctlog/key.pem"))
+            .arg("-out")
+            .arg(&key),
+    )?
+    .expect(0)?;
+    let data = tempfile::tempdir_in(site.folder())?.keep();
+    let port = site.port("ctlog")?;
+    Server::start(
+        Command::new(program)
+            .args(["-logtostderr", "-origin", "ctlog.example.org"])
+            .args(["-http_endpoint", &format!("localhost:{port}")])
+            .args(["-ext_key_usages", "CodeSigning"])
+            .args(["-checkpoint_interval", "200ms", "-batch_max_age", "50ms"])
+            .arg("-private_key")
+            .arg(&key)
+            .arg("-roots_pem_file")
+            .arg(site.file("ctlog/roots.pem"))
+            .arg("-storage_dir")
+            .arg(data),
+        port,
+        &site.log("tesseract-posix"),
+    )
 }
