@@ -8,11 +8,12 @@ pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use client::{CallError, Refused};
 use ct::{CtError, Entry, Sct};
 use ctlog_rs::admit::Kind;
-use ctlog_rs::roots::RootsError;
-use ctlog_rs::submit::{AddError, Logs};
+use ctlog_rs::submit::{AddError, BelieveError, Logs};
 use jiff::Timestamp;
 use pki::Certificate;
 use thiserror::Error;
@@ -98,11 +99,12 @@ impl CtLog {
         Self(Place::Here(logs))
     }
 
-    /// Has a precertificate witnessed. The SCT is checked before it goes into a certificate.
+    /// Has a precertificate witnessed, before the client's request is given up at `until`. The SCT is checked before it goes into a certificate.
     pub(crate) async fn add(
         &self,
         precertificate: &Certificate,
         chain: &[Certificate],
+        until: Option<Instant>,
     ) -> Result<Sct, CtLogError> {
         let issuer = chain.first().ok_or(CtError::NotPrecertificate)?;
         let entry: Entry = ct::entry_of_precertificate(precertificate, issuer)?;
@@ -110,7 +112,7 @@ impl CtLog {
         let chain = chain.map(|certificate| certificate.der().to_vec());
         match &self.0 {
             Place::There(remote) => {
-                let sct = remote.add(chain.collect()).await?;
+                let sct = remote.add(chain.collect(), until).await?;
                 sct.verify(&entry, remote.key())?;
                 Ok(sct)
             }
@@ -134,10 +136,14 @@ impl CtLog {
     }
 
     /// A log in this process takes chains that end in these roots too from now on; others are told by their own operators.
-    pub(crate) fn believe(&self, roots: &[Certificate]) -> Result<(), RootsError> {
+    pub(crate) fn believe(
+        &self,
+        roots: &[Certificate],
+        now: Timestamp,
+    ) -> Result<(), BelieveError> {
         match &self.0 {
             Place::There(_) => Ok(()),
-            Place::Here(logs) => logs.believe(roots),
+            Place::Here(logs) => logs.believe(roots, now),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -189,7 +189,7 @@ impl Bench {
         let precertificate = self.ca.precertificate(9);
         let sct = self
             .log(patience)
-            .add(&precertificate, &self.ca.chain)
+            .add(&precertificate, &self.ca.chain, None)
             .await;
         self.door.troubles.lock().unwrap().clear();
         (sct, self.door.came.lock().unwrap().len())
@@ -271,7 +271,9 @@ async fn what_does_not_pass_is_said_at_once_with_its_reason() {
         })
         .unwrap();
     }
-    let error = gone.add(&bench.ca.precertificate(1), &bench.ca.chain).await;
+    let error = gone
+        .add(&bench.ca.precertificate(1), &bench.ca.chain, None)
+        .await;
     let error = error.unwrap_err();
     assert!(
         matches!(error, CtLogError::Unreachable { attempts: 2.., .. }),
@@ -280,11 +282,46 @@ async fn what_does_not_pass_is_said_at_once_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn time_that_was_spent_before_is_not_there_any_more() {
+    let bench = bench().await;
+    let log = bench.log(LONG);
+    let precertificate = bench.ca.precertificate(9);
+    let trouble = |trouble| bench.door.troubles.lock().unwrap().push_back(trouble);
+    // The log wants us back in five seconds, and in four the client is gone: he hears at once that the log is busy.
+    trouble(Trouble::Status(503, Some("5")));
+    let (begun, until) = (Instant::now(), Instant::now() + Duration::from_secs(4));
+    let error = log.add(&precertificate, &bench.ca.chain, Some(until)).await;
+    assert_eq!(error.unwrap_err().reason(), "CT_LOG_BUSY");
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    // A log that says nothing is given up before the client's request is.
+    trouble(Trouble::Hangs);
+    let until = Instant::now() + Duration::from_secs(1);
+    let error = log.add(&precertificate, &bench.ca.chain, Some(until)).await;
+    assert_eq!(error.unwrap_err().reason(), "CT_LOG_TIMEOUT");
+    assert!(Instant::now() < until);
+    // Nothing is left: nothing is asked.
+    bench.door.came.lock().unwrap().clear();
+    let error = log.add(&precertificate, &bench.ca.chain, Some(until)).await;
+    assert_eq!(error.unwrap_err().reason(), "CT_LOG_TIMEOUT");
+    assert!(bench.door.came.lock().unwrap().is_empty());
+    // And a client with more time than the settings give the log changes nothing.
+    let short = bench.log(SHORT);
+    trouble(Trouble::Hangs);
+    let until = Instant::now() + LONG;
+    let error = short
+        .add(&precertificate, &bench.ca.chain, Some(until))
+        .await;
+    assert_eq!(error.unwrap_err().reason(), "CT_LOG_TIMEOUT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_sct_of_somebody_else_is_none() {
     let bench = bench().await;
     let other = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
     let log = bench.log_with(other.public_key(), LONG, None);
-    let sct = log.add(&bench.ca.precertificate(1), &bench.ca.chain).await;
+    let sct = log
+        .add(&bench.ca.precertificate(1), &bench.ca.chain, None)
+        .await;
     assert!(matches!(
         sct.unwrap_err(),
         CtLogError::Sct(CtError::OtherLog)
@@ -316,10 +353,10 @@ async fn an_sct_of_somebody_else_is_none() {
     })
     .unwrap();
     let first = bench.ca.precertificate(1);
-    replaying.add(&first, &bench.ca.chain).await.unwrap();
-    replaying.add(&first, &bench.ca.chain).await.unwrap();
+    replaying.add(&first, &bench.ca.chain, None).await.unwrap();
+    replaying.add(&first, &bench.ca.chain, None).await.unwrap();
     let other = replaying
-        .add(&bench.ca.precertificate(2), &bench.ca.chain)
+        .add(&bench.ca.precertificate(2), &bench.ca.chain, None)
         .await;
     assert!(matches!(
         other.unwrap_err(),
@@ -337,7 +374,9 @@ async fn a_log_may_have_another_name_than_its_address() {
     ] {
         bench.door.came.lock().unwrap().clear();
         let log = bench.log_with(&bench.key, LONG, origin);
-        log.add(&precertificate, &bench.ca.chain).await.unwrap();
+        log.add(&precertificate, &bench.ca.chain, None)
+            .await
+            .unwrap();
         assert_eq!(bench.door.came.lock().unwrap()[0]["host"], host);
     }
 }
@@ -371,17 +410,17 @@ async fn a_log_in_this_process_is_a_witness_like_another() {
         .unwrap();
     let log = CtLog::here(logs);
     let precertificate = ca.precertificate(1);
-    let sct = log.add(&precertificate, &ca.chain).await.unwrap();
+    let sct = log.add(&precertificate, &ca.chain, None).await.unwrap();
     // The one whose window it is.
     assert_eq!(sct.log_id, keys[1].public_key().key_id());
-    let again = log.add(&precertificate, &ca.chain).await.unwrap();
+    let again = log.add(&precertificate, &ca.chain, None).await.unwrap();
     assert_eq!(
         (again.timestamp_ms, again.extensions),
         (sct.timestamp_ms, sct.extensions)
     );
     // Another authority's certificate is refused here as there.
     let other = Ca::new();
-    let error = log.add(&other.precertificate(1), &other.chain).await;
+    let error = log.add(&other.precertificate(1), &other.chain, None).await;
     assert_eq!(error.unwrap_err().reason(), "CT_LOG_REFUSED");
     // Monitors read it at its own address, and a CA elsewhere may use it by its URL.
     let there = CtLog::at(RemoteLog {
@@ -392,6 +431,6 @@ async fn a_log_in_this_process_is_a_witness_like_another() {
         patience: LONG,
     })
     .unwrap();
-    let same = there.add(&precertificate, &ca.chain).await.unwrap();
+    let same = there.add(&precertificate, &ca.chain, None).await.unwrap();
     assert_eq!(same.timestamp_ms, again.timestamp_ms);
 }
