@@ -35,7 +35,8 @@ pub(crate) async fn open(text: &str) -> Result<Signer> {
 
 /// The public key that a verifier names: itself, or the public half of a key elsewhere.
 pub(crate) async fn public(text: &str) -> Result<PublicKey> {
-    if text.starts_with("pkcs11:") || text.starts_with("hashivault:") {
+    let elsewhere = text.contains("://") && !text.starts_with("env://");
+    if elsewhere || text.starts_with("pkcs11:") {
         let reference = reference(text)?;
         let opened = Signer::open(&reference).await;
         // As the reference shows itself: the text may have a PIN.

@@ -53,7 +53,7 @@ impl State {
         check_rate(&authority, &admitted, now)?;
         let spent = admitted.spend(&issuers, now);
         spent.map_err(|error| refused(&error))?;
-        let issued = authority.issue(admitted, now).await;
+        let issued = authority.issue(admitted, now, serve::deadline()).await;
         let issued = issued.map_err(|error| failed(&error))?;
         metrics::counter!("fulcio_new_certs").increment(1);
         record(&issued.leaf);

@@ -46,6 +46,8 @@ struct RawAuthority {
     issuers: PathBuf,
     #[serde(default)]
     single_use_tokens: bool,
+    #[serde(default)]
+    required_issuers: Vec<String>,
     lifetime_seconds: Option<u32>,
     backdate_seconds: Option<u32>,
     client_signing_algorithms: Option<Vec<String>>,
@@ -77,6 +79,8 @@ pub struct AuthorityConfig {
     pub issuers: PathBuf,
     /// Is each token good for one certificate only?
     pub single_use_tokens: bool,
+    /// Issuers without whose keys the service is not ready.
+    pub required_issuers: Vec<String>,
     /// What is issued.
     pub policy: Policy,
 }
@@ -137,6 +141,7 @@ impl RawAuthority {
             retired: self.retired.iter().map(beside).collect(),
             issuers: beside(&self.issuers),
             single_use_tokens: self.single_use_tokens,
+            required_issuers: self.required_issuers,
             policy,
         })
     }

@@ -11,6 +11,7 @@ use metrics::{gauge, histogram};
 
 use crate::chain::Chain;
 use crate::issue::Authority;
+use crate::issuers::IssuerStatus;
 
 /// How long a request took, by its outcome.
 pub(crate) async fn time(request: Request, next: Next) -> Response {
@@ -67,4 +68,39 @@ impl Shown {
     }
 }
 
+/// The issuers of which figures are shown.
+#[derive(Debug, Default)]
+pub(crate) struct ShownIssuers(Vec<String>);
+
+impl ShownIssuers {
+    /// Whether each named issuer has keys that tokens are verified with, and since when. One that is not configured any more is no number from
+    /// then on.
+    pub(crate) fn show(&mut self, issuers: &[IssuerStatus], now: Timestamp) {
+        let mut shown = Vec::new();
+        for status in issuers {
+            let label = ("issuer", status.issuer.clone());
+            let usable = if status.has_keys(now) { 1.0 } else { 0.0 };
+            gauge!(KEYS, std::slice::from_ref(&label)).set(usable);
+            #[expect(
+                clippy::as_conversions,
+                clippy::cast_precision_loss,
+                reason = "a gauge is a float; seconds are exact for the next 285 million years"
+            )]
+            let since = status
+                .keys_since
+                .map_or(f64::NAN, |at| at.as_second() as f64);
+            gauge!(KEYS_SINCE, &[label]).set(since);
+            shown.push(status.issuer.clone());
+        }
+        for gone in self.0.iter().filter(|issuer| !shown.contains(issuer)) {
+            let label = ("issuer", gone.clone());
+            gauge!(KEYS, std::slice::from_ref(&label)).set(f64::NAN);
+            gauge!(KEYS_SINCE, &[label]).set(f64::NAN);
+        }
+        self.0 = shown;
+    }
+}
+
+const KEYS: &str = "fulcio_issuer_keys_usable";
+const KEYS_SINCE: &str = "fulcio_issuer_keys_timestamp_seconds";
 const DAYS: &str = "fulcio_certificate_valid_days_remaining";

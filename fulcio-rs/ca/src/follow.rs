@@ -23,7 +23,7 @@ use crate::ceremony;
 use crate::chain::Chain;
 use crate::config::{AuthorityConfig, Config, IssuingConfig};
 use crate::ctlog::CtLog;
-use crate::figures::Shown;
+use crate::figures::{Shown, ShownIssuers};
 use crate::issue::Authority;
 use crate::issuers::{Issuers, MAX_FILE};
 
@@ -68,7 +68,7 @@ impl Follower {
         };
         let authority_files = seen(Look::at(authority_paths(config)));
         let issuers_files = seen(Look::at([&config.issuers]));
-        let issuers = load_issuers(&config.issuers, config.single_use_tokens)?;
+        let issuers = load_issuers(config)?;
         let mut authority = load_authority(config, None, &clock).await?;
         authority.ct_log = witness(&authority).await?;
         let mut shown = Shown::default();
@@ -101,8 +101,12 @@ impl Follower {
         // On its own: an issuer that hangs does not hold up a reload. It ends with this.
         let mut asking = JoinSet::new();
         asking.spawn(async move {
+            let mut shown = ShownIssuers::default();
             loop {
-                issuers.now().fetch_keys(clock.now()).await;
+                // Those of now, whose keys may come late; a reload in between is seen the next time.
+                let issuers = issuers.now();
+                issuers.fetch_keys(clock.now()).await;
+                shown.show(&issuers.status(), clock.now());
                 tokio::time::sleep(ASK).await;
             }
         });
@@ -152,7 +156,7 @@ impl Follower {
         if let Some(ct_log) = &new.ct_log {
             // Before the first certificate that ends in one of them.
             ct_log
-                .believe(&new.roots())
+                .believe(&new.roots(), self.clock.now())
                 .context("the roots of the CT log")?;
         }
         tracing::info!(
@@ -177,8 +181,8 @@ impl Follower {
         if files == self.issuers_files {
             return Ok(false);
         }
-        let (path, once) = (config.issuers.clone(), config.single_use_tokens);
-        let new = tokio::task::spawn_blocking(move || load_issuers(&path, once)).await??;
+        let config = config.clone();
+        let new = tokio::task::spawn_blocking(move || load_issuers(&config)).await??;
         // Keys that were fetched and tokens that were used are not forgotten.
         let new = new.replacing(&self.issuers.now());
         self.issuers.set(new);
@@ -261,7 +265,8 @@ fn read_chain(key: &'static str, path: &Path) -> anyhow::Result<Vec<Certificate>
     chain.with_context(|| format!("{key}: {}", path.display()))
 }
 
-fn load_issuers(path: &Path, single_use_tokens: bool) -> anyhow::Result<Issuers> {
+fn load_issuers(config: &AuthorityConfig) -> anyhow::Result<Issuers> {
+    let path = &config.issuers;
     let settings = client::Settings {
         attempts: 2,
         // A client waits for it, and has less patience than a request's limit.
@@ -275,7 +280,10 @@ fn load_issuers(path: &Path, single_use_tokens: bool) -> anyhow::Result<Issuers>
     for warning in issuers.warnings() {
         tracing::warn!(file = %path.display(), "{warning}");
     }
-    Ok(if single_use_tokens {
+    let issuers = issuers
+        .requiring(&config.required_issuers)
+        .context("ca.required_issuers")?;
+    Ok(if config.single_use_tokens {
         issuers.using_tokens_once()
     } else {
         issuers

@@ -1,8 +1,9 @@
 //! Making the certificate: prepared, signed, witnessed, prepared again, signed again, compared.
 
-use ct::{CtError, Sct};
 use std::sync::Arc;
+use std::time::Instant;
 
+use ct::{CtError, Sct};
 use jiff::{SignedDuration, Timestamp};
 use keys::Algorithm;
 use pki::Certificate;
@@ -118,11 +119,12 @@ impl Authority {
         roots.cloned().collect()
     }
 
-    /// Issues a certificate to somebody who was admitted.
+    /// Issues a certificate to somebody who was admitted, and who waits until then at most.
     pub(crate) async fn issue(
         &self,
         admitted: Admitted,
         now: Timestamp,
+        until: Option<Instant>,
     ) -> Result<Issued, IssueError> {
         let issuer = self.chain.issuing();
         let (principal, key) = admitted.into_parts();
@@ -181,7 +183,7 @@ impl Authority {
         let entry = ct::entry_of_precertificate(precertificate.certificate(), issuer)?;
         // A crash from here on leaves a precertificate in the log without a certificate: harmless, nobody has one for it.
         let sct = ct_log
-            .add(&precertificate, &entry, self.chain.certificates())
+            .add(&precertificate, &entry, self.chain.certificates(), until)
             .await?;
         let prepared = precertificate.with_scts(&Sct::encode_list(&[sct])?)?;
         let signature = self.signer.sign(prepared.to_be_signed()).await?;

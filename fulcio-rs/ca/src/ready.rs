@@ -8,6 +8,10 @@
 //! | `chain` | every certificate of the active chain is valid for as long as a certificate would live |
 //! | `signer` | the key signs |
 //! | `ct_log` | the log answers, where there is one |
+//! | `required_issuers` | the keys of every issuer that the settings name so are there |
+//!
+//! Beside the checks it says of each issuer whether its keys are there. One that fails makes nothing unready unless it is required: nobody
+//! else has to do with it, and a restart, which is what an orchestrator has for a service that is not ready, would help nobody.
 //!
 //! The answer is one of the last few seconds, whoever asks and how often.
 
@@ -49,8 +53,13 @@ struct Inner {
     last: Mutex<Option<(Instant, Found)>>,
 }
 
-/// Each check and whether it holds.
-type Found = Vec<(&'static str, bool)>;
+/// What a look has found.
+#[derive(Clone)]
+struct Found {
+    /// Each check and whether it holds.
+    checks: Vec<(&'static str, bool)>,
+    issuers: Map<String, Value>,
+}
 
 /// The route for a service with these routes.
 pub(crate) fn route(router: Router, state: State) -> Router {
@@ -78,8 +87,9 @@ impl Readiness {
             }
         };
         drop(last);
-        let ready = found.iter().all(|(_, holds)| *holds);
+        let ready = found.checks.iter().all(|(_, holds)| *holds);
         let checks: Map<String, Value> = found
+            .checks
             .iter()
             .map(|(name, holds)| {
                 let word = if *holds { "ok" } else { "failed" };
@@ -91,7 +101,8 @@ impl Readiness {
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "NOT_READY")
         };
-        (status, Json(json!({ "status": word, "checks": checks }))).into_response()
+        let body = json!({ "status": word, "checks": checks, "issuers": found.issuers });
+        (status, Json(body)).into_response()
     }
 }
 
@@ -109,14 +120,48 @@ impl Inner {
         if let Err(why) = &chain {
             tracing::warn!(check = "chain", why, "not ready");
         }
-        vec![
-            ("v1", v1),
-            ("v2", v2),
-            ("grpc", grpc),
-            ("chain", chain.is_ok()),
-            ("signer", signer),
-            ("ct_log", ct_log),
-        ]
+        let (issuers, required) = self.issuers();
+        Found {
+            checks: vec![
+                ("v1", v1),
+                ("v2", v2),
+                ("grpc", grpc),
+                ("chain", chain.is_ok()),
+                ("signer", signer),
+                ("ct_log", ct_log),
+                ("required_issuers", required),
+            ],
+            issuers,
+        }
+    }
+
+    /// How it stands with the keys of each issuer, and whether all that are required have some. What exactly an issuer said is in the log: it
+    /// is nobody's business here.
+    fn issuers(&self) -> (Map<String, Value>, bool) {
+        let (now, issuers) = (self.state.clock.now(), self.state.issuers.now());
+        let mut required = true;
+        let told = issuers.status().into_iter().map(|status| {
+            let usable = status.has_keys(now);
+            if !usable && issuers.requires(&status.issuer) {
+                tracing::warn!(
+                    check = "required_issuers",
+                    issuer = status.issuer,
+                    "not ready"
+                );
+                required = false;
+            }
+            let mut words = Map::new();
+            words.insert("keys".into(), if usable { "ok" } else { "missing" }.into());
+            if let Some(since) = status.keys_since {
+                words.insert("since".into(), since.to_string().into());
+            }
+            if let Some((at, _)) = status.failure {
+                words.insert("failed_at".into(), at.to_string().into());
+            }
+            (status.issuer, Value::Object(words))
+        });
+        let told = told.collect();
+        (told, required)
     }
 
     async fn legacy(&self) -> Result<(), String> {

@@ -258,8 +258,14 @@ async fn readiness_names_what_does_not_work() {
     let running = site.open().await;
     let answer = running.get("/readyz").await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    let checks = json!({"v1": "ok", "v2": "ok", "grpc": "ok", "chain": "ok", "signer": "ok", "ct_log": "ok"});
-    assert_eq!(answer.json(), json!({"status": "READY", "checks": checks}));
+    let checks = json!({"v1": "ok", "v2": "ok", "grpc": "ok", "chain": "ok", "signer": "ok", "ct_log": "ok", "required_issuers": "ok"});
+    // Nobody has asked it yet.
+    let mut issuers = json!({});
+    issuers[&site.provider.url] = json!({"keys": "missing"});
+    assert_eq!(
+        answer.json(),
+        json!({"status": "READY", "checks": checks, "issuers": issuers})
+    );
     // The answer is one of the last seconds, so another instance is asked.
     site.log.down.store(true, Ordering::SeqCst);
     assert_eq!(running.get("/readyz").await.status, StatusCode::OK);
@@ -283,6 +289,79 @@ async fn readiness_names_what_does_not_work() {
             assert_eq!(answer.json(), json!({"status": "SERVING"}));
         }
     }
+}
+
+#[tokio::test]
+async fn an_issuer_that_fails_is_told_of_and_makes_nothing_unready_unless_it_is_required() {
+    const CA: &str = "issuers = 'issuers.yaml'\nkey = 'key.pem'\nchain = 'chain.pem'\n";
+    let site = Site::new("").await;
+    let (good, gone) = (site.provider.url.clone(), "http://127.0.0.1:1");
+    let more = site.issuers().replace("oidc-issuers:\n", "");
+    let both = site.issuers() + &more.replace(&good, gone);
+    site.put("issuers.yaml", &both);
+    let required = |issuers: &[&str]| {
+        site.put_settings(&format!("{CA}required_issuers = {issuers:?}"));
+    };
+    let ask = async || {
+        let running = site.open().await;
+        let body = request(&key(), EMAIL);
+        let answer = running.sign(&site.provider.token(), &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        let other = site.provider.token_with(&json!({"iss": gone}));
+        let answer = running.sign(&other, &body).await;
+        assert_eq!(answer.reason(), "ISSUER_UNAVAILABLE");
+        running.get("/readyz").await
+    };
+    for (issuers, status) in [
+        (&[][..], 200),
+        (&[good.as_str()], 200),
+        (&[gone], 503),
+        (&[good.as_str(), gone], 503),
+    ] {
+        required(issuers);
+        let answer = ask().await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
+        let word = if status == 200 { "ok" } else { "failed" };
+        let told = answer.json();
+        assert_eq!(told["checks"]["required_issuers"], word);
+        assert_eq!(told["checks"]["signer"], "ok");
+        assert_eq!(told["issuers"][&good]["keys"], "ok");
+        assert!(told["issuers"][&good]["failed_at"].is_null());
+        assert_eq!(told["issuers"][gone]["keys"], "missing");
+        for (issuer, at) in [(good.as_str(), "since"), (gone, "failed_at")] {
+            let at = told["issuers"][issuer][at].as_str().unwrap();
+            let at: Timestamp = at.parse().unwrap();
+            let age = Timestamp::now().duration_since(at);
+            assert!(age.unsigned_abs() < std::time::Duration::from_mins(2));
+        }
+    }
+    // One that the file does not name could never be ready.
+    required(&["https://other.example"]);
+    let refused = site.refused().await;
+    assert!(refused.contains("ca.required_issuers"), "{refused}");
+
+    // The figures are those of the task that sees to the keys.
+    required(&[]);
+    let running = site.open().await;
+    let following = tokio::spawn(running.follower.follow());
+    let line = |issuer: &str, value: &str| {
+        format!("fulcio_issuer_keys_usable{{issuer=\"{issuer}\"}} {value}\n")
+    };
+    let begun = std::time::Instant::now();
+    loop {
+        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let answer = running.router.clone().oneshot(request).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await;
+        let figures = String::from_utf8(body.unwrap().to_vec()).unwrap();
+        if figures.contains(&line(&good, "1")) && figures.contains(&line(gone, "0")) {
+            let since = format!("fulcio_issuer_keys_timestamp_seconds{{issuer=\"{good}\"}} ");
+            assert!(figures.contains(&since), "{figures}");
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{figures}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    following.abort();
 }
 
 #[tokio::test]

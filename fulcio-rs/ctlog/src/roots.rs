@@ -130,7 +130,8 @@ impl VerifiedChain {
 }
 
 impl RootSet {
-    fn with(&self, more: &[Certificate]) -> Result<Self, RootsError> {
+    /// These and more, if all of them can be roots.
+    pub(crate) fn with(&self, more: &[Certificate]) -> Result<Self, RootsError> {
         if let Some(root) = more
             .iter()
             .find(|root| !root.is_ca() || !root.may_sign_certificates())

@@ -311,6 +311,15 @@ fn not_appended(error: AppendError) -> AddError {
     }
 }
 
+/// A log of this process cannot take the roots that the process believes.
+#[derive(Debug, Error)]
+#[error("the log {origin}")]
+pub struct BelieveError {
+    origin: String,
+    #[source]
+    source: RootsError,
+}
+
 /// The logs of one process: an entry goes into the oldest one that still takes it. So a log that was begun gets none before its time has come, or
 /// the one before it is frozen, and its key can be in every trusted root by then.
 #[derive(Clone, Debug, Default)]
@@ -332,11 +341,23 @@ impl Logs {
         held.logs.push(log);
     }
 
-    /// Takes chains that end in these certificates too, in all logs.
-    pub fn believe(&self, roots: &[Certificate]) -> Result<(), RootsError> {
+    /// Takes chains that end in these certificates too, in all logs that may take a certificate from `now` on, or in none of them. A log that is
+    /// frozen, or whose window has passed, needs no more roots, and whether it has room for them matters to nobody.
+    pub fn believe(&self, roots: &[Certificate], now: Timestamp) -> Result<(), BelieveError> {
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for log in &held.logs {
-            log.0.roots.add(roots)?;
+        let open = |log: &&Submissions| {
+            !log.is_frozen() && log.window().limit.is_none_or(|limit| now < limit)
+        };
+        let named = |log: &Submissions| {
+            let origin = log.0.origin.clone();
+            |source| BelieveError { origin, source }
+        };
+        for log in held.logs.iter().filter(open) {
+            log.0.roots.now().with(roots).map_err(named(log))?;
+        }
+        // A file or a trust bundle that has grown in between may still leave no room; roots only ever add, so what was taken by then stays.
+        for log in held.logs.iter().filter(open) {
+            log.0.roots.add(roots).map_err(named(log))?;
         }
         for root in roots {
             if !held.roots.contains(root) {

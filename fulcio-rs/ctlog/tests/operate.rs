@@ -537,3 +537,84 @@ fn completions_and_pages() {
     let nothing = fails(&["serve"]);
     assert!(nothing.contains("--config"), "{nothing}");
 }
+
+/// A settings file of logs that share nothing but the machine: name, file of roots and window of each.
+fn several(folder: &std::path::Path, logs: &[(&str, &str, &str)]) -> PathBuf {
+    let port = free_port();
+    let mut text = format!("[server]\nlisten = \"localhost:{port}\"\n");
+    for (name, roots, window) in logs {
+        signer::Signer::load_or_create(
+            &folder.join(format!("{name}.pem")),
+            keys::Algorithm::EcdsaP256Sha256,
+        )
+        .unwrap();
+        text.push_str(&format!(
+            "[[log]]\nurl = \"http://localhost:{port}/{name}\"\nkey = \"{name}.pem\"\nfolder = \"{name}\"\nroots = \"{roots}\"\n{window}\n"
+        ));
+    }
+    let settings = folder.join(format!("{port}.toml"));
+    fs::write(&settings, text).unwrap();
+    settings
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_takes_nothing_any_more_keeps_no_root_from_the_others() {
+    use ctlog_rs::admit::Kind;
+    use ctlog_rs::app::Site;
+    use pki::profile::Authority;
+
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = || {
+        let key = common::key();
+        common::authority(Authority::Root, &key, None, &key)
+    };
+    let full: String = (0..64).map(|_| root().to_pem()).collect();
+    for folder in [first.path(), second.path()] {
+        fs::write(folder.join("full"), &full).unwrap();
+        fs::write(folder.join("one"), root().to_pem()).unwrap();
+    }
+    let (now, ca) = (common::at(common::START), Ca::new());
+    let submission: Vec<Vec<u8>> = ca
+        .submission(1)
+        .iter()
+        .map(|of| of.der().to_vec())
+        .collect();
+    let closing = serve::Closing::default();
+    let past = ("past", "full", "not_after_limit = \"2026-11-23T12:00:01Z\"");
+    let frozen = ("frozen", "full", "");
+    let open = ("open", "one", "not_after_limit = \"2027-01-01T00:00:00Z\"");
+    let later = (
+        "later",
+        "full",
+        "not_after_start = \"2027-01-01T00:00:00Z\"",
+    );
+
+    // A log that will be needed has no room: the roots are taken by none, and the log is named.
+    let settings = several(first.path(), &[open, later]);
+    let site = Site::open(&settings, &[], &closing).await.unwrap();
+    let error = site.logs.believe(&ca.chain[1..], now).unwrap_err();
+    assert!(error.to_string().ends_with("/later"), "{error}");
+    let refused = site
+        .logs
+        .add(Kind::Precertificate, submission.clone())
+        .await;
+    assert_eq!(refused.unwrap_err().reason(), "UNKNOWN_ROOT");
+
+    // One that is frozen, and one whose time is over, may be as full as they like.
+    let settings = several(second.path(), &[past, frozen, open]);
+    let file = settings.to_str().unwrap().to_owned();
+    let port = settings.file_stem().unwrap().to_str().unwrap();
+    let url = format!("http://localhost:{port}/frozen");
+    works(&["freeze", "--config", &file, "--url", &url]);
+    let site = Site::open(&settings, &[], &closing).await.unwrap();
+    site.logs.believe(&ca.chain[1..], now).unwrap();
+    let sct = site.logs.add(Kind::Precertificate, submission).await;
+    let key = site.logs.key(&sct.unwrap().log_id).unwrap();
+    let open = fs::read_to_string(second.path().join("open.pem")).unwrap();
+    let open = signer::Signer::from_pkcs8_pem(&open).unwrap();
+    assert_eq!(key, *open.public_key());
+    // Until its time is over the log counts.
+    let early = common::at("2026-11-23T12:00:00Z");
+    let error = site.logs.believe(&[root()], early).unwrap_err();
+    assert!(error.to_string().ends_with("/past"), "{error}");
+}

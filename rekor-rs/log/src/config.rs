@@ -241,7 +241,7 @@ mod tests {
             KeyRef::parse("k", secret, folder.path()).unwrap()
         );
         for (key, shard, setting) in [
-            ("key = 'awskms:///k'", file, "log.key"),
+            ("key = 'k8s://k'", file, "log.key"),
             (file, "key = 'env:K'", "v1.shards.key"),
         ] {
             let error = load(key, shard).unwrap_err();

@@ -30,7 +30,7 @@ pub(crate) struct ImportKeyPair {
 /// `public-key`.
 #[derive(Debug, Args)]
 pub(crate) struct PublicKey {
-    /// The private key: a file, env://NAME, pkcs11:..., or hashivault://NAME
+    /// The private key: a file, env://NAME, pkcs11:..., hashivault://NAME, or awskms://... and others by a plug-in
     #[arg(long, value_name = "KEY")]
     pub(crate) key: String,
     /// Where to write it instead of to standard output

@@ -13,7 +13,8 @@ use super::trust::{Services, Trust};
 #[command(next_help_heading = "Key")]
 pub(crate) struct SigningKey {
     /// Private key to sign with instead of an identity: a file (PEM, as generate-key-pair writes it or not encrypted), env://NAME,
-    /// pkcs11:..., or hashivault://NAME. The password of an encrypted one is $COSIGN_PASSWORD, or asked for
+    /// pkcs11:..., hashivault://NAME, or awskms://... and others by a plug-in. The password of an encrypted one is $COSIGN_PASSWORD, or asked
+    /// for
     #[arg(long, value_name = "KEY", conflicts_with_all = ["identity_token", "oidc_issuer"])]
     pub(crate) key: Option<String>,
     /// With =false (and --key): put the signature into no log. Nobody can see then that the key was used; verify such a signature with

@@ -49,7 +49,8 @@ pub(crate) struct Expected {
     /// Git ref of the GitHub workflow
     #[arg(long, value_name = "REF")]
     pub(crate) certificate_github_workflow_ref: Option<String>,
-    /// Public key of the signer, instead of an identity: a file (PEM), env://NAME, pkcs11:..., or hashivault://NAME
+    /// Public key of the signer, instead of an identity: a file (PEM), env://NAME, pkcs11:..., hashivault://NAME, or
+    /// awskms://... and others by a plug-in
     #[arg(
         long,
         value_name = "KEY",

@@ -8,10 +8,11 @@ pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use client::{CallError, Refused};
 use ct::{CtError, Entry, Sct};
-use ctlog_rs::roots::RootsError;
-use ctlog_rs::submit::{AddError, Logs};
+use ctlog_rs::submit::{AddError, BelieveError, Logs};
 use jiff::Timestamp;
 use pki::Certificate;
 use pki::profile::Precertificate;
@@ -101,18 +102,20 @@ impl CtLog {
         Self(Place::Here(logs))
     }
 
-    /// Has a precertificate witnessed, of which `entry` is what the SCT has to be about. That it is was checked when this returns.
+    /// Has a precertificate witnessed, of which `entry` is what the SCT has to be about, before the client's request is given up at `until`. That it is
+    /// was checked when this returns.
     pub(crate) async fn add(
         &self,
         precertificate: &Precertificate,
         entry: &Entry,
         chain: &[Certificate],
+        until: Option<Instant>,
     ) -> Result<Sct, CtLogError> {
         let der = |certificate: &Certificate| certificate.der().to_vec();
         match &self.0 {
             Place::There(remote) => {
                 let chain = std::iter::once(precertificate.certificate()).chain(chain);
-                let sct = remote.add(chain.map(der).collect()).await?;
+                let sct = remote.add(chain.map(der).collect(), until).await?;
                 sct.verify(entry, remote.key())?;
                 Ok(sct)
             }
@@ -139,10 +142,14 @@ impl CtLog {
     }
 
     /// A log in this process takes chains that end in these roots too from now on; others are told by their own operators.
-    pub(crate) fn believe(&self, roots: &[Certificate]) -> Result<(), RootsError> {
+    pub(crate) fn believe(
+        &self,
+        roots: &[Certificate],
+        now: Timestamp,
+    ) -> Result<(), BelieveError> {
         match &self.0 {
             Place::There(_) => Ok(()),
-            Place::Here(logs) => logs.believe(roots),
+            Place::Here(logs) => logs.believe(roots, now),
         }
     }
 }

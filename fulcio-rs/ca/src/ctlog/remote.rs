@@ -17,6 +17,8 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause that is our own choice.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// What is left of a request's time when the log has been asked for the last time, at most a quarter of it: for two signatures and the answer.
+pub(super) const REST: Duration = Duration::from_secs(2);
 /// The largest answer, in bytes: an SCT has a few hundred.
 const MAX_ANSWER: usize = 64 << 10;
 
@@ -33,7 +35,7 @@ pub struct RemoteLog {
     pub origin: Option<String>,
     /// Certificate authorities of its TLS certificate, besides the system's, PEM.
     pub authorities_pem: Vec<u8>,
-    /// How long it is asked again, all in all. The request of the client who waits ends a little later.
+    /// How long it is asked again, all in all, and never longer than the client's own request has left.
     pub patience: Duration,
 }
 
@@ -76,8 +78,12 @@ impl Remote {
         &self.key
     }
 
-    /// The log's SCT, which nobody has verified yet.
-    pub(super) async fn add(&self, chain: Vec<Vec<u8>>) -> Result<Sct, CtLogError> {
+    /// The log's SCT, which nobody has verified yet. `until` is when nobody waits for it any more.
+    pub(super) async fn add(
+        &self,
+        chain: Vec<Vec<u8>>,
+        until: Option<Instant>,
+    ) -> Result<Sct, CtLogError> {
         let malformed = |error: &dyn std::fmt::Display| CtLogError::Answer(error.to_string());
         let request = AddChainRequest {
             chain: chain.into_iter().map(Into::into).collect(),
@@ -87,7 +93,7 @@ impl Remote {
         if let Some(origin) = &self.origin {
             call = call.header(HOST, origin);
         }
-        let answer = self.ask(&call).await?;
+        let answer = self.ask(&call, self.deadline(until)).await?;
         let reply: AddChainReply =
             serde_json::from_slice(&answer.body).map_err(|error| malformed(&error))?;
         Ok(reply.sct()?)
@@ -104,9 +110,21 @@ impl Remote {
         Ok(())
     }
 
+    /// What came before (a token's keys, a slow signer) has taken of the client's time already.
+    fn deadline(&self, until: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let own = now + self.patience;
+        until.map_or(own, |until| {
+            let left = until.saturating_duration_since(now);
+            own.min(now + left.saturating_sub(REST.min(left / 4)))
+        })
+    }
+
     /// An answer with 200. Repeated are what passes: 408, 429, 503, a way that is broken, silence.
-    async fn ask(&self, call: &Call) -> Result<Answer, CtLogError> {
-        let deadline = Instant::now() + self.patience;
+    async fn ask(&self, call: &Call, deadline: Instant) -> Result<Answer, CtLogError> {
+        if deadline <= Instant::now() {
+            return Err(CtLogError::Late { attempts: 0 });
+        }
         let mut attempts = 1;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serve::{SettingsError, settings};
 use url::Url;
 
-/// What is left of a request's time when the log has been asked for the last time: for two signatures and the answer.
-const REST: Duration = Duration::from_secs(2);
+use super::remote::REST;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,7 +35,7 @@ pub enum CtLogConfig {
         origin: Option<String>,
         /// File of the certificate authorities of its TLS certificate, besides the system's; PEM.
         authorities: Option<PathBuf>,
-        /// How long it is asked again, all in all.
+        /// How long it is asked again, all in all, and never longer than the client's own request has left.
         patience: Duration,
     },
     /// The logs of this settings file of ctlog-rs, run in this process.

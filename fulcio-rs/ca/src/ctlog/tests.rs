@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -76,8 +76,18 @@ async fn add(
     precertificate: &Precertificate,
     chain: &[Certificate],
 ) -> Result<Sct, CtLogError> {
+    add_until(log, precertificate, chain, None).await
+}
+
+/// While a client waits so long.
+async fn add_until(
+    log: &CtLog,
+    precertificate: &Precertificate,
+    chain: &[Certificate],
+    until: Option<Instant>,
+) -> Result<Sct, CtLogError> {
     let entry = ct::entry_of_precertificate(precertificate.certificate(), &chain[0]).unwrap();
-    log.add(precertificate, &entry, chain).await
+    log.add(precertificate, &entry, chain, until).await
 }
 
 /// What the door does with the next request instead of letting it in.
@@ -284,6 +294,38 @@ async fn what_does_not_pass_is_said_at_once_with_its_reason() {
         matches!(error, CtLogError::Unreachable { attempts: 2.., .. }),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_that_was_spent_before_is_not_there_any_more() {
+    let bench = bench().await;
+    let log = bench.log(LONG);
+    let precertificate = bench.ca.precertificate(9);
+    let trouble = |trouble| bench.door.troubles.lock().unwrap().push_back(trouble);
+    // The log wants us back in five seconds, and in four the client is gone: he hears at once that the log is busy.
+    trouble(Trouble::Status(503, Some("5")));
+    let (begun, until) = (Instant::now(), Instant::now() + Duration::from_secs(4));
+    let error = add_until(&log, &precertificate, &bench.ca.chain, Some(until)).await;
+    assert_eq!(error.unwrap_err().reason(), "CT_LOG_BUSY");
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    // A log that says nothing is given up before the client's request is.
+    trouble(Trouble::Hangs);
+    let until = Instant::now() + Duration::from_secs(1);
+    let error = add_until(&log, &precertificate, &bench.ca.chain, Some(until)).await;
+    assert_eq!(error.unwrap_err().reason(), "CT_LOG_TIMEOUT");
+    assert!(Instant::now() < until);
+    // Nothing is left: nothing is asked.
+    let until = Instant::now();
+    bench.door.came.lock().unwrap().clear();
+    let error = add_until(&log, &precertificate, &bench.ca.chain, Some(until)).await;
+    assert_eq!(error.unwrap_err().reason(), "CT_LOG_TIMEOUT");
+    assert!(bench.door.came.lock().unwrap().is_empty());
+    // And a client with more time than the settings give the log changes nothing.
+    let short = bench.log(SHORT);
+    trouble(Trouble::Hangs);
+    let until = Instant::now() + LONG;
+    let error = add_until(&short, &precertificate, &bench.ca.chain, Some(until)).await;
+    assert_eq!(error.unwrap_err().reason(), "CT_LOG_TIMEOUT");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,10 +105,22 @@ pub struct IssuerStatus {
     pub failure: Option<(Timestamp, String)>,
 }
 
+impl IssuerStatus {
+    /// Are there keys that tokens are still verified with?
+    pub fn has_keys(&self, now: Timestamp) -> bool {
+        self.keys_since.is_some_and(|at| are_usable(at, now))
+    }
+}
+
+/// Keys that came then.
+fn are_usable(fetched: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(fetched) < LIFE
+}
+
 impl State {
     /// The keys that may still be used.
     fn usable(&self, now: Timestamp) -> Option<Arc<Jwks>> {
-        let fetched = self.fetched.filter(|at| now.duration_since(*at) < LIFE);
+        let fetched = self.fetched.filter(|at| are_usable(*at, now));
         fetched.and(self.keys.clone())
     }
 
@@ -169,6 +181,13 @@ impl KeySource {
             state: Mutex::default(),
             asking: Arc::default(),
         })))
+    }
+
+    /// Would [`current`](Self::current) ask the provider now?
+    pub(super) fn would_ask(&self, now: Timestamp) -> bool {
+        let state = self.0.state();
+        let fresh = state.is_fresh(now) && state.usable(now).is_some();
+        !fresh && state.paused(now).is_none()
     }
 
     pub(super) fn status(&self) -> IssuerStatus {

@@ -21,7 +21,7 @@ pub(super) fn principal(claims: &Claims) -> Result<Principal, IdentityError> {
     ))
 }
 
-/// A name of Kubernetes (RFC 1123, in small letters): nothing in it could end the path step that it becomes.
+/// A name of Kubernetes (RFC 1123, in small letters): nothing in it could end the path step that it becomes, or lead upwards.
 fn label(claims: &Claims, path: &'static str) -> Result<String, IdentityError> {
     let missing = || TokenError::MissingClaim(path.to_owned());
     let value = ClaimPath::parse(path).map_err(|_| missing())?;
@@ -29,11 +29,13 @@ fn label(claims: &Claims, path: &'static str) -> Result<String, IdentityError> {
         .written(claims)
         .filter(|name| !name.is_empty())
         .ok_or_else(missing)?;
-    let is_name = name.len() <= 253
-        && name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
-        });
-    if is_name {
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let ends = [label.bytes().next(), label.bytes().next_back()];
+        ends.iter().all(|end| end.is_some_and(word))
+            && label.bytes().all(|byte| word(byte) || byte == b'-')
+    };
+    if name.len() <= 253 && name.split('.').all(is_label) {
         Ok(name)
     } else {
         Err(IdentityError::UnfitClaim("kubernetes.io"))

@@ -34,7 +34,7 @@ mod template;
 mod uri;
 mod username;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client::Settings;
@@ -92,6 +92,11 @@ pub enum IssuersError {
         /// What is wrong.
         what: String,
     },
+    /// An issuer is required that nobody has named.
+    #[error(
+        "{0:?} is no issuer under oidc-issuers: those of a pattern are known by their tokens only"
+    )]
+    NotNamed(String),
     /// Two patterns would decide by chance.
     #[error(
         "the meta-issuers {one} and {other} may match the same issuer, have as many fixed characters, and say different things about it: make one of them longer"
@@ -111,6 +116,7 @@ pub struct Issuers {
     /// Most fixed characters first.
     patterns: Vec<MetaIssuer>,
     spent: Option<Arc<Spent>>,
+    required: BTreeSet<String>,
     warnings: Vec<String>,
 }
 
@@ -321,6 +327,7 @@ impl Issuers {
             named,
             patterns,
             spent: None,
+            required: BTreeSet::new(),
             warnings,
         })
     }
@@ -328,6 +335,23 @@ impl Issuers {
     /// What in the file says nothing: keys within an issuer or provider that nobody reads.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Without the keys of these named issuers the service is not ready. By default it is ready without any: others have nothing to do with
+    /// the one that fails.
+    pub fn requiring(mut self, urls: &[String]) -> Result<Self, IssuersError> {
+        for url in urls {
+            if !self.named.contains_key(url) {
+                return Err(IssuersError::NotNamed(url.clone()));
+            }
+            self.required.insert(url.clone());
+        }
+        Ok(self)
+    }
+
+    /// Is this one of those without whose keys the service is not ready?
+    pub(crate) fn requires(&self, url: &str) -> bool {
+        self.required.contains(url)
     }
 
     /// Each token is good for one certificate from here on. What is remembered ends with the process.
@@ -719,9 +743,10 @@ impl Kind {
             return Err(IdentityError::UnfitClaim("one that is too long"));
         }
         let subject = principal.subject.value();
-        // A user name is UTF-8, the others are ASCII.
-        let ascii = matches!(principal.subject, SubjectName::UserName(_));
-        if too_long(subject) || !(ascii || pki::profile::is_ia5(subject)) {
+        // A user name is UTF-8, the others are visible ASCII: the profile's own check would find it too late, when it is our fault.
+        let any = matches!(principal.subject, SubjectName::UserName(_));
+        let visible = || subject.bytes().all(|byte| byte.is_ascii_graphic());
+        if too_long(subject) || !(any || visible()) {
             return Err(IdentityError::UnfitClaim("the one that names the subject"));
         }
         // Clients differ in what they sign: both names stand in the verified token, so either proves the same.

@@ -46,7 +46,7 @@ pub use clock::Clock;
 pub use health::Health;
 pub use limits::{Limits, Rate};
 pub use listen::{ListenAddress, ListenError, Listeners};
-pub use observe::{RequestId, method_label};
+pub use observe::{RequestId, deadline, method_label};
 pub use problem::{Code, Problem};
 pub use program::{Closing, Service, program};
 pub use rate::Allowance;

@@ -35,7 +35,7 @@ impl RequestId {
 
     /// Of the request that is being answered; none outside of one, or in a task that it has started.
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(Self::clone).ok()
+        CURRENT.try_with(|current| current.id.clone()).ok()
     }
 
     fn of(request: &Request) -> Self {
@@ -50,8 +50,19 @@ impl RequestId {
     }
 }
 
+/// When the request that is being answered is given up ([`crate::Limits::request`]); none outside of one, or in a task that it has started.
+pub fn deadline() -> Option<Instant> {
+    CURRENT.try_with(|current| current.deadline).ok()
+}
+
 tokio::task_local! {
-    static CURRENT: RequestId;
+    static CURRENT: Current;
+}
+
+#[derive(Clone)]
+struct Current {
+    id: RequestId,
+    deadline: Instant,
 }
 
 /// Unique while the process lives, and most likely beyond: a number of this start, then a count.
@@ -89,16 +100,20 @@ pub(crate) async fn observe(
     request.extensions_mut().insert(id.clone());
     let start = Instant::now();
     let grpc = grpc::is_asked(request.headers());
-    let answering = CURRENT.scope(id.clone(), next.run(request).instrument(span.clone()));
+    let current = Current {
+        id: id.clone(),
+        deadline: start + limit,
+    };
+    let answering = CURRENT.scope(current.clone(), next.run(request).instrument(span.clone()));
     let mut response = match tokio::time::timeout(limit, answering).await {
         Ok(response) => response,
-        Err(_elapsed) => CURRENT.sync_scope(id.clone(), || {
+        Err(_elapsed) => CURRENT.sync_scope(current.clone(), || {
             Problem::new(Code::DeadlineExceeded, "the request took too long").into_response()
         }),
     };
     if grpc {
         let known = route != NO_ROUTE;
-        response = CURRENT.sync_scope(id.clone(), || grpc::said_again(response, known));
+        response = CURRENT.sync_scope(current, || grpc::said_again(response, known));
     } else if let Some(manner) = manner
         && let Some(problem) = response.extensions().get::<Problem>()
         && let Some(mut said) = manner(&route, problem)

@@ -63,6 +63,26 @@ fn short() -> Limits {
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
+async fn a_handler_knows_when_its_request_is_given_up() {
+    let left = async || {
+        let left = serve::deadline().map(|end| end.saturating_duration_since(Instant::now()));
+        format!("left {:?}.", left.map(|left| left.as_millis()))
+    };
+    let limits = Limits {
+        request: Duration::from_millis(2500),
+        ..Limits::default()
+    };
+    let running = start(Router::new().route("/", get(left)), limits).await;
+    let answer = ask(&running, GET).await;
+    let milliseconds = answer
+        .split_once("left Some(")
+        .and_then(|(_, rest)| rest.split_once(')'));
+    let milliseconds: u64 = milliseconds.unwrap().0.parse().unwrap();
+    assert!((1..=2500).contains(&milliseconds), "{answer}");
+    assert_eq!(serve::deadline(), None);
+}
+
+#[tokio::test]
 async fn a_head_that_is_never_finished_ends_the_connection() {
     let running = start(Router::new().route("/", get(async || "x")), short()).await;
     for beginning in [

@@ -1,7 +1,7 @@
 //! Keys and addresses from the environment.
 //!
 //! A process cannot take a variable out of its own environment without `unsafe`: what stands there is seen by its children (the services
-//! start none) and, through `/proc/PID/environ`, by the same user and root. A file is the better place; `env://` is for platforms that hand
+//! start none but the plug-in of a key that has one) and, through `/proc/PID/environ`, by the same user and root. A file is the better place; `env://` is for platforms that hand
 //! out secrets in no other way.
 
 use zeroize::Zeroizing;

@@ -1,15 +1,16 @@
 //! Where private keys live, and the only source of randomness.
 //!
-//! A [`Signer`] is a private key that somebody keeps: this process (from memory, a file or a variable), a PKCS#11 token, or the Transit
-//! engine of Vault or OpenBao. A setting's text becomes a [`KeyRef`] at the door, and [`Signer::open`] goes and gets it.
+//! A [`Signer`] is a private key that somebody keeps: this process (from memory, a file or a variable), a PKCS#11 token, the Transit
+//! engine of Vault or OpenBao, or a plug-in, which is a program beside us, as for the key management of a cloud. A setting's text becomes a
+//! [`KeyRef`] at the door, and [`Signer::open`] goes and gets it.
 //!
 //! Files are PEM, mode 0600; a file that others can read is refused, since a key that leaked is no key. What is read: PKCS#8 (RFC 5958),
 //! also under a password, SEC1 (RFC 5915), PKCS#1 (RFC 8017), and the boxes that cosign writes. Key material is wiped from memory when it is
 //! dropped, as far as the library's own objects allow.
 //!
-//! Where the key management of a cloud would go (AWS, Google and Azure are left out on purpose, see ARCHITECTURE.md): a scheme and a variant in
-//! `reference::Place`, for what a setting says; a file beside `vault.rs` with what every keeper has, which is `open`, `public_key`, `sign` and
-//! `sign_digest`; a variant of `Keeper`, and the compiler names the arms that are missing. Nothing else knows where a key is.
+//! Where another keeper goes: a scheme and a variant in `reference::Place`, for what a setting says; a file beside `vault.rs` with what every
+//! keeper has, which is `open`, `public_key`, `sign` and `sign_digest`; a variant of `Keeper`, and the compiler names the arms that are
+//! missing. Nothing else knows where a key is. The SDKs of clouds are left out on purpose: their keys are asked of plug-ins.
 //!
 //! A signature by a keeper outside this process is verified with the public key that was read when the key was opened, before anybody gets
 //! it: a token that was exchanged or a key that was rotated gives an error, never a signature that nobody can verify. And it has to come
@@ -22,6 +23,7 @@ mod local;
 mod ml_dsa;
 mod pkcs11;
 mod pkcs11_uri;
+mod plugin;
 mod private_pem;
 pub mod random;
 mod reference;
@@ -37,6 +39,7 @@ use zeroize::Zeroizing;
 
 use env::Environment;
 use pkcs11::TokenKey;
+use plugin::PluginKey;
 use reference::Place;
 use vault::TransitKey;
 
@@ -123,6 +126,14 @@ pub enum SignerError {
         /// What was tried, and what the server said.
         what: String,
     },
+    /// A plug-in, or the way to it.
+    #[error("{place}: {what}")]
+    Plugin {
+        /// The key's name, with that of the plug-in.
+        place: String,
+        /// What was tried, and what the plug-in said.
+        what: String,
+    },
     /// The keeper did not answer.
     #[error("the keeper of the key did not answer within {} s", .0.as_secs())]
     Late(Duration),
@@ -158,7 +169,7 @@ impl SignerError {
     pub const fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Late(_) | Self::Token { .. } | Self::Vault { .. }
+            Self::Late(_) | Self::Token { .. } | Self::Vault { .. } | Self::Plugin { .. }
         )
     }
 }
@@ -177,6 +188,7 @@ enum Keeper {
     Local(Arc<LocalKey>),
     Token(Arc<TokenKey>),
     Transit(Arc<TransitKey>),
+    Plugin(Arc<PluginKey>),
 }
 
 impl Signer {
@@ -211,6 +223,10 @@ impl Signer {
                     let key = TransitKey::open(name, *version, secret_file, environment).await?;
                     Ok(Self(Keeper::Transit(Arc::new(key))))
                 }
+                Place::Plugin { name, resource } => {
+                    let key = PluginKey::open(name, resource, environment).await?;
+                    Ok(Self(Keeper::Plugin(Arc::new(key))))
+                }
             }
         };
         let opened = tokio::time::timeout(OPEN_TIME, opening).await;
@@ -222,7 +238,9 @@ impl Signer {
         let text = match &key.place {
             Place::File(path) => file::read(path)?,
             Place::Variable(name) => env::read(name, &env::process)?,
-            Place::Token(_) | Place::Transit { .. } => return Err(SignerError::NotEncrypted),
+            Place::Token(_) | Place::Transit { .. } | Place::Plugin { .. } => {
+                return Err(SignerError::NotEncrypted);
+            }
         };
         Self::from_pem(&text, Some(password.as_bytes()))
     }
@@ -282,6 +300,7 @@ impl Signer {
             Keeper::Local(key) => key.public_key(),
             Keeper::Token(key) => key.public_key(),
             Keeper::Transit(key) => key.public_key(),
+            Keeper::Plugin(key) => key.public_key(),
         }
     }
 
@@ -298,6 +317,7 @@ impl Signer {
             Keeper::Local(key) => return key.sign(message),
             Keeper::Token(key) => in_time(key.sign(message)).await?,
             Keeper::Transit(key) => in_time(key.sign(message)).await?,
+            Keeper::Plugin(key) => in_time(key.sign(message)).await?,
         };
         let verified = self
             .public_key()
@@ -313,6 +333,7 @@ impl Signer {
             Keeper::Local(key) => return key.sign_digest(digest),
             Keeper::Token(key) => in_time(key.sign_digest(digest)).await?,
             Keeper::Transit(key) => in_time(key.sign_digest(digest)).await?,
+            Keeper::Plugin(key) => in_time(key.sign_digest(digest)).await?,
         };
         let verified = self
             .public_key()
@@ -340,7 +361,9 @@ impl Signer {
     fn in_this_process(&self) -> Result<&LocalKey, SignerError> {
         match &self.0 {
             Keeper::Local(key) => Ok(key),
-            Keeper::Token(_) | Keeper::Transit(_) => Err(SignerError::Elsewhere),
+            Keeper::Token(_) | Keeper::Transit(_) | Keeper::Plugin(_) => {
+                Err(SignerError::Elsewhere)
+            }
         }
     }
 }

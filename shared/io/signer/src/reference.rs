@@ -8,8 +8,10 @@ use thiserror::Error;
 use crate::pkcs11_uri::{Pkcs11Uri, UriError};
 
 /// The forms, as an error names them.
-const FORMS: &str =
-    "a path, env://NAME, pkcs11:ATTRIBUTES?module-path=FILE or hashivault://NAME[?version=N]";
+const FORMS: &str = "a path, env://NAME, pkcs11:ATTRIBUTES?module-path=FILE, hashivault://NAME[?version=N] or, by a plug-in, awskms://, gcpkms://, azurekms:// and others";
+
+/// What looks like the name of a plug-in and is something else wherever keys are named: nobody should be asked for a program of that name.
+const NO_PLUGINS: [&str; 7] = ["http", "https", "file", "k8s", "github", "gitlab", "oci"];
 
 /// Where a private key is, and the file of the secret that goes with it. Made once, from the text of a setting:
 ///
@@ -19,6 +21,7 @@ const FORMS: &str =
 /// | `env://NAME` | in an environment variable, PEM | its password, where it is encrypted |
 /// | `pkcs11:token=T;object=O?module-path=FILE` | in a token, asked through its module (RFC 7512) | the user's PIN, unless the URI has it |
 /// | `hashivault://NAME` | in the Transit engine of Vault or OpenBao | the token, unless `VAULT_TOKEN` has it |
+/// | `NAME://RESOURCE` | kept by the program `sigstore-kms-NAME`, as for awskms, gcpkms, azurekms | the program's own matter |
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyRef {
     pub(crate) place: Place,
@@ -31,6 +34,7 @@ pub(crate) enum Place {
     Variable(String),
     Token(Box<Pkcs11Uri>),
     Transit { name: String, version: Option<u64> },
+    Plugin { name: String, resource: String },
 }
 
 /// A setting's text names no key.
@@ -39,7 +43,7 @@ pub enum RefError {
     /// Nothing, or bytes that no path and no URI has.
     #[error("names no key: expected {FORMS}")]
     Empty,
-    /// Another scheme, such as `awskms`.
+    /// Another scheme, and not that of a plug-in.
     #[error(
         "keys of {0}: are not known here: expected {FORMS} (a path whose first part has a colon begins with ./)"
     )]
@@ -55,6 +59,11 @@ pub enum RefError {
     /// Not an RFC 7512 URI that we can use.
     #[error(transparent)]
     Pkcs11(#[from] UriError),
+    /// A secret file, and nobody who reads it.
+    #[error(
+        "keys of {0}:// are asked of the plug-in sigstore-kms-{0}, which has its own credentials: take key_secret_file out"
+    )]
+    PluginSecret(String),
     /// Two PINs.
     #[error(
         "the URI has a PIN, and key_secret_file names another: take pin-value or pin-source out of it"
@@ -73,7 +82,20 @@ impl KeyRef {
             Some(("env", rest)) => Place::Variable(variable(rest)?),
             Some(("pkcs11", rest)) => Place::Token(Box::new(Pkcs11Uri::parse(rest, folder)?)),
             Some(("hashivault", rest)) => transit(rest)?,
-            Some((other, _)) => return Err(RefError::Scheme(other.to_owned())),
+            Some((other, rest)) => {
+                let resource = rest.strip_prefix("//").filter(|rest| !rest.is_empty());
+                let resource = resource.filter(|_| !NO_PLUGINS.contains(&other));
+                let Some(resource) = resource else {
+                    return Err(RefError::Scheme(other.to_owned()));
+                };
+                if secret_file.is_some() {
+                    return Err(RefError::PluginSecret(other.to_owned()));
+                }
+                Place::Plugin {
+                    name: other.to_owned(),
+                    resource: resource.to_owned(),
+                }
+            }
         };
         if let Place::Token(uri) = &place
             && uri.pin.is_some()
@@ -91,7 +113,9 @@ impl KeyRef {
     pub fn files(&self) -> Vec<&Path> {
         let key = match &self.place {
             Place::File(path) => Some(path.as_path()),
-            Place::Variable(_) | Place::Token(_) | Place::Transit { .. } => None,
+            Place::Variable(_) | Place::Token(_) | Place::Transit { .. } | Place::Plugin { .. } => {
+                None
+            }
         };
         key.into_iter().chain(self.secret_file.as_deref()).collect()
     }
@@ -159,6 +183,7 @@ impl fmt::Display for KeyRef {
                     None => Ok(()),
                 }
             }
+            Place::Plugin { name, resource } => write!(formatter, "{name}://{resource}"),
         }
     }
 }
@@ -187,6 +212,12 @@ mod tests {
             ("env://LOG_KEY", "env://LOG_KEY"),
             ("hashivault://rekor-2026", "hashivault://rekor-2026"),
             ("hashivault://a.b?version=3", "hashivault://a.b?version=3"),
+            ("awskms:///alias/x", "awskms:///alias/x"),
+            (
+                "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k/versions/1",
+                "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k/versions/1",
+            ),
+            ("my-hsm://a b?c=d", "my-hsm://a b?c=d"),
             (
                 "pkcs11:object=log;token=a%20b?module-path=/m.so&pin-value=1234",
                 "pkcs11:token=a%20b;object=log?module-path=/m.so",
@@ -203,9 +234,10 @@ mod tests {
         for (text, expected) in [
             ("", RefError::Empty),
             ("a\nb", RefError::Empty),
-            ("awskms:///alias/x", RefError::Scheme("awskms".into())),
-            ("gcpkms://projects/p", RefError::Scheme("gcpkms".into())),
+            ("awskms:alias/x", RefError::Scheme("awskms".into())),
+            ("awskms://", RefError::Scheme("awskms".into())),
             ("k8s://a/b", RefError::Scheme("k8s".into())),
+            ("https://a/b", RefError::Scheme("https".into())),
             ("env:KEY", RefError::Variable),
             ("env://", RefError::Variable),
             ("env://1KEY", RefError::Variable),
@@ -221,8 +253,10 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(expected), "{text}");
         }
-        let error = parse("awskms:///x").unwrap_err().to_string();
+        let error = parse("k8s://x").unwrap_err().to_string();
         assert!(error.contains("pkcs11:") && error.contains("hashivault://"));
+        let secret = KeyRef::parse("awskms:///x", Some(Path::new("s")), Path::new("/"));
+        assert_eq!(secret, Err(RefError::PluginSecret("awskms".into())));
     }
 
     #[test]

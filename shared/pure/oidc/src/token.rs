@@ -136,6 +136,8 @@ impl Token {
         {
             return Err(TokenError::NotYetValid(not_before));
         }
+        // Nobody asks when it was made, but what is no time there is no token.
+        claims.time("iat")?;
         let mut claims = claims.clone();
         // One issuer has one name from here on.
         claims.0.insert("iss".to_owned(), expect.issuer.into());
@@ -264,19 +266,28 @@ impl Claims {
         }
     }
 
-    /// RFC 7519 NumericDate, which may have a fraction; it is cut off.
+    /// RFC 7519 NumericDate: a JSON number in any of its forms, as `1.7e9`; a fraction is cut off. go-oidc reads it in the same way, a whole
+    /// number as it is and any other as a float of 64 bits. What is no number, or no time, is no token.
     fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenError> {
         let Some(value) = self.0.get(name) else {
             return Ok(None);
         };
-        let whole = value.as_number().map(Number::to_string).unwrap_or_default();
-        let whole = whole.split('.').next().unwrap_or_default();
-        let seconds = whole
-            .parse()
-            .map_err(|_| TokenError::Malformed("a time that is no number"))?;
-        Timestamp::from_second(seconds)
+        let number = value
+            .as_number()
+            .ok_or(TokenError::Malformed("a time that is no number"))?;
+        let seconds = match number.as_i64() {
+            Some(whole) => Some(whole),
+            None => number
+                .as_f64()
+                .and_then(|float| SignedDuration::try_from_secs_f64(float).ok())
+                .map(|duration| duration.as_secs()),
+        };
+        seconds
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
             .map(Some)
-            .map_err(|_| TokenError::Malformed("a time beyond the year 9999"))
+            .ok_or(TokenError::Malformed(
+                "a time before the year -9999 or after 9999",
+            ))
     }
 }
 

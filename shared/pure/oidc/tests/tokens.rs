@@ -293,3 +293,80 @@ fn a_token_is_one_whatever_form_its_signature_has() {
     let changed = token(&signer, header, &CLAIMS.replace("me", "you"));
     assert_ne!(digest(&one), digest(&changed));
 }
+
+/// What go-oidc's `jsonTime` makes of a number: `json.Number`'s Int64, else its Float64 cut to whole seconds.
+#[test]
+fn times_are_numbers_in_any_form_of_json() {
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let keys = jwks(&[jwk(&signer, "a")]);
+    let header = r#"{"alg":"ES256","kid":"a"}"#;
+    let check = |claim: &str, written: &str, second| {
+        let claims = CLAIMS
+            .replace("\"exp\":1000", "\"exp\":2e9")
+            .replace("\"nbf\":900", "\"nbf\":0")
+            .replacen('{', "{\"iat\":0,", 1);
+        let claims = match claim {
+            "exp" => claims.replace("2e9", written),
+            "nbf" => claims.replace("\"nbf\":0", &format!("\"nbf\":{written}")),
+            _ => claims.replace("\"iat\":0", &format!("\"iat\":{written}")),
+        };
+        Token::parse(&token(&signer, header, &claims))
+            .and_then(|token| token.verify(&keys, &EXPECT, at(second)))
+            .map(drop)
+    };
+    // Of "expires", the second before is in time and the second itself is not; of "not before" there are five minutes of leeway.
+    for (written, second) in [
+        ("1.7e9", 1_700_000_000),
+        ("17E8", 1_700_000_000),
+        ("170000000000e-2", 1_700_000_000),
+        ("1700000000.0", 1_700_000_000),
+        ("1700000000.9", 1_700_000_000),
+        // The nearest float is the next second, for Go as well.
+        ("1700000000.99999999999", 1_700_000_001),
+        ("1.7000000009e9", 1_700_000_000),
+        ("253402207200", 253_402_207_200),
+    ] {
+        assert_eq!(check("exp", written, second - 1), Ok(()), "{written}");
+        assert_eq!(
+            check("exp", written, second),
+            Err(TokenError::Expired(at(second))),
+            "{written}"
+        );
+        if second > 1_999_999_000 {
+            continue;
+        }
+        assert_eq!(check("nbf", written, second - 300), Ok(()), "{written}");
+        assert_eq!(
+            check("nbf", written, second - 301),
+            Err(TokenError::NotYetValid(at(second))),
+            "{written}"
+        );
+        assert_eq!(check("iat", written, 950), Ok(()));
+    }
+    for (written, second) in [("-0", 0), ("-0.9", 0), ("0.9e0", 0), ("1e-400", 0)] {
+        assert_eq!(
+            check("exp", written, 0),
+            Err(TokenError::Expired(at(second))),
+            "{written}"
+        );
+        assert_eq!(check("exp", written, -1), Ok(()), "{written}");
+    }
+    for claim in ["exp", "nbf", "iat"] {
+        for written in [
+            "253402207201",
+            "1e12",
+            "9223372036854775808",
+            "1e300",
+            "1e400",
+            "\"1700000000\"",
+            "null",
+            "true",
+            "[1700000000]",
+        ] {
+            assert!(
+                matches!(check(claim, written, 950), Err(TokenError::Malformed(_))),
+                "{claim} {written}"
+            );
+        }
+    }
+}

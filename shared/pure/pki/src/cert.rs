@@ -79,15 +79,11 @@ impl Certificate {
         let tbs = tbs_of(der)?.to_vec();
         let body = inner.tbs_certificate();
         let extensions = body.extensions().map(Vec::as_slice).unwrap_or_default();
-        for (position, extension) in extensions.iter().enumerate() {
-            // RFC 5280 4.2: a certificate MUST NOT include more than one instance of an extension.
-            if extensions
-                .iter()
-                .skip(position.saturating_add(1))
-                .any(|other| other.extn_id == extension.extn_id)
-            {
-                return Err(CertError::Duplicate(extension.extn_id));
-            }
+        // RFC 5280 4.2: a certificate MUST NOT include more than one instance of an extension. Strangers' certificates may have thousands.
+        let mut seen: Vec<&ObjectIdentifier> = extensions.iter().map(|e| &e.extn_id).collect();
+        seen.sort_unstable();
+        if let Some([twice, _]) = seen.array_windows().find(|[one, other]| one == other) {
+            return Err(CertError::Duplicate(**twice));
         }
         if inner.signature_algorithm() != body.signature() {
             return Err(CertError::Malformed(

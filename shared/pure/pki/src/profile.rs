@@ -4,7 +4,7 @@
 //! certificate exists. A leaf is sealed twice, and the two are compared by code that builds neither (`same_but_for_ct`).
 
 use const_oid::ObjectIdentifier;
-use der::asn1::{Any, BitString, GeneralizedTime, Ia5String, OctetString, UtcTime, Utf8StringRef};
+use der::asn1::{Any, BitString, GeneralizedTime, OctetString, UtcTime, Utf8StringRef};
 use der::{Decode, Encode, Sequence, asn1::SetOfVec};
 use jiff::Timestamp;
 use keys::{KeyType, PublicKey};
@@ -580,9 +580,4 @@ fn authority_key_id(issuer: &Certificate) -> Result<Extension, der::Error> {
         ..Default::default()
     };
     extension(oid::AUTHORITY_KEY_ID, false, value.to_der()?)
-}
-
-/// Mail addresses and addresses of the web are IA5: is this text?
-pub fn is_ia5(text: &str) -> bool {
-    Ia5String::new(text).is_ok()
 }

@@ -21,6 +21,8 @@ use crate::{
 
 /// The largest response that is read: a token with a chain of several RSA certificates has 8 kB.
 const MAX_RESPONSE: usize = 64 * 1024;
+/// The most certificates in a token: a chain has two to four. Each of them is read, and strangers write tokens.
+const MAX_CERTIFICATES: usize = 16;
 
 /// Why a timestamp is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -122,7 +124,7 @@ fn check(
     let token = Token::parse(response)?;
     let info = Info::parse(token.info)?;
     expected(&info)?;
-    token.check_signer(leaf)?;
+    token.check_signer(leaf, &token.readable())?;
     token.check_content()?;
     token.check_binding(leaf)?;
     token.check_signature(leaf.public_key(), Naming::OfSignature)?;
@@ -146,11 +148,9 @@ pub fn verify_embedded(response: &[u8]) -> Result<(), TspError> {
     let token = Token::parse(response)?;
     Info::parse(token.info)?;
     let mut outcome = TspError::NoCertificate;
-    for der in &token.certificates {
-        let Ok(certificate) = Certificate::from_der(der) else {
-            continue;
-        };
-        if token.check_signer(&certificate).is_err() {
+    let certificates = token.readable();
+    for certificate in &certificates {
+        if token.check_signer(certificate, &certificates).is_err() {
             continue;
         }
         // Which certificate it is meant to be (`signingCertificate`) matters to whoever trusts one.
@@ -244,6 +244,9 @@ impl<'a> Token<'a> {
                 .map_err(|_| Malformed("certificates"))?,
             None => Vec::new(),
         };
+        if certificates.len() > MAX_CERTIFICATES {
+            return Err(Malformed("certificates: more than any chain has").into());
+        }
         let _crls = members.next_if(|member| starts(member, tag::CONTEXT_1));
         let (Some(signers), None) = (members.next(), members.next()) else {
             return Err(Malformed("SignedData").into());
@@ -286,8 +289,14 @@ impl<'a> Token<'a> {
         })
     }
 
+    /// The certificates that it brings along, but for those that nobody here can read.
+    fn readable(&self) -> Vec<Certificate> {
+        let read = |der: &&[u8]| Certificate::from_der(der).ok();
+        self.certificates.iter().filter_map(read).collect()
+    }
+
     /// The signer must be named as the authority's leaf, and a certificate in the token that claims to be the signer's must be that very leaf.
-    fn check_signer(&self, leaf: &Certificate) -> Result<(), TspError> {
+    fn check_signer(&self, leaf: &Certificate, among: &[Certificate]) -> Result<(), TspError> {
         let named = if let Ok(identifier) = tlv::contents(tag::CONTEXT_0_PRIMITIVE, self.signer) {
             leaf.subject_key_id().as_deref() == Some(identifier)
         } else {
@@ -298,15 +307,11 @@ impl<'a> Token<'a> {
             *issuer == leaf.issuer_der()
                 && unwrap(tag::INTEGER, serial, "SignerInfo serial")? == leaf.serial()
         };
-        let impostor = self
-            .certificates
-            .iter()
-            .filter_map(|der| Certificate::from_der(der).ok())
-            .any(|certificate| {
-                certificate != *leaf
-                    && certificate.serial() == leaf.serial()
-                    && certificate.issuer_der() == leaf.issuer_der()
-            });
+        let impostor = among.iter().any(|certificate| {
+            certificate != leaf
+                && certificate.serial() == leaf.serial()
+                && certificate.issuer_der() == leaf.issuer_der()
+        });
         if named && !impostor {
             Ok(())
         } else {
