@@ -371,6 +371,9 @@ pub(crate) struct Import {
     /// The key of snapshot and timestamp: a file, env://, pkcs11: or hashivault://
     #[arg(long, value_name = "KEY")]
     pub(crate) online: Option<String>,
+    /// File with the password or PIN of that key
+    #[arg(long, value_name = "FILE", requires = "online")]
+    pub(crate) online_secret_file: Option<String>,
     /// Offline roles may have fewer than 2 of 3 signers
     #[arg(long)]
     pub(crate) development: bool,

@@ -100,16 +100,9 @@ async fn begin(state: &Path, init: &Init) -> Result<()> {
             ));
         }
     };
-    without_pin(&reference)?;
-    policy.push_str(&repository::online_entry(
-        &reference,
-        init.online_secret_file.as_deref(),
-    ));
-    let key = KeyRef::parse(
-        &reference,
-        init.online_secret_file.as_deref().map(Path::new),
-        state,
-    )?;
+    let secret = init.online_secret_file.as_deref();
+    let key = policy_key(&reference, secret, state)?;
+    policy.push_str(&repository::online_entry(&reference, secret));
     let online = Signer::open(&key)
         .await
         .with_context(|| format!("the online key {key}"))?;
@@ -348,15 +341,16 @@ async fn serve_it(state: &Path, listen: &str) -> Result<()> {
     Ok(())
 }
 
-/// The policy is kept where many can read it, and in git.
-fn without_pin(reference: &str) -> Result<()> {
-    if reference.starts_with("pkcs11:") && reference.contains("pin-value=") {
+/// A key for the policy, which is kept where many can read it, and in git.
+fn policy_key(reference: &str, secret_file: Option<&str>, state: &Path) -> Result<KeyRef> {
+    // Without the secret's file first: beside it a PIN is refused without a word on where it belongs.
+    if KeyRef::parse(reference, None, state)?.has_pin_value() {
         return Err(advice(
             "a PIN does not belong into policy.toml, which many can read",
             "leave pin-value out, and name a file that has the PIN: --online-secret-file, --key-secret-file, or pin-source in the URI",
         ));
     }
-    Ok(())
+    Ok(KeyRef::parse(reference, secret_file.map(Path::new), state)?)
 }
 
 async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
@@ -367,9 +361,8 @@ async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
             .key
             .as_ref()
             .ok_or_else(|| advice("which key is the new one?", "name it with --key"))?;
-        without_pin(reference)?;
         let secret = rotate.key_secret_file.as_deref();
-        let key = KeyRef::parse(reference, secret.map(Path::new), state)?;
+        let key = policy_key(reference, secret, state)?;
         let signer = Signer::open(&key)
             .await
             .with_context(|| format!("the new online key {key}"))?;
@@ -484,6 +477,20 @@ fn delegate(state: &Path, delegate: &Delegate) -> Result<()> {
     for (name, key) in &signers {
         writer.add_key(name, key)?;
     }
+    for path in &delegate.paths {
+        // Tags of Docker Hub stand under its full name, so these would cover none.
+        ensure!(
+            !["docker.io/", "registry-1.docker.io/"]
+                .iter()
+                .any(|host| path.starts_with(host)),
+            advice(
+                format!(
+                    "{path} covers no tag: images of Docker Hub are called index.docker.io/..."
+                ),
+                "write the pattern with index.docker.io/, and library/ for official images"
+            )
+        );
+    }
     let delegation = Delegation {
         name: RoleName::parse(&delegate.role)?,
         paths: delegate.paths.clone(),
@@ -502,6 +509,16 @@ fn tag(state: &Path, tag: &Tag) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
     let role = RoleName::parse(&tag.role)?;
+    let image = oci::Reference::parse(&tag.image)?;
+    ensure!(
+        image.digest.is_none(),
+        advice(
+            format!("{image} has a digest, and this is about where a tag points"),
+            "name the tag alone, and the digest after it"
+        )
+    );
+    // As `verify --tag-trust` looks for it.
+    let name = crate::tag_trust::path_of(&image)?.to_string();
     let file = match (&tag.digest, tag.size) {
         (Some(digest), Some(size)) => {
             let hex = digest.strip_prefix("sha256:").unwrap_or_default();
@@ -520,8 +537,8 @@ fn tag(state: &Path, tag: &Tag) -> Result<()> {
     repository
         .write_soon()?
         .edit_delegated(&role, now, |document| match &file {
-            Some(file) => Ok(document.set_target(&tag.image, file)?),
-            None => Ok(document.remove_target(&tag.image)?),
+            Some(file) => Ok(document.set_target(&name, file)?),
+            None => Ok(document.remove_target(&name)?),
         })?;
     tell::next_steps(&repository, state, now)
 }
@@ -532,8 +549,9 @@ fn import(state: &Path, import: &Import) -> Result<()> {
     let mut policy = policy_text(&import.operator, import.development);
     match &import.online {
         Some(online) => {
-            without_pin(online)?;
-            policy.push_str(&repository::online_entry(online, None));
+            let secret = import.online_secret_file.as_deref();
+            policy_key(online, secret, state)?;
+            policy.push_str(&repository::online_entry(online, secret));
         }
         None => say(
             "note: no --online key was named: nothing can be refreshed before [[online]] stands in policy.toml",
