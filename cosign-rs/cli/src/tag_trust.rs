@@ -105,7 +105,7 @@ impl TagRefused {
             }
             Self::Unnameable { .. } => "leave --tag-trust out, or give the image a shorter name".to_owned(),
             Self::Unknown { tag, .. } => format!(
-                "is the name right, and is it the right trust domain (--tag-trust=NAME)? Its team says it with `cosign-rs root tag ROLE {tag} DIGEST --size BYTES`"
+                "is the name right, and is it the right trust domain (--tag-trust=NAME)? Its team says it with `cosign-rs root tag ROLE {tag} DIGEST`"
             ),
             Self::Expired { domain, .. } => format!(
                 "its team has to sign again (`cosign-rs root propose --renew ROLE`); `cosign-rs trust refresh --trust-domain {domain}` gets what is there"

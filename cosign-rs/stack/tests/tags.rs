@@ -100,20 +100,18 @@ impl Scene {
     }
 
     async fn sign(&self, image: &str) {
-        let made = token::make(
-            &Token {
-                state: self.path("state"),
-                email: Some(ALICE.to_owned()),
-                github: None,
-                audience: "sigstore".to_owned(),
-                seconds: 60,
-            },
-            jiff::Timestamp::now(),
-        );
+        let asked = Token {
+            state: self.path("state"),
+            email: Some(ALICE.to_owned()),
+            github: None,
+            audience: "sigstore".to_owned(),
+            seconds: 60,
+        };
+        let made = token::make(&asked, jiff::Timestamp::now()).await.unwrap();
         let mut command = self.command(&["sign", image]);
         command
             .args(["--trust-config", "state/client_trust_config.json"])
-            .env("SIGSTORE_ID_TOKEN", made.await.unwrap());
+            .env("SIGSTORE_ID_TOKEN", made);
         finish(command).await.accepted();
     }
 

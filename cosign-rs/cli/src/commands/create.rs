@@ -66,7 +66,13 @@ pub(super) async fn trusted_root(arguments: &CreateTrustedRoot) -> Result<()> {
                 "the chain of a timestamp authority begins with the certificate that it signs with"
             )
         );
-        let since = chain.first().map(Certificate::not_before);
+        // cosign's older form takes the root's.
+        let whose = if spec.is_older {
+            chain.last()
+        } else {
+            chain.first()
+        };
+        let since = whose.map(Certificate::not_before);
         root.timestamp_authorities
             .push(authority(spec, chain, since)?);
     }
@@ -271,6 +277,7 @@ impl Specs {
                 list.push(Spec {
                     text: format!("{keys_flag} {file}"),
                     values,
+                    is_older: true,
                 });
             }
         }
@@ -423,6 +430,8 @@ struct Spec {
     /// As it was written, for errors.
     text: String,
     values: BTreeMap<String, String>,
+    /// Put together out of older flags.
+    is_older: bool,
 }
 
 /// The keys of a specification.
@@ -474,6 +483,7 @@ impl Spec {
             None => Ok(Self {
                 text: format!("{flag} {text}"),
                 values,
+                is_older: false,
             }),
         }
     }

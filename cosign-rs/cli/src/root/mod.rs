@@ -55,7 +55,7 @@ pub(crate) async fn run(root: Root) -> Result<()> {
         Verb::AddLog(add) => services::add_log(&open(&state)?, &add).await,
         Verb::Retire(retire) => services::retire(&open(&state)?, &retire),
         Verb::Delegate(delegate) => self::delegate(&state, &delegate),
-        Verb::Tag(tag) => self::tag(&state, &tag),
+        Verb::Tag(tag) => self::tag(&state, &tag).await,
         Verb::Import(import) => self::import(&state, &import),
         Verb::Export(export) => self::export(&state, &export),
     }
@@ -505,7 +505,7 @@ fn delegate(state: &Path, delegate: &Delegate) -> Result<()> {
     tell::next_steps(&repository, state, now)
 }
 
-fn tag(state: &Path, tag: &Tag) -> Result<()> {
+async fn tag(state: &Path, tag: &Tag) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
     let role = RoleName::parse(&tag.role)?;
@@ -519,20 +519,23 @@ fn tag(state: &Path, tag: &Tag) -> Result<()> {
     );
     // As `verify --tag-trust` looks for it.
     let name = crate::tag_trust::path_of(&image)?.to_string();
-    let file = match (&tag.digest, tag.size) {
-        (Some(digest), Some(size)) => {
-            let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-            let bytes: Option<[u8; 32]> = hex::decode(hex)
-                .ok()
-                .and_then(|bytes| bytes.try_into().ok());
-            Some(TargetFile::from_parts(
-                size,
-                bytes.with_context(|| {
-                    format!("'{digest}' is no digest, sha256: and 64 hex digits")
-                })?,
-            ))
+    let file = match &tag.digest {
+        Some(digest) => {
+            let digest = keys::Digest::parse(digest).ok();
+            let bytes = digest.and_then(|digest| <[u8; 32]>::try_from(digest.bytes()).ok());
+            let (Some(digest), Some(bytes)) = (digest, bytes) else {
+                bail!(
+                    "'{}' is no digest, sha256: and 64 hex digits",
+                    tag.digest.as_deref().unwrap_or_default()
+                );
+            };
+            let size = match tag.size {
+                Some(size) => size,
+                None => manifest_size(&image.repository.at(digest)).await?,
+            };
+            Some(TargetFile::from_parts(size, bytes))
         }
-        _ => None,
+        None => None,
     };
     repository
         .write_soon()?
@@ -541,6 +544,18 @@ fn tag(state: &Path, tag: &Tag) -> Result<()> {
             None => Ok(document.remove_target(&name)?),
         })?;
     tell::next_steps(&repository, state, now)
+}
+
+/// The bytes of a manifest, whose digest is compared with what the registry sends.
+async fn manifest_size(image: &oci::Reference) -> Result<u64> {
+    let registry = oci::Registry::new(oci::Settings {
+        keychain: oci::Keychain::Configured,
+        ..oci::Settings::default()
+    });
+    let image = registry.image(image).await.map_err(|error| {
+        anyhow::Error::from(error).context("the length of the manifest; --size states it")
+    })?;
+    Ok(image.descriptor.size)
 }
 
 fn import(state: &Path, import: &Import) -> Result<()> {
