@@ -79,17 +79,23 @@ struct Scene<'a> {
     stack: &'a Stack,
     folder: PathBuf,
     root: Value,
+    /// The endpoint, which a trusted root does not need to have.
+    timestamps: String,
 }
 
 impl<'a> Scene<'a> {
     fn new(stack: &'a Stack) -> Result<Self> {
         let root: Value = serde_json::from_slice(&fs::read(stack.trusted_root())?)?;
+        let config: Value = serde_json::from_slice(&fs::read(stack.signing_config())?)?;
+        let timestamps = config["tsaUrls"][0]["url"].as_str();
+        let timestamps = timestamps.context("no timestamp authority")?.to_owned();
         let folder = stack.path("created");
         fs::create_dir_all(&folder)?;
         let scene = Self {
             stack,
             folder,
             root,
+            timestamps,
         };
         for (list, name) in [
             ("certificateAuthorities", "fulcio"),
@@ -198,7 +204,7 @@ impl<'a> Scene<'a> {
             ),
             ("--rekor-config", "ANY".to_owned()),
             ("--oidc-provider", service(self.stack.issuer(), 1)),
-            ("--tsa", service(&self.url("timestampAuthorities"), 1)),
+            ("--tsa", service(&self.timestamps, 1)),
             ("--tsa-config", "exact:1".to_owned()),
         ]
         .into_iter()
