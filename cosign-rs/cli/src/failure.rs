@@ -9,6 +9,7 @@ use oci::OciError;
 use sign::SignError;
 use verify::VerifyError;
 
+use crate::tag_trust::TagRefused;
 use crate::trust_domain::Hinted;
 
 /// Something was verified and does not hold.
@@ -80,11 +81,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// What [`tell`] says: the error and its causes, the step of the verification, and what to do.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        let refused = find::<Refused>(error);
+        let coded = coded(error);
         Self {
             error: error.chain().map(ToString::to_string).collect(),
-            step: refused.map(|refused| refused.why.step().name()),
-            reason: refused.map(|refused| refused.why.code()),
+            step: coded.map(|(step, _)| step),
+            reason: coded.map(|(_, reason)| reason),
             hint: hint(error),
         }
     }
@@ -149,8 +150,7 @@ fn text(error: &anyhow::Error) -> String {
         push_short(&mut text, &cause);
         last = Some(cause);
     }
-    if let Some(refused) = find::<Refused>(error) {
-        let (step, reason) = (refused.why.step().name(), refused.why.code());
+    if let Some((step, reason)) = coded(error) {
         text.push_str("\n  step: ");
         text.push_str(step);
         text.push_str(", reason: ");
@@ -185,7 +185,18 @@ fn find<E: Error + 'static>(error: &anyhow::Error) -> Option<&E> {
     error.chain().find_map(|cause| cause.downcast_ref())
 }
 
+/// Step and stable reason of a refusal.
+fn coded(error: &anyhow::Error) -> Option<(&'static str, &'static str)> {
+    if let Some(refused) = find::<Refused>(error) {
+        return Some((refused.why.step().name(), refused.why.code()));
+    }
+    find::<TagRefused>(error).map(|refused| ("tag", refused.code()))
+}
+
 fn hint(error: &anyhow::Error) -> Option<String> {
+    if let Some(refused) = find::<TagRefused>(error) {
+        return Some(refused.hint());
+    }
     if let Some(advice) = find::<Advice>(error) {
         return Some(advice.hint.clone());
     }

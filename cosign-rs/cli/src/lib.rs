@@ -24,6 +24,7 @@ mod private_key;
 mod report;
 mod retired;
 mod root;
+mod tag_trust;
 mod trust_domain;
 mod trust_files;
 

@@ -111,14 +111,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("attach", "bundles are attached by sign and attest"),
     ("download", "oras pull gets what is attached to an image"),
     ("upload", "oras push uploads files"),
-    (
-        "trusted-root",
-        "cosign writes trusted roots; `sigstack init` writes those of a stack, and `trust export` that of a trust domain",
-    ),
-    (
-        "signing-config",
-        "cosign writes signing configs; `sigstack init` writes those of a stack",
-    ),
 ];
 
 /// Prints clap's own message (help to standard output) and, for a flag or command that is not here, what to do instead.

@@ -1,34 +1,40 @@
 //! Whom to trust and whom to call, as a trust domain's repository says (TUF).
 
+use std::collections::BTreeSet;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use trust::{SigningConfig, TrustedRoot};
-use tuf::{File, TargetPath, UpdateError};
+use tuf::{File, Target, TargetPath, UpdateError};
 use tuf_client::{
-    Built, Client, Domain, DomainError, Folder, Follow, FollowError, Followed, Mirror, Refresh,
-    agent,
+    Built, Cache, Client, Domain, DomainError, Folder, Follow, FollowError, Followed, Mirror,
+    Refresh, agent,
 };
 
 use crate::args::{Following, TrustRefresh};
 use crate::failure::{advice, in_line, say};
 use crate::trust_files;
 
+/// The largest file with certificate authorities; as much as is remembered of them.
+const AUTHORITIES_MAX: u64 = 1 << 20;
 /// The target with the trusted root.
 pub(crate) const TRUSTED_ROOT: &str = "trusted_root.json";
+/// The target with the signing config.
+pub(crate) const SIGNING_CONFIG: &str = "signing_config.v0.2.json";
+/// The one for those who sign with Rekor v2.
+pub(crate) const SIGNING_CONFIG_REKOR_V2: &str = "signing_config_rekor_v2.v0.2.json";
 /// The targets with the signing config, the better one first: we sign with Rekor v2.
-const SIGNING_CONFIGS: [&str; 2] = [
-    "signing_config_rekor_v2.v0.2.json",
-    "signing_config.v0.2.json",
-];
+const SIGNING_CONFIGS: [&str; 2] = [SIGNING_CONFIG_REKOR_V2, SIGNING_CONFIG];
 
 /// A trust domain that is followed.
 pub(crate) struct Followable {
     pub(crate) domain: Domain,
     pub(crate) client: Client,
     pub(crate) follow: Follow,
+    mirror: Mirror,
 }
 
 /// A trust domain that was followed.
@@ -78,9 +84,34 @@ pub(crate) async fn for_signing(following: &Following) -> Result<(TrustedRoot, S
     Ok(pair)
 }
 
+/// Whom to call, by the target of this name alone.
+pub(crate) async fn signing_config_of(following: &Following, name: &str) -> Result<SigningConfig> {
+    match open(following).await? {
+        Origin::Followed(mut trusting) => {
+            let bytes = trusting.target(name).await?;
+            SigningConfig::parse(&bytes)
+                .with_context(|| format!("{name} of {}", trusting.domain.mirror))
+        }
+        // What is built in is for signing with Rekor v2.
+        Origin::Built(built) => match built.seed {
+            Some((_, _, config)) if name == SIGNING_CONFIG_REKOR_V2 => {
+                SigningConfig::parse(config).context("the built-in signing config")
+            }
+            _ => Err(advice(
+                format!("{name} of the trust domain {} is not built in", built.name),
+                format!(
+                    "with a connection, `cosign-rs trust refresh --trust-domain {}` gets it",
+                    built.name
+                ),
+            )),
+        },
+    }
+}
+
 /// Is it an instance that everybody uses?
 pub(crate) fn is_public(following: &Following) -> Result<bool> {
-    Ok(followable(following)?.domain.built.is_some())
+    let domain = named(&folder(), following.trust_domain.as_deref())?;
+    Ok(domain.built.is_some())
 }
 
 async fn open(following: &Following) -> Result<Origin> {
@@ -152,12 +183,40 @@ pub(crate) fn followable(following: &Following) -> Result<Followable> {
     let folder = folder();
     let domain = named(&folder, following.trust_domain.as_deref())?;
     if domain.built.is_none() && Built::find(&domain.mirror).is_some() {
-        say(&format!(
+        say_once(&format!(
             "warning: {} is followed from a root that was initialised here, not from the one that is built in",
             domain.mirror
         ));
     }
-    Followable::new(&folder, domain, follow(following))
+    let authorities = match &following.mirror_cacert {
+        Some(path) => authorities(path)?,
+        None => folder.authorities(&domain.mirror),
+    };
+    Followable::new(&folder, domain, authorities, follow(following))
+}
+
+/// Certificate authorities for calls to a repository.
+pub(crate) fn authorities(path: &Path) -> Result<Vec<u8>> {
+    let pem = trust_files::read_at_most(path, AUTHORITIES_MAX).context("--mirror-cacert")?;
+    // An empty list would silently be the system's alone.
+    let found =
+        std::str::from_utf8(&pem).is_ok_and(|text| text.contains("-----BEGIN CERTIFICATE-----"));
+    if found {
+        return Ok(pem);
+    }
+    Err(advice(
+        format!("{} has no certificate in PEM", path.display()),
+        "--mirror-cacert takes the certificate of the authority that the repository's host has its own from",
+    ))
+}
+
+/// What several steps of one command find is told once.
+fn say_once(text: &str) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.insert(text.to_owned()) {
+        say(text);
+    }
 }
 
 fn named(folder: &Folder, flag: Option<&str>) -> Result<Domain> {
@@ -216,7 +275,7 @@ fn follow(following: &Following) -> Follow {
 /// Now, or the time that somebody set, which is said loudly.
 pub(crate) fn clock(set: Option<Timestamp>) -> Timestamp {
     if let Some(set) = set {
-        say(&format!(
+        say_once(&format!(
             "WARNING: whether trust is expired is judged as of {set}, and not as of now: --now is for tests and air gaps"
         ));
     }
@@ -224,14 +283,26 @@ pub(crate) fn clock(set: Option<Timestamp>) -> Timestamp {
 }
 
 impl Followable {
-    pub(crate) fn new(folder: &Folder, domain: Domain, follow: Follow) -> Result<Self> {
-        let mirror = Mirror::new(&domain.mirror, agent(Vec::new()))?;
+    pub(crate) fn new(
+        folder: &Folder,
+        domain: Domain,
+        authorities: Vec<u8>,
+        follow: Follow,
+    ) -> Result<Self> {
+        let mirror = Mirror::new(&domain.mirror, agent(authorities))?;
         let cache = folder.cache(&domain.mirror);
         Ok(Self {
-            client: Client::new(domain.root.clone(), mirror, cache),
+            client: Client::new(domain.root.clone(), mirror.clone(), cache),
+            mirror,
             domain,
             follow,
         })
+    }
+
+    /// The same repository with another cache.
+    pub(crate) fn cached_in(mut self, cache: Cache) -> Self {
+        self.client = Client::new(self.domain.root.clone(), self.mirror.clone(), cache);
+        self
     }
 
     pub(crate) async fn follow(self) -> Result<Trusting, (Domain, FollowError)> {
@@ -269,7 +340,7 @@ impl Trusting {
 
     pub(crate) async fn signing_config(&mut self) -> Result<SigningConfig> {
         for name in SIGNING_CONFIGS {
-            match self.find(name).await {
+            match self.content(name).await {
                 Ok(bytes) => {
                     return SigningConfig::parse(&bytes)
                         .with_context(|| format!("{name} of {}", self.domain.mirror));
@@ -288,11 +359,21 @@ impl Trusting {
     }
 
     pub(crate) async fn target(&mut self, name: &str) -> Result<Vec<u8>> {
-        let found = self.find(name).await;
+        let found = self.content(name).await;
         found.map_err(|error| explained(&self.domain, error))
     }
 
-    async fn find(&mut self, name: &str) -> Result<Vec<u8>, FollowError> {
+    /// What the repository says of a target, without its content.
+    pub(crate) async fn find(&mut self, path: TargetPath) -> Result<Target, FollowError> {
+        let found = self
+            .client
+            .find(&mut self.followed, path, self.refresh)
+            .await;
+        self.tell();
+        found
+    }
+
+    async fn content(&mut self, name: &str) -> Result<Vec<u8>, FollowError> {
         // Constants of ours, and names that were checked.
         let Ok(path) = TargetPath::new(name) else {
             return Ok(Vec::new());

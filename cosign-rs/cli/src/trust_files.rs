@@ -32,7 +32,8 @@ pub(crate) fn root_of(path: &Path) -> Result<TrustedRoot> {
         .with_context(|| format!("the trusted root {}", path.display()))
 }
 
-fn config_of(path: &Path) -> Result<SigningConfig> {
+/// The signing config in a file.
+pub(crate) fn config_of(path: &Path) -> Result<SigningConfig> {
     let bytes = read(path)?;
     SigningConfig::parse(&bytes)
         .map_err(|error| mixed_up(&bytes, path, "signing config", error))

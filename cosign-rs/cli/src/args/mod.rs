@@ -6,9 +6,11 @@
 )]
 
 mod conformance;
+mod create;
 mod key;
 mod registry;
 mod signing;
+mod tag_trust;
 mod trust;
 mod variables;
 mod verifying;
@@ -19,9 +21,14 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 pub(crate) use conformance::{SignBundle, TufConformance, TufConformanceCommand, VerifyBundle};
+pub(crate) use create::{
+    CreateSigningConfig, CreateTrustedRoot, OlderTrustedRoot, SigningConfigCommand,
+    SigningConfigCommands, TrustedRootCommand, TrustedRootCommands,
+};
 pub(crate) use key::{GenerateKeyPair, ImportKeyPair, PublicKey};
 pub(crate) use registry::Registry;
 pub(crate) use signing::{Attest, AttestBlob, AuthFlow, Identity, Sign, SignBlob, SigningKey};
+pub(crate) use tag_trust::TagTrust;
 pub(crate) use trust::{
     ExportFormat, Following, Initialize, Services, Trust, TrustCommand, TrustCommands, TrustRefresh,
 };
@@ -80,6 +87,10 @@ pub(crate) enum Command {
     Initialize(Initialize),
     /// Look after the trust domains: whom we trust, since when, until when
     Trust(TrustCommands),
+    /// Make a trusted root: whom verifiers believe
+    TrustedRoot(TrustedRootCommands),
+    /// Make a signing config: whom signers call
+    SigningConfig(SigningConfigCommands),
     /// Run a trust root of your own: a TUF repository, from its first ceremony on
     Root(crate::root::args::Root),
     /// Print the version

@@ -50,6 +50,9 @@ pub(crate) struct Following {
     /// Go on with cached trust whose time is over. For air gaps: what was revoked since then is not known
     #[arg(long, requires = "offline")]
     pub(crate) allow_expired_trust: bool,
+    /// Certificate authorities for calls to the trust domain's repository besides the system's, PEM. Without it those that initialize was told
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mirror_cacert: Option<PathBuf>,
     /// Judge as of this time whether trust is expired, as 2026-08-22 or 2026-08-22T12:00:00Z. For tests and air gaps
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) now: Option<Timestamp>,
@@ -90,6 +93,9 @@ pub(crate) struct Initialize {
     /// The staging instance
     #[arg(long)]
     pub(crate) staging: bool,
+    /// Certificate authorities for calls to the repository besides the system's, PEM; they are remembered
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mirror_cacert: Option<PathBuf>,
     /// What to call it; without it by its address
     #[arg(long, value_name = "NAME", value_parser = domain_name)]
     pub(crate) name: Option<String>,
@@ -161,10 +167,7 @@ pub(crate) enum ExportFormat {
 }
 
 fn domain_name(text: &str) -> Result<String, String> {
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if plain && !text.is_empty() && text.len() <= 64 {
+    if tuf_client::is_name(text) {
         Ok(text.to_owned())
     } else {
         Err("a name has up to 64 letters, digits, '.', '-' and '_'".to_owned())

@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use super::key_value;
 use super::registry::Registry;
+use super::tag_trust::TagTrust;
 use super::trust::Trust;
 
 /// Who must have signed. An identity (with its issuer) or a key: there is no "anybody".
@@ -87,6 +88,8 @@ pub(crate) struct Verify {
     pub(crate) expected: Expected,
     #[command(flatten)]
     pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) tag_trust: TagTrust,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }

@@ -18,6 +18,7 @@ const TOLD_MAX: usize = 10;
 pub(super) struct Candidates {
     name: String,
     digest: Digest,
+    size: u64,
     held: Vec<(Digest, Bundle, Verified)>,
     refused: Vec<Refused>,
     /// What is no bundle.
@@ -39,6 +40,7 @@ impl Candidates {
         let mut candidates = Self {
             name: reference.to_string(),
             digest: image.descriptor.digest,
+            size: image.descriptor.size,
             held: Vec::new(),
             refused: Vec::new(),
             malformed: Vec::new(),
@@ -69,6 +71,11 @@ impl Candidates {
     /// The image's digest.
     pub(super) const fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Bytes of its manifest.
+    pub(super) const fn size(&self) -> u64 {
+        self.size
     }
 
     /// Those that hold and are a `what`; `unwanted` says what another one is instead. Without any it is an error: of the refusals the one that

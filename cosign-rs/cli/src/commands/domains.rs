@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use keys::{Digest, HashAlgorithm};
 use serde::Serialize;
 use trust::{CertificateAuthority, ClientTrustConfig, LogInstance, TrustedRoot, Validity};
-use tuf_client::{Built, Client, DOMAINS, Domain, Follow, Mirror, Refresh, Warning, agent};
+use tuf_client::{Built, DOMAINS, Domain, DomainError, Follow, Refresh, Warning, agent};
 use url::Url;
 
 use crate::args::{ExportFormat, Following, Initialize, Output, TrustCommand};
@@ -50,8 +50,14 @@ pub(super) async fn initialize(arguments: Initialize) -> Result<()> {
         .map(|built| built.mirror)
         .or(arguments.mirror.as_deref())
         .unwrap_or(DOMAINS[0].mirror);
+    let authorities = match &arguments.mirror_cacert {
+        Some(path) => trust_domain::authorities(path)?,
+        None => Vec::new(),
+    };
     let root = match (&arguments.root, Built::find(mirror)) {
-        (Some(named), _) => named_root(named, arguments.root_checksum.as_deref()).await?,
+        (Some(named), _) => {
+            named_root(named, arguments.root_checksum.as_deref(), &authorities).await?
+        }
         (None, Some(built)) => built.root.to_vec(),
         (None, None) => {
             return Err(advice(
@@ -62,7 +68,10 @@ pub(super) async fn initialize(arguments: Initialize) -> Result<()> {
     };
     let digest = Digest::of(HashAlgorithm::Sha256, &root).to_hex();
     let domain = Domain::new(arguments.name.as_deref(), mirror, root)?;
-    let before = folder.domain(Some(mirror)).ok();
+    let before = match folder.domain(Some(mirror)) {
+        Err(taken @ DomainError::FolderTaken { .. }) => return Err(taken.into()),
+        other => other.ok(),
+    };
     // From the same root on, what was seen before still counts: a rollback would be noticed.
     let same = before.is_some_and(|before| before.root == domain.root);
     let cache = if same {
@@ -70,23 +79,16 @@ pub(super) async fn initialize(arguments: Initialize) -> Result<()> {
     } else {
         folder.staging()
     };
-    let client = Client::new(
-        domain.root.clone(),
-        Mirror::new(mirror, agent(Vec::new()))?,
-        cache.clone(),
-    );
     let follow = Follow {
         refresh: Refresh::Always,
         now: trust_domain::clock(arguments.now),
     };
-    let followable = Followable {
-        domain: domain.clone(),
-        client,
-        follow,
-    };
+    let followable = Followable::new(&folder, domain.clone(), authorities.clone(), follow)?
+        .cached_in(cache.clone());
     let trusting = everything(followable).await;
     let done = trusting.and_then(|trusting| {
-        folder.initialize(&domain, (!same).then_some(&cache), !arguments.no_default)?;
+        let staged = (!same).then_some(&cache);
+        folder.initialize(&domain, staged, &authorities, !arguments.no_default)?;
         Ok(trusting)
     });
     if done.is_err() && !same {
@@ -129,7 +131,7 @@ async fn everything(followable: Followable) -> Result<Trusting> {
     Ok(trusting)
 }
 
-async fn named_root(named: &str, checksum: Option<&str>) -> Result<Vec<u8>> {
+async fn named_root(named: &str, checksum: Option<&str>, authorities: &[u8]) -> Result<Vec<u8>> {
     let url = Url::parse(named)
         .ok()
         .filter(|url| ["http", "https"].contains(&url.scheme()));
@@ -146,7 +148,10 @@ async fn named_root(named: &str, checksum: Option<&str>) -> Result<Vec<u8>> {
         }
         Some(url) => {
             let call = Call::get(url).limit(ROOT_MAX);
-            let answer = agent(Vec::new()).send(&call).await?.expect(&[200])?;
+            let answer = agent(authorities.to_vec())
+                .send(&call)
+                .await?
+                .expect(&[200])?;
             answer.body.to_vec()
         }
     };
@@ -346,12 +351,7 @@ async fn newest(following: &Following) -> Result<TrustedRoot> {
     let mut followable = trust_domain::followable(following)?;
     let beside = trust_domain::folder().staging();
     followable.follow.refresh = Refresh::Always;
-    followable.client = Client::new(
-        followable.domain.root.clone(),
-        Mirror::new(&followable.domain.mirror, agent(Vec::new()))?,
-        beside.clone(),
-    );
-    let outcome = match followable.follow().await {
+    let outcome = match followable.cached_in(beside.clone()).follow().await {
         Ok(mut trusting) => trusting.trusted_root().await,
         Err((domain, error)) => Err(explained(&domain, error)),
     };

@@ -24,6 +24,7 @@ use crate::args::{self, Attest, Output, Sign, Verify, VerifyAttestation};
 use crate::bundle_file::BundleFile;
 use crate::failure::{advice, say};
 use crate::report::{self, Report};
+use crate::tag_trust::{TagHeld, Tags};
 use crate::{expectation, predicate, trust_files};
 
 /// The largest file with certificate authorities.
@@ -247,6 +248,8 @@ struct Row<'a> {
     critical: Critical<'a>,
     optional: Option<&'a BTreeMap<String, serde_json::Value>>,
     verified: Report<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a TagHeld>,
 }
 
 #[derive(Serialize)]
@@ -271,11 +274,16 @@ struct ManifestDigest {
 
 pub(super) async fn verify(arguments: Verify) -> Result<()> {
     let expect = expectation::of(&arguments.expected).await?;
-    let root = trust_files::for_verifying(&expect, &arguments.trust).await?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
+    let mut tags = Tags::open(&arguments.tag_trust, &arguments.trust, &plan.references).await?;
+    let root = Tags::trusted_root(tags.as_mut(), &expect, &arguments.trust).await?;
     for reference in &plan.references {
         let candidates = candidates(&plan, reference, &root, &expect).await?;
         let digest = candidates.digest();
+        let tag = match &mut tags {
+            Some(tags) => Some(tags.check(reference, &digest, candidates.size()).await?),
+            None => None,
+        };
         let accepted = candidates.choose("signature", |holds| match holds.statement() {
             Some(statement) if statement.predicate_type != predicate::SIGNATURE => Some(format!(
                 "an attestation of type {}",
@@ -287,16 +295,24 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         if arguments.output.unwrap_or(Output::Json) == Output::Json {
             let rows: Vec<Row<'_>> = accepted
                 .iter()
-                .map(|(_, verified)| row(reference, &digest, verified))
+                .map(|(_, verified)| row(reference, &digest, verified, tag.as_ref()))
                 .collect();
             report::print_json(&rows)?;
         }
         told(reference, "signature", &accepted);
+        if let Some(tag) = &tag {
+            say(&tag.text());
+        }
     }
     Ok(())
 }
 
-fn row<'a>(reference: &Reference, digest: &Digest, verified: &'a Verified) -> Row<'a> {
+fn row<'a>(
+    reference: &Reference,
+    digest: &Digest,
+    verified: &'a Verified,
+    tag: Option<&'a TagHeld>,
+) -> Row<'a> {
     let statement = verified.statement();
     Row {
         critical: Critical {
@@ -314,6 +330,7 @@ fn row<'a>(reference: &Reference, digest: &Digest, verified: &'a Verified) -> Ro
             .and_then(|statement| statement.subject_of(digest))
             .and_then(|subject| subject.annotations.as_ref()),
         verified: Report::of(verified),
+        tag,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod blob;
 mod candidates;
+mod create;
 mod domains;
 mod image;
 mod key;
@@ -16,7 +17,10 @@ use sign::{Services, Session};
 use signer::Signer;
 use trust::{SigningConfig, TrustedRoot};
 
-use crate::args::{self, Arguments, Command, Identity, SigningKey};
+use crate::args::{
+    self, Arguments, Command, Identity, SigningConfigCommand, SigningConfigCommands, SigningKey,
+    TrustedRootCommand, TrustedRootCommands,
+};
 use crate::failure::advice;
 use crate::{identity, private_key, trust_files};
 
@@ -41,6 +45,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Command::TufConformance(client) => tuf_conformance::run(client).await,
             Command::Initialize(initialize) => domains::initialize(initialize).await,
             Command::Trust(commands) => domains::run(commands.command).await,
+            Command::TrustedRoot(TrustedRootCommands {
+                command: TrustedRootCommand::Create(arguments),
+            }) => create::trusted_root(&arguments).await,
+            Command::SigningConfig(SigningConfigCommands {
+                command: SigningConfigCommand::Create(arguments),
+            }) => create::signing_config(&arguments).await,
             Command::Root(root) => crate::root::run(root).await,
             Command::GenerateKeyPair(generate) => key::generate(&generate),
             Command::ImportKeyPair(import) => key::import(&import),

@@ -353,10 +353,9 @@ pub(crate) struct Tag {
     /// The image with its tag, as registry.example.com/team/app:v1
     pub(crate) image: String,
     /// Digest of its manifest, sha256:HEX; without it the tag is taken away
-    #[arg(requires = "size")]
     pub(crate) digest: Option<String>,
-    /// Length of the manifest in bytes
-    #[arg(long)]
+    /// Length of the manifest in bytes; without it the registry is asked
+    #[arg(long, value_name = "BYTES", requires = "digest")]
     pub(crate) size: Option<u64>,
 }
 
@@ -371,6 +370,9 @@ pub(crate) struct Import {
     /// The key of snapshot and timestamp: a file, env://, pkcs11: or hashivault://
     #[arg(long, value_name = "KEY")]
     pub(crate) online: Option<String>,
+    /// File with the password or PIN of that key
+    #[arg(long, value_name = "FILE", requires = "online")]
+    pub(crate) online_secret_file: Option<String>,
     /// Offline roles may have fewer than 2 of 3 signers
     #[arg(long)]
     pub(crate) development: bool,

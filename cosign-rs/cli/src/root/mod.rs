@@ -55,7 +55,7 @@ pub(crate) async fn run(root: Root) -> Result<()> {
         Verb::AddLog(add) => services::add_log(&open(&state)?, &add).await,
         Verb::Retire(retire) => services::retire(&open(&state)?, &retire),
         Verb::Delegate(delegate) => self::delegate(&state, &delegate),
-        Verb::Tag(tag) => self::tag(&state, &tag),
+        Verb::Tag(tag) => self::tag(&state, &tag).await,
         Verb::Import(import) => self::import(&state, &import),
         Verb::Export(export) => self::export(&state, &export),
     }
@@ -100,16 +100,9 @@ async fn begin(state: &Path, init: &Init) -> Result<()> {
             ));
         }
     };
-    without_pin(&reference)?;
-    policy.push_str(&repository::online_entry(
-        &reference,
-        init.online_secret_file.as_deref(),
-    ));
-    let key = KeyRef::parse(
-        &reference,
-        init.online_secret_file.as_deref().map(Path::new),
-        state,
-    )?;
+    let secret = init.online_secret_file.as_deref();
+    let key = policy_key(&reference, secret, state)?;
+    policy.push_str(&repository::online_entry(&reference, secret));
     let online = Signer::open(&key)
         .await
         .with_context(|| format!("the online key {key}"))?;
@@ -348,15 +341,16 @@ async fn serve_it(state: &Path, listen: &str) -> Result<()> {
     Ok(())
 }
 
-/// The policy is kept where many can read it, and in git.
-fn without_pin(reference: &str) -> Result<()> {
-    if reference.starts_with("pkcs11:") && reference.contains("pin-value=") {
+/// A key for the policy, which is kept where many can read it, and in git.
+fn policy_key(reference: &str, secret_file: Option<&str>, state: &Path) -> Result<KeyRef> {
+    // Without the secret's file first: beside it a PIN is refused without a word on where it belongs.
+    if KeyRef::parse(reference, None, state)?.has_pin_value() {
         return Err(advice(
             "a PIN does not belong into policy.toml, which many can read",
             "leave pin-value out, and name a file that has the PIN: --online-secret-file, --key-secret-file, or pin-source in the URI",
         ));
     }
-    Ok(())
+    Ok(KeyRef::parse(reference, secret_file.map(Path::new), state)?)
 }
 
 async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
@@ -367,9 +361,8 @@ async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
             .key
             .as_ref()
             .ok_or_else(|| advice("which key is the new one?", "name it with --key"))?;
-        without_pin(reference)?;
         let secret = rotate.key_secret_file.as_deref();
-        let key = KeyRef::parse(reference, secret.map(Path::new), state)?;
+        let key = policy_key(reference, secret, state)?;
         let signer = Signer::open(&key)
             .await
             .with_context(|| format!("the new online key {key}"))?;
@@ -484,6 +477,20 @@ fn delegate(state: &Path, delegate: &Delegate) -> Result<()> {
     for (name, key) in &signers {
         writer.add_key(name, key)?;
     }
+    for path in &delegate.paths {
+        // Tags of Docker Hub stand under its full name, so these would cover none.
+        ensure!(
+            !["docker.io/", "registry-1.docker.io/"]
+                .iter()
+                .any(|host| path.starts_with(host)),
+            advice(
+                format!(
+                    "{path} covers no tag: images of Docker Hub are called index.docker.io/..."
+                ),
+                "write the pattern with index.docker.io/, and library/ for official images"
+            )
+        );
+    }
     let delegation = Delegation {
         name: RoleName::parse(&delegate.role)?,
         paths: delegate.paths.clone(),
@@ -498,32 +505,57 @@ fn delegate(state: &Path, delegate: &Delegate) -> Result<()> {
     tell::next_steps(&repository, state, now)
 }
 
-fn tag(state: &Path, tag: &Tag) -> Result<()> {
+async fn tag(state: &Path, tag: &Tag) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
     let role = RoleName::parse(&tag.role)?;
-    let file = match (&tag.digest, tag.size) {
-        (Some(digest), Some(size)) => {
-            let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-            let bytes: Option<[u8; 32]> = hex::decode(hex)
-                .ok()
-                .and_then(|bytes| bytes.try_into().ok());
-            Some(TargetFile::from_parts(
-                size,
-                bytes.with_context(|| {
-                    format!("'{digest}' is no digest, sha256: and 64 hex digits")
-                })?,
-            ))
+    let image = oci::Reference::parse(&tag.image)?;
+    ensure!(
+        image.digest.is_none(),
+        advice(
+            format!("{image} has a digest, and this is about where a tag points"),
+            "name the tag alone, and the digest after it"
+        )
+    );
+    // As `verify --tag-trust` looks for it.
+    let name = crate::tag_trust::path_of(&image)?.to_string();
+    let file = match &tag.digest {
+        Some(digest) => {
+            let digest = keys::Digest::parse(digest).ok();
+            let bytes = digest.and_then(|digest| <[u8; 32]>::try_from(digest.bytes()).ok());
+            let (Some(digest), Some(bytes)) = (digest, bytes) else {
+                bail!(
+                    "'{}' is no digest, sha256: and 64 hex digits",
+                    tag.digest.as_deref().unwrap_or_default()
+                );
+            };
+            let size = match tag.size {
+                Some(size) => size,
+                None => manifest_size(&image.repository.at(digest)).await?,
+            };
+            Some(TargetFile::from_parts(size, bytes))
         }
-        _ => None,
+        None => None,
     };
     repository
         .write_soon()?
         .edit_delegated(&role, now, |document| match &file {
-            Some(file) => Ok(document.set_target(&tag.image, file)?),
-            None => Ok(document.remove_target(&tag.image)?),
+            Some(file) => Ok(document.set_target(&name, file)?),
+            None => Ok(document.remove_target(&name)?),
         })?;
     tell::next_steps(&repository, state, now)
+}
+
+/// The bytes of a manifest, whose digest is compared with what the registry sends.
+async fn manifest_size(image: &oci::Reference) -> Result<u64> {
+    let registry = oci::Registry::new(oci::Settings {
+        keychain: oci::Keychain::Configured,
+        ..oci::Settings::default()
+    });
+    let image = registry.image(image).await.map_err(|error| {
+        anyhow::Error::from(error).context("the length of the manifest; --size states it")
+    })?;
+    Ok(image.descriptor.size)
 }
 
 fn import(state: &Path, import: &Import) -> Result<()> {
@@ -532,8 +564,9 @@ fn import(state: &Path, import: &Import) -> Result<()> {
     let mut policy = policy_text(&import.operator, import.development);
     match &import.online {
         Some(online) => {
-            without_pin(online)?;
-            policy.push_str(&repository::online_entry(online, None));
+            let secret = import.online_secret_file.as_deref();
+            policy_key(online, secret, state)?;
+            policy.push_str(&repository::online_entry(online, secret));
         }
         None => say(
             "note: no --online key was named: nothing can be refreshed before [[online]] stands in policy.toml",

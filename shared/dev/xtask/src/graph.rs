@@ -40,7 +40,7 @@ const EDGES: &[(&str, &str)] = &[
     ("store", ""),
     ("cluster", "store"),
     ("client", "keys wire pki entry tsp"),
-    ("tuf-client", "tuf client"),
+    ("tuf-client", "tuf client oci"),
     ("signer", "keys pki client"),
     ("sequencer", "keys tlog note store signer"),
     ("search", "keys"),
@@ -51,7 +51,7 @@ const EDGES: &[(&str, &str)] = &[
     ),
     (
         "repository",
-        "keys wire pki tuf trust serve store signer client",
+        "keys wire pki tuf trust serve store signer client oci",
     ),
     // fulcio-rs
     (

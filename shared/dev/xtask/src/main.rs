@@ -10,6 +10,7 @@
 //! | `cargo xtask peers cluster` | of those, the log on PostgreSQL and an S3 bucket |
 //! | `cargo xtask peers ctlog` | of those, the CT log before clients of others, and the CA with a log of others |
 //! | `cargo xtask peers root` | of those, clients that follow a trust root of our own |
+//! | `cargo xtask peers trust` | of those, TUF clients over repositories with mistakes, and trust files made by hand |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
 //! | `cargo xtask peers issuers` | of those, who gets certificates and timestamps of ours |
 //! | `cargo xtask readme` | runs the commands that the documents show |
@@ -51,6 +52,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers cluster                   the log on PostgreSQL and an S3 bucket
   peers ctlog                     the CT log before clients of others, and the CA with a log of others
   peers root                      clients that follow a trust root of our own
+  peers trust                     TUF clients over repositories with mistakes, and trust files made by hand
   peers record                    a log before gRPC clients, fsck and witnesses of others
   peers issuers                   clients and identity providers of others before our issuers
   conformance sigstore | tuf      the public suites
@@ -95,6 +97,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
         }
         ["peers", "cluster"] => peers::cluster::check(&mut report)?,
         ["peers", "root"] => peers::root(&mut report)?,
+        ["peers", "trust"] => peers::trust(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
         ["peers", "ctlog"] => peers::ctlog::check(&mut report)?,
         ["peers", "issuers"] => peers::issuing(&mut report)?,

@@ -13,6 +13,7 @@
 //!
 //! Deliberately not here: what a signature means.
 
+mod artifact;
 mod attach;
 mod auth;
 mod challenge;
@@ -24,6 +25,7 @@ mod reference;
 mod referrers;
 mod registry;
 
+pub use artifact::{Artifact, ArtifactFile, ArtifactKind};
 pub use attach::{Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED};
 pub use credentials::{Credentials, Keychain};
 pub use error::OciError;

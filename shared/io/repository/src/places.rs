@@ -1,9 +1,10 @@
-//! Copies of the published folder elsewhere: other folders, tar files, buckets.
+//! Copies of the published folder elsewhere: other folders, tar files, buckets, registries.
 //!
 //! Everywhere the same order: contents of targets, delegated roles, targets, snapshots, then the timestamp, then roots, so that a reader in the
 //! middle sees the old repository as a whole; see [`publish`](crate::publish) for why roots come last. Where a copy has neither been behind a
 //! root, nor has a timestamp for it, that is: where it begins, roots come first.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use object_store::aws::AmazonS3Builder;
@@ -13,9 +14,12 @@ use object_store::{
 };
 use store::Disk;
 use store::fs::Folder;
+use tuf::RoleName;
+use tuf::document::target_path;
 
 use crate::error::RepositoryError;
 use crate::policy::{Bucket, Place};
+use crate::published::{self, Held};
 use crate::repository::{Repository, Writer, path};
 
 /// Files that decide what is current: no cache may hold them back.
@@ -50,6 +54,11 @@ impl Writer<'_> {
                 Place::Tar(file) => {
                     repository.copy_to_tar(file)?;
                     format!("{}: written", file.display())
+                }
+                Place::Registry(reference) => {
+                    let (digest, written) = repository.copy_to_registry(reference).await?;
+                    let word = if written { "written" } else { "there already" };
+                    format!("oci://{reference}: {word}, {digest}")
                 }
                 Place::Bucket(bucket) => {
                     let files = repository.copy_to_bucket(bucket).await?;
@@ -173,6 +182,68 @@ impl Repository {
         let disk = Folder::open(folder).map_err(|error| failed(error.to_string()))?;
         disk.replace_durable(&path(name)?, &self.tar()?)
             .map_err(|error| failed(error.to_string()))
+    }
+
+    /// Makes what is in force an artifact in a registry, and lets the tag point to it; its digest, and whether it was written. Versions that are not
+    /// in force any more are left out, but for roots: a tag moves at once, so that nobody is in the middle of them.
+    pub async fn copy_to_registry(
+        &self,
+        reference: &oci::Reference,
+    ) -> Result<(keys::Digest, bool), RepositoryError> {
+        let mut files = Vec::new();
+        for name in self.names_in_force()? {
+            if let Some(content) = self.published_file(&name)? {
+                files.push(oci::ArtifactFile {
+                    media_type: tuf::artifact::media_type(&name),
+                    content: content.into(),
+                    name,
+                });
+            }
+        }
+        let registry = oci::Registry::new(oci::Settings {
+            keychain: oci::Keychain::Configured,
+            ..oci::Settings::default()
+        });
+        let kind = oci::ArtifactKind {
+            artifact_type: tuf::artifact::ARTIFACT_TYPE,
+            name: tuf::artifact::FILE_NAME,
+        };
+        let pushed = registry.push_artifact(reference, kind, &files).await;
+        pushed.map_err(|error| RepositoryError::Place {
+            place: format!("oci://{reference}"),
+            what: published::chain(&error),
+        })
+    }
+
+    /// The files that a client reads who begins at any root.
+    fn names_in_force(&self) -> Result<Vec<String>, RepositoryError> {
+        let published = self
+            .published()?
+            .ok_or_else(|| RepositoryError::Missing("published/1.root.json".to_owned()))?;
+        let file = |role: &RoleName, held: &Held| role.file_name(held.document.version());
+        let mut wanted = BTreeSet::from(["timestamp.json".to_owned(), "root.json".to_owned()]);
+        wanted.extend(
+            self.versions(&RoleName::ROOT)?
+                .into_iter()
+                .map(|version| RoleName::ROOT.file_name(version)),
+        );
+        let top = [RoleName::TARGETS, RoleName::SNAPSHOT];
+        let roles = top.iter().chain(published.delegated.keys());
+        for role in roles {
+            let held = published.of(role).ok_or_else(|| {
+                RepositoryError::Missing(format!("{role} as the newest root accepts it"))
+            })?;
+            wanted.insert(file(role, held));
+            if *role == RoleName::SNAPSHOT {
+                continue;
+            }
+            for (name, content) in held.document.targets()? {
+                wanted.insert(format!("targets/{}", target_path(&name, &content)));
+            }
+        }
+        let mut names = self.published_names()?;
+        names.retain(|name| wanted.contains(name));
+        Ok(names)
     }
 
     /// Copies to a bucket; how many objects were put. What is there already in the same length and with a name that says its content stays.

@@ -66,6 +66,7 @@ struct RawPlace {
     folder: Option<PathBuf>,
     tar: Option<PathBuf>,
     bucket: Option<String>,
+    oci: Option<String>,
     #[serde(default)]
     prefix: String,
     region: Option<String>,
@@ -91,6 +92,8 @@ pub enum Place {
     Tar(PathBuf),
     /// An S3-compatible bucket.
     Bucket(Box<Bucket>),
+    /// A tag in a registry: the repository is one artifact there.
+    Registry(Box<oci::Reference>),
 }
 
 /// An S3-compatible bucket, and what is ours in it.
@@ -205,10 +208,20 @@ impl RawPlace {
             self.folder.is_some(),
             self.tar.is_some(),
             self.bucket.is_some(),
+            self.oci.is_some(),
         ];
         if named.iter().filter(|named| **named).count() != 1 {
-            let what = "each [[publish]] names one of folder, tar and bucket";
+            let what = "each [[publish]] names one of folder, tar, bucket and oci";
             return Err(RepositoryError::Policy(what.to_owned()));
+        }
+        if let Some(name) = &self.oci {
+            let reference = oci::Reference::parse(name)
+                .map_err(|error| RepositoryError::Policy(format!("publish.oci: {error}")))?;
+            if reference.digest.is_some() {
+                let what = format!("publish.oci: {name} has a digest, and is to move: name a tag");
+                return Err(RepositoryError::Policy(what));
+            }
+            return Ok(Place::Registry(Box::new(reference)));
         }
         let prefix = self.prefix.trim_matches('/');
         Ok(match (self.folder, self.tar, self.bucket) {
@@ -262,6 +275,31 @@ mod tests {
             SignedDuration::from_hours(24 * 7)
         );
         assert_eq!(policy.rollout.margin, SignedDuration::from_hours(24 * 5));
+    }
+
+    #[test]
+    fn a_place_is_of_one_kind_and_a_tag_is_no_digest() {
+        let place = |text: &str| {
+            let policy = format!("{EXAMPLE}\n[[publish]]\n{text}\n");
+            Policy::parse(&policy, Path::new("trust")).map(|policy| policy.places)
+        };
+        let reference = oci::Reference::parse("registry.example.com/team/trust:latest").unwrap();
+        assert_eq!(
+            place("oci = \"registry.example.com/team/trust\"").unwrap(),
+            [Place::Registry(Box::new(reference))]
+        );
+        let digest = "0".repeat(64);
+        for (text, expected) in [
+            ("oci = \"a b\"".to_owned(), "publish.oci: "),
+            (
+                format!("oci = \"registry.example.com/trust@sha256:{digest}\""),
+                "has a digest",
+            ),
+            ("oci = \"a\"\nfolder = \"b\"".to_owned(), "names one of"),
+        ] {
+            let error = place(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

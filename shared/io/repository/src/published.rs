@@ -257,7 +257,7 @@ pub fn walk(files: Files<'_>, start: Version, now: Time) -> Result<Seen, Reposit
     })
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -864,6 +864,16 @@ pub fn review(request: &Request, now: Time) -> Result<Review, RepositoryError> {
     let mut words = tuf::diff::words(opened.previous.as_ref(), document, &|id: &KeyId| {
         opened.name(id)
     })?;
+    if opened.is_previous_unverified {
+        words.insert(
+            0,
+            format!(
+                "not verified: {} has a version in force, and who delegates to it is not signed for yet, so that all is shown as new; once targets is \
+                 published this shows what changes",
+                document.role()
+            ),
+        );
+    }
     let shape = |text: Option<&String>| text.map(|text| text.as_bytes().to_vec());
     let content = |name: &str, new: bool| {
         let content = opened.contents.get(name)?;

@@ -453,6 +453,32 @@ async fn a_team_answers_for_its_tags() {
         held.document.targets().unwrap()["registry.example.com/team-a/app:v1"],
         digest
     );
+
+    // What the team changes is shown against what is in force, unless its delegation itself waits for signatures.
+    let words = || {
+        let file = disk.files()[&store::Path::new("staged/team-a.json").unwrap()].clone();
+        let request = tuf::Request::parse(&file).unwrap();
+        repository::review(&request, start()).unwrap().words
+    };
+    let tag = "registry.example.com/team-a/app:v2";
+    let edit = || {
+        let writer = repository.write().unwrap();
+        writer.edit_delegated(&role, start(), |document| {
+            Ok(document.set_target(tag, &digest)?)
+        })
+    };
+    edit().unwrap();
+    let shown = words();
+    assert!(!shown.iter().any(|word| word.contains("v1")), "{shown:?}");
+    repository
+        .write()
+        .unwrap()
+        .edit_targets(start(), &content("two"), |_| Ok(()))
+        .unwrap();
+    edit().unwrap();
+    let shown = words();
+    assert!(shown[0].starts_with("not verified: team-a"), "{shown:?}");
+    assert!(shown.iter().any(|word| word.contains("v1")), "{shown:?}");
 }
 
 #[tokio::test]

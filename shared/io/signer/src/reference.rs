@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::pkcs11_uri::{Pkcs11Uri, UriError};
+use crate::pkcs11_uri::{Pin, Pkcs11Uri, UriError};
 
 /// The forms, as an error names them.
 const FORMS: &str = "a path, env://NAME, pkcs11:ATTRIBUTES?module-path=FILE, hashivault://NAME[?version=N] or, by a plug-in, awskms://, gcpkms://, azurekms:// and others";
@@ -77,7 +77,12 @@ impl KeyRef {
         if text.is_empty() || text.chars().any(char::is_control) {
             return Err(RefError::Empty);
         }
-        let place = match scheme(text) {
+        // RFC 3986 3.1: schemes have no case.
+        let scheme = scheme(text).map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+        let scheme = scheme
+            .as_ref()
+            .map(|(scheme, rest)| (scheme.as_str(), *rest));
+        let place = match scheme {
             None => Place::File(folder.join(text)),
             Some(("env", rest)) => Place::Variable(variable(rest)?),
             Some(("pkcs11", rest)) => Place::Token(Box::new(Pkcs11Uri::parse(rest, folder)?)),
@@ -118,6 +123,14 @@ impl KeyRef {
             }
         };
         key.into_iter().chain(self.secret_file.as_deref()).collect()
+    }
+
+    /// Does the text itself have a PIN? Then it is not for a file that others read.
+    pub fn has_pin_value(&self) -> bool {
+        let Place::Token(uri) = &self.place else {
+            return false;
+        };
+        matches!(uri.pin, Some(Pin::Value(_)))
     }
 
     /// A key file.
@@ -226,6 +239,23 @@ mod tests {
             let key = parse(text).unwrap();
             assert_eq!(key.to_string(), shown, "{text}");
             assert_eq!(format!("{key:?}"), format!("KeyRef({shown})"));
+        }
+    }
+
+    #[test]
+    fn a_scheme_has_no_case_and_a_pin_in_the_text_is_told_of() {
+        let token = "object=log;token=t?module-path=/m.so";
+        for (text, has_pin) in [
+            (format!("PKCS11:{token}&pin-value=1234"), true),
+            (format!("Pkcs11:{token}&pin-source=/p"), false),
+            (format!("pkcs11:{token}"), false),
+            ("HASHIVAULT://key".to_owned(), false),
+            ("ENV://KEY".to_owned(), false),
+            ("pin-value=1".to_owned(), false),
+        ] {
+            let key = parse(&text).unwrap();
+            assert_eq!(key.has_pin_value(), has_pin, "{text}");
+            assert!(!key.to_string().contains("1234"));
         }
     }
 

@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tuf::Version;
 
 /// How long somebody else's refresh is waited for: longer than one takes whose every call is tried to its end.
 const LOCK_PATIENCE: Duration = Duration::from_mins(2);
 /// How often is looked.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// A temporary file as old as this is nobody's any more: writing one takes milliseconds.
+const LEFT_BEHIND: Duration = Duration::from_hours(1);
+/// Names that one tidying looks at in a folder.
+const NAMES_MAX: usize = 10_000;
 /// The largest of the small files beside the metadata.
 const NOTE_MAX: usize = 64 * 1024;
 
@@ -128,6 +133,36 @@ impl Cache {
         Ok(locked.then_some(Held { _file: file }))
     }
 
+    /// Takes away what no update reads again: roots up to the one that updates begin at (`pinned`, or what `initialize` was told, whichever is older)
+    /// and behind the newest one, and what a process left that was killed while it wrote. So a cache does not grow with the years. What cannot be
+    /// taken away stays: it does no harm.
+    pub(crate) fn tidy(&self, pinned: Version, newest: Version) {
+        let history = self.metadata.join("root_history");
+        let told = read(
+            &history.join("pinned.root.json"),
+            tuf::Role::Root.size_max(),
+        )
+        .and_then(|root| tuf::describe_root(&root).ok())
+        .map_or(pinned, |(version, _)| version);
+        let first = pinned.min(told);
+        for path in names(&history) {
+            let number = path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_suffix(".root.json")?.parse().ok());
+            let read_again = |number: u64| (first.get() + 1..=newest.get()).contains(&number);
+            if number.is_some_and(|number| !read_again(number)) {
+                let _stays = fs::remove_file(path);
+            }
+        }
+        for folder in [&self.metadata, &self.targets, &history] {
+            for path in names(folder) {
+                if is_left_behind(&path) {
+                    let _stays = fs::remove_file(path);
+                }
+            }
+        }
+    }
+
     /// Takes everything away that is there.
     pub fn forget(&self) -> io::Result<()> {
         let gone = |result: io::Result<()>| match result {
@@ -157,6 +192,24 @@ impl Cache {
         name.push(extension);
         PathBuf::from(name)
     }
+}
+
+fn names(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let entries = entries.take(NAMES_MAX);
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
+}
+
+/// A file of [`replace`] that was never renamed.
+fn is_left_behind(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let temporary = name.is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp"));
+    let age = || fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
+    temporary && age().is_some_and(|age| age > LEFT_BEHIND)
 }
 
 /// A whole file of at most `limit` bytes.

@@ -4,7 +4,9 @@ use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
-use tuf::{File, Keep, Mode, Place, TargetError, TargetPath, Trusted, Update, UpdateError, Want};
+use tuf::{
+    File, Keep, Mode, Place, Target, TargetError, TargetPath, Trusted, Update, UpdateError, Want,
+};
 
 use crate::cache::Cache;
 use crate::mirror::{Mirror, MirrorError};
@@ -139,6 +141,15 @@ impl FollowError {
             _ => false,
         }
     }
+
+    /// Is it a role that does not hold, or is not there as it was promised?
+    const fn is_about_a_role(&self) -> bool {
+        match self {
+            Self::Update(_) => true,
+            Self::Mirror(error) => !error.is_outage(),
+            _ => false,
+        }
+    }
 }
 
 impl Client {
@@ -230,16 +241,7 @@ impl Client {
         path: TargetPath,
         refresh: Refresh,
     ) -> Result<Vec<u8>, FollowError> {
-        let mut search = followed.trusted.search(path.clone());
-        while let Some(want) = search.wants()? {
-            let found = self.fetch(&want, refresh).await?;
-            let kept = search.feed(found.as_deref())?;
-            self.keep(kept, &mut followed.warnings);
-        }
-        let target = search
-            .finish()
-            .ok_or_else(|| FollowError::NoTarget(path.clone()))?;
-        followed.tell_expired();
+        let target = self.find(followed, path.clone(), refresh).await?;
         let (name, limit) = (path.file_name(), target.max_bytes()?);
         if let Some(cached) = self.cache.read_target(&name, limit)
             && target.check(&cached).is_ok()
@@ -261,6 +263,57 @@ impl Client {
         Ok(bytes.to_vec())
     }
 
+    /// What the repository says of a target, without its content. Roles on the way that are not in the cache are fetched, and where one of them
+    /// does not hold by metadata that only the cache was asked for, the repository is asked whether there is newer: a delegated role may end, and
+    /// be renewed, before the cache is old.
+    pub async fn find(
+        &self,
+        followed: &mut Followed,
+        path: TargetPath,
+        refresh: Refresh,
+    ) -> Result<Target, FollowError> {
+        let first = self.search(followed, &path, refresh).await;
+        let Err(error) = first else { return first };
+        let offline = matches!(refresh, Refresh::Offline { .. });
+        if offline || followed.source == Source::Repository || !error.is_about_a_role() {
+            return Err(error);
+        }
+        let follow = Follow {
+            refresh: Refresh::Always,
+            now: followed.trusted.now(),
+        };
+        match self.follow(follow).await {
+            Ok(newer) => {
+                let told = std::mem::replace(followed, newer).warnings;
+                followed.warnings.splice(0..0, told);
+            }
+            Err(FollowError::Mirror(away)) if away.is_outage() => return Err(error),
+            Err(other) => return Err(other),
+        }
+        self.search(followed, &path, refresh).await
+    }
+
+    async fn search(
+        &self,
+        followed: &mut Followed,
+        path: &TargetPath,
+        refresh: Refresh,
+    ) -> Result<Target, FollowError> {
+        let mode = match refresh {
+            Refresh::Offline { allow_expired } => Mode::Offline { allow_expired },
+            Refresh::Daily | Refresh::Always | Refresh::UntilExpiry => Mode::Online,
+        };
+        let mut search = followed.trusted.search(path.clone(), mode);
+        while let Some(want) = search.wants()? {
+            let found = self.fetch(&want, refresh).await?;
+            let kept = search.feed(found.as_deref())?;
+            self.keep(kept, &mut followed.warnings);
+        }
+        let found = search.finish();
+        followed.tell_expired();
+        found.ok_or_else(|| FollowError::NoTarget(path.clone()))
+    }
+
     /// The cache, if the policy says that it need not be asked about, and it holds.
     fn young_enough(&self, follow: Follow, refreshed: Option<Timestamp>) -> Option<Followed> {
         let age = follow.now.duration_since(refreshed?);
@@ -277,6 +330,7 @@ impl Client {
 
     async fn online(&self, now: Timestamp) -> Result<Followed, FollowError> {
         let mut update = Update::start(&self.pinned, now, Mode::Online)?;
+        self.metadata.begin();
         let mut warnings = Vec::new();
         while let Some(want) = update.wants() {
             let found = self.fetch(&want, Refresh::Always).await?;
@@ -288,7 +342,11 @@ impl Client {
         if let Err(error) = self.cache.set_refreshed(now) {
             self.not_kept(&error, &mut warnings);
         }
-        Ok(finish(update, Source::Repository, warnings)?)
+        let followed = finish(update, Source::Repository, warnings)?;
+        if let Ok((pinned, _)) = tuf::describe_root(&self.pinned) {
+            self.cache.tidy(pinned, followed.trusted.root_version());
+        }
+        Ok(followed)
     }
 
     fn through_an_outage(

@@ -18,6 +18,10 @@ const ROOT_MAX: usize = tuf::Role::Root.size_max();
 const NOTE_MAX: usize = 64 * 1024;
 /// Longest name of a cache's folder.
 const FOLDER_MAX: usize = 200;
+/// The most of certificate authorities that is remembered for a mirror.
+const AUTHORITIES_MAX: usize = 1 << 20;
+/// Longest name of a domain.
+const DOMAIN_NAME_MAX: usize = 64;
 
 /// A domain that is built in.
 #[derive(Debug, Clone, Copy)]
@@ -216,6 +220,18 @@ impl Folder {
         Cache::new(self.0.join(folder_name(mirror)))
     }
 
+    /// The certificate authorities, PEM, that `initialize` was told for calls to a mirror; none without. They say who may answer there, and nothing
+    /// about what the files are worth, which only signatures do: so it does no harm to believe a file in a cache here.
+    pub fn authorities(&self, mirror: &str) -> Vec<u8> {
+        let cache = self.cache(mirror);
+        match read_initialised(cache.folder()) {
+            Some(domain) if same(&domain.mirror, mirror) => {
+                cache::read(&authorities_file(cache.folder()), AUTHORITIES_MAX).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The domain of this name or address; without one the default.
     pub fn domain(&self, named: Option<&str>) -> Result<Domain, DomainError> {
         let Some(named) =
@@ -269,7 +285,7 @@ impl Folder {
             .collect()
     }
 
-    /// Writes down what `initialize` was told. With `staged`, a cache beside this folder's that was filled from the repository, that one takes the
+    /// Writes down what `initialize` was told; `authorities` are for calls to the mirror, PEM. With `staged`, a cache beside this folder's that was filled from the repository, that one takes the
     /// place of what was cached: so nothing is thrown away before the new repository has answered.
     ///
     /// A crash in between leaves the old cache, or none, or the new one; in each case another `initialize` does the rest.
@@ -277,17 +293,11 @@ impl Folder {
         &self,
         domain: &Domain,
         staged: Option<&Cache>,
+        authorities: &[u8],
         make_default: bool,
     ) -> Result<(), DomainError> {
         let cache = self.cache(&domain.mirror);
-        if let Some(other) =
-            read_initialised(cache.folder()).filter(|other| !same(&other.mirror, &domain.mirror))
-        {
-            return Err(DomainError::FolderTaken {
-                mirror: domain.mirror.clone(),
-                other: other.mirror,
-            });
-        }
+        self.own_folder(&domain.mirror)?;
         let built = DOMAINS.into_iter().map(Built::domain);
         if let Some(other) = built
             .chain(self.initialised())
@@ -313,6 +323,14 @@ impl Folder {
                 name: (domain.name != domain.mirror).then(|| domain.name.clone()),
             },
         )?;
+        let kept = authorities_file(folder);
+        if !authorities.is_empty() {
+            write(&kept, authorities)?;
+        } else if let Err(source) = fs::remove_file(&kept)
+            && source.kind() != io::ErrorKind::NotFound
+        {
+            return Err(DomainError::Write { path: kept, source });
+        }
         if let Some(staged) = staged {
             let moved = staged.replace(&cache);
             moved.map_err(|source| DomainError::Write {
@@ -343,20 +361,32 @@ impl Folder {
     }
 
     fn of_mirror(&self, mirror: &str) -> Result<Domain, DomainError> {
-        match read_initialised(self.cache(mirror).folder()) {
-            Some(domain) if same(&domain.mirror, mirror) => return Ok(domain),
-            // Names of folders fold what addresses keep apart; and what stands in a cache leads nowhere else.
-            Some(other) => {
-                return Err(DomainError::FolderTaken {
-                    mirror: mirror.to_owned(),
-                    other: other.mirror,
-                });
-            }
-            None => {}
+        if let Some(domain) = self.own_folder(mirror)? {
+            return Ok(domain);
         }
         Built::find(mirror)
             .map(Built::domain)
             .ok_or_else(|| DomainError::NotInitialised(mirror.to_owned()))
+    }
+
+    /// What was initialised in the folder of a mirror, which must be no other one's: names of folders fold what addresses keep apart (the scheme
+    /// too), and what stands in a cache leads nowhere else. The folder of a domain that is built in is that one's, also while nothing is in it.
+    fn own_folder(&self, mirror: &str) -> Result<Option<Domain>, DomainError> {
+        let name = folder_name(mirror);
+        let taken = |other: &str| DomainError::FolderTaken {
+            mirror: mirror.to_owned(),
+            other: other.to_owned(),
+        };
+        let built = DOMAINS
+            .iter()
+            .find(|built| folder_name(built.mirror) == name && !same(built.mirror, mirror));
+        if let Some(built) = built {
+            return Err(taken(built.mirror));
+        }
+        match read_initialised(self.cache(mirror).folder()) {
+            Some(other) if !same(&other.mirror, mirror) => Err(taken(&other.mirror)),
+            found => Ok(found),
+        }
     }
 
     fn initialised(&self) -> Vec<Domain> {
@@ -364,7 +394,13 @@ impl Folder {
             return Vec::new();
         };
         let mut domains: Vec<Domain> = entries
-            .filter_map(|entry| read_initialised(&entry.ok()?.path()))
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let domain = read_initialised(&path)?;
+                // A note about another repository than this folder's is nobody's.
+                let name = folder_name(&domain.mirror);
+                (path.file_name()?.to_str()? == name).then_some(domain)
+            })
             .collect();
         domains.sort_by(|one, two| one.name.cmp(&two.name));
         domains
@@ -391,13 +427,31 @@ fn read_initialised(folder: &Path) -> Option<Domain> {
     let note: Initialised =
         serde_json::from_slice(&cache::read(&history.join("mirror.json"), NOTE_MAX)?).ok()?;
     let root = cache::read(&history.join("pinned.root.json"), ROOT_MAX)?;
+    Mirror::new(&note.mirror, crate::mirror::agent(Vec::new())).ok()?;
     let built = Built::find(&note.mirror).filter(|built| built.root == root);
+    // `initialize` takes no such name, so that somebody else wrote it there: it goes by its address then.
+    let own = |name: &String| {
+        let another = DOMAINS.iter().find(|built| built.name == name);
+        is_name(name) && another.is_none_or(|built| same(built.mirror, &note.mirror))
+    };
     Some(Domain {
-        name: note.name.unwrap_or_else(|| note.mirror.clone()),
+        name: note.name.filter(own).unwrap_or_else(|| note.mirror.clone()),
         mirror: note.mirror,
         root,
         built,
     })
+}
+
+fn authorities_file(folder: &Path) -> PathBuf {
+    folder.join("root_history").join("mirror-cacert.pem")
+}
+
+/// Can a trust domain be called this?
+pub fn is_name(text: &str) -> bool {
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    plain && !text.is_empty() && text.len() <= DOMAIN_NAME_MAX
 }
 
 /// As sigstore-go names it: without the scheme, `-` for `/` and `:`, in lower case.
@@ -462,23 +516,23 @@ mod tests {
         let root = || DOMAINS[1].root.to_vec();
         let own = |name, mirror| Domain::new(name, mirror, root()).unwrap();
         let acme = own(Some("acme"), "https://example.com/a-b");
-        folder.initialize(&acme, None, false).unwrap();
+        folder.initialize(&acme, None, b"", false).unwrap();
         for other in ["https://example.com/a/b", "http://example.com/A:B"] {
             assert!(matches!(
                 folder.domain(Some(other)),
                 Err(DomainError::FolderTaken { .. })
             ));
-            let refused = folder.initialize(&own(Some("other"), other), None, false);
+            let refused = folder.initialize(&own(Some("other"), other), None, b"", false);
             assert!(matches!(refused, Err(DomainError::FolderTaken { .. })));
         }
         for taken in ["acme", "public-good"] {
             let second = own(Some(taken), "https://other.example");
-            let refused = folder.initialize(&second, None, false);
+            let refused = folder.initialize(&second, None, b"", false);
             assert!(matches!(refused, Err(DomainError::NameTaken { .. })));
         }
         // A root of somebody's own for a repository that is built in: by its address, and never by its name.
         let public = own(None, DOMAINS[0].mirror);
-        folder.initialize(&public, None, false).unwrap();
+        folder.initialize(&public, None, b"", false).unwrap();
         let by_address = folder.domain(Some(DOMAINS[0].mirror)).unwrap();
         assert_eq!(by_address.root, root());
         assert!(by_address.built.is_none());
@@ -502,6 +556,71 @@ mod tests {
         assert_eq!(folder.domain(None).unwrap().root, DOMAINS[0].root);
     }
 
+    /// Whoever is told to initialise one without TLS, say, does not take the folder of the domain that everybody means.
+    #[test]
+    fn the_folder_of_a_domain_that_is_built_in_is_nobody_elses_also_while_it_is_empty() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path());
+        for built in DOMAINS {
+            for mirror in [
+                built.mirror.replace("https://", "http://"),
+                built.mirror.to_uppercase().replacen("HTTPS", "https", 1),
+            ] {
+                let own = Domain::new(Some("own"), &mirror, DOMAINS[1].root.to_vec()).unwrap();
+                let refused = folder.initialize(&own, None, b"", true);
+                assert!(
+                    matches!(refused, Err(DomainError::FolderTaken { .. })),
+                    "{mirror}"
+                );
+                assert!(folder.domain(Some(&mirror)).is_err());
+            }
+        }
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
+        assert_eq!(folder.domain(None).unwrap().root, DOMAINS[0].root);
+    }
+
+    #[test]
+    fn a_note_is_taken_only_as_initialize_writes_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path());
+        let mirror = "https://tuf.example";
+        let own = Domain::new(Some("acme"), mirror, DOMAINS[1].root.to_vec()).unwrap();
+        folder
+            .initialize(&own, None, b"authorities", false)
+            .unwrap();
+        assert_eq!(folder.authorities(mirror), b"authorities");
+        assert_eq!(folder.authorities("http://tuf.example"), b"");
+        let note = folder
+            .cache(mirror)
+            .folder()
+            .join("root_history/mirror.json");
+        for name in ["public-good", "a\\u001b[2J", "", &"a".repeat(65)] {
+            let text = format!("{{\"mirror\":\"{mirror}\",\"name\":\"{name}\"}}");
+            fs::write(&note, text).unwrap();
+            assert_eq!(
+                folder.domain(Some(mirror)).unwrap().name,
+                mirror,
+                "{name:?}"
+            );
+            assert_eq!(
+                folder.domain(Some("public-good")).unwrap().root,
+                DOMAINS[0].root
+            );
+            assert_eq!(folder.domains().len(), 4);
+        }
+        // Copied to another folder, or about no address.
+        let elsewhere = temporary.path().join("elsewhere");
+        fs::rename(folder.cache(mirror).folder(), &elsewhere).unwrap();
+        assert_eq!(folder.domains().len(), 3);
+        folder.initialize(&own, None, b"", false).unwrap();
+        assert_eq!(folder.authorities(mirror), b"");
+        fs::write(&note, "{\"mirror\":\"gs-bucket\"}").unwrap();
+        assert!(matches!(
+            folder.domain(Some(mirror)),
+            Err(DomainError::NotInitialised(_))
+        ));
+    }
+
     #[test]
     fn what_was_initialised_is_found_by_name_and_address_and_is_the_default() {
         let temporary = tempfile::tempdir().unwrap();
@@ -520,7 +639,7 @@ mod tests {
             "https://tuf.example",
             DOMAINS[1].root.to_vec(),
         );
-        folder.initialize(&own.unwrap(), None, true).unwrap();
+        folder.initialize(&own.unwrap(), None, b"", true).unwrap();
         assert!(folder.cache("https://tuf.example").folder().is_dir());
         for named in [None, Some("acme"), Some("https://tuf.example")] {
             let domain = folder.domain(named).unwrap();

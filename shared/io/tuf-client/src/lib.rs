@@ -14,6 +14,7 @@
 //!                           /targets/NAME                                  targets, one file each
 //!                           /root_history/N.root.json                      ours: every root since the pinned one
 //!                           /root_history/{pinned.root,mirror}.json        ours: what `initialize` was told
+//!                           /root_history/mirror-cacert.pem                ours: certificate authorities for calls to it
 //! ~/.sigstore/root/HOST-PATH.json     {"lastTimestamp": when it was refreshed}
 //! ~/.sigstore/root/HOST-PATH.lock     ours: who refreshes
 //! ```
@@ -30,5 +31,5 @@ mod mirror;
 
 pub use cache::Cache;
 pub use client::{Client, Follow, FollowError, Followed, Refresh, Source, Warning};
-pub use domain::{Built, DOMAINS, Domain, DomainError, Folder, Known};
+pub use domain::{Built, DOMAINS, Domain, DomainError, Folder, Known, is_name};
 pub use mirror::{Mirror, MirrorError, agent};

@@ -21,6 +21,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use common::{Repository, in_days, now};
 use jiff::{SignedDuration, Timestamp};
+use keys::{Digest, HashAlgorithm};
+use serde_json::json;
 use tempfile::TempDir;
 use tuf::{TargetPath, UpdateError};
 use tuf_client::{
@@ -116,6 +118,10 @@ async fn target(client: &Client, followed: &mut Followed, refresh: Refresh) -> V
     client.target(followed, path, refresh).await.unwrap()
 }
 
+fn in_hours(hours: i64) -> String {
+    (now() + SignedDuration::from_hours(hours)).to_string()
+}
+
 fn repository() -> Repository {
     let mut repository = Repository::new();
     repository.add_target("targets", "folder/trusted root.json", b"whom to trust");
@@ -167,6 +173,63 @@ async fn a_cold_start_takes_five_requests_a_warm_refresh_two_of_less_than_a_kilo
     let until = with(Refresh::UntilExpiry, later);
     client.follow(until).await.unwrap();
     assert_eq!(server.asked().0.len(), 0);
+}
+
+/// A team's role, which nobody asked for while the cache was filled, ends while the cache is young and is renewed meanwhile.
+#[tokio::test]
+async fn a_young_cache_of_the_top_does_not_stand_in_for_roles_below_it() {
+    let mut repository = repository();
+    repository.delegate("targets", "team", json!({ "paths": ["team/*"] }));
+    repository.add_target("team", "team/one", b"one");
+    repository.set("team", "expires", in_hours(3).into());
+    repository.publish_all();
+    let (server, address) = Server::start(&repository).await;
+    let (_folder, cache) = cache();
+    let client = client(&repository, &address, &cache);
+    client.follow(with(Refresh::Daily, now())).await.unwrap();
+    server.asked();
+    let path = || TargetPath::new("team/one").unwrap();
+    let get = async |refresh, now| {
+        let mut followed = client.follow(with(refresh, now)).await.unwrap();
+        assert_eq!(followed.source(), Source::Cache);
+        client.target(&mut followed, path(), refresh).await
+    };
+    let offline = Refresh::Offline {
+        allow_expired: false,
+    };
+    let error = get(offline, now()).await.unwrap_err();
+    assert!(error.is_nothing_there(), "{error}");
+    assert_eq!(server.asked().0, Vec::<String>::new());
+    assert_eq!(get(Refresh::Daily, now()).await.unwrap(), b"one");
+    let (asked, _) = server.asked();
+    assert_eq!(asked[0], "1.team.json");
+    assert_eq!(asked.len(), 2, "the role and the target: {asked:?}");
+
+    let later = now() + SignedDuration::from_hours(4);
+    for refresh in [Refresh::Daily, Refresh::UntilExpiry] {
+        let error = get(refresh, later).await.unwrap_err();
+        assert!(
+            matches!(error, FollowError::Update(UpdateError::Expired { .. })),
+            "{error}"
+        );
+    }
+    repository.set("team", "expires", in_days(30).into());
+    repository.add_target("team", "team/one", b"two");
+    repository.publish(&["team", "snapshot", "timestamp"]);
+    server.publish(&repository);
+    let mut followed = client.follow(with(Refresh::Daily, later)).await.unwrap();
+    let found = client
+        .find(&mut followed, path(), Refresh::Daily)
+        .await
+        .unwrap();
+    assert_eq!(followed.source(), Source::Repository);
+    assert_eq!(
+        found.sha256(),
+        Some(Digest::of(HashAlgorithm::Sha256, b"two"))
+    );
+    let by = found.by();
+    assert_eq!((by.role.as_str(), by.version.get()), ("team", 2));
+    assert_eq!((by.threshold, by.keys), (1, 1));
 }
 
 #[tokio::test]
@@ -411,6 +474,56 @@ async fn a_target_in_the_cache_that_was_changed_is_fetched_again_and_one_of_the_
     let error = client.target(&mut followed, name, Refresh::Daily).await;
     assert!(matches!(error.unwrap_err(), FollowError::Target(_)));
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_cache_keeps_no_root_that_nobody_reads_again_and_nothing_of_a_killed_process() {
+    let mut repository = repository();
+    repository.publish(&["root", "root", "root", "root"]);
+    let (_server, address) = Server::start(&repository).await;
+    let (folder, cache) = cache();
+    let from = |version: u32| {
+        let mirror = Mirror::new(&address, agent()).unwrap();
+        let root = repository.files[&format!("{version}.root.json")].clone();
+        Client::new(root, mirror, cache.clone())
+    };
+    let always = with(Refresh::Always, now());
+    from(1).follow(always).await.unwrap();
+    let history = folder.path().join("a/b/root_history");
+    let kept = || {
+        let mut names: Vec<_> = std::fs::read_dir(&history)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        kept(),
+        ["2.root.json", "3.root.json", "4.root.json", "5.root.json"]
+    );
+    std::fs::write(history.join("7.root.json"), "{}").unwrap();
+    std::fs::write(history.join("mirror.json"), "{}").unwrap();
+    let (old, new) = (".1.0.tmp", ".1.1.tmp");
+    for name in [old, new] {
+        std::fs::write(history.join(name), "half").unwrap();
+    }
+    let hours = std::time::SystemTime::now() - Duration::from_secs(2 * 3600);
+    let file = std::fs::File::options().write(true).open(history.join(old));
+    file.unwrap().set_modified(hours).unwrap();
+    // A newer program begins at a newer root.
+    from(3).follow(always).await.unwrap();
+    assert_eq!(kept(), [new, "4.root.json", "5.root.json", "mirror.json"]);
+    let offline = Refresh::Offline {
+        allow_expired: false,
+    };
+    from(3).follow(with(offline, now())).await.unwrap();
+    // While somebody was told to begin at the first one, all stay.
+    let first = &repository.files["1.root.json"];
+    std::fs::write(history.join("pinned.root.json"), first).unwrap();
+    from(1).follow(always).await.unwrap();
+    from(3).follow(always).await.unwrap();
+    from(1).follow(with(offline, now())).await.unwrap();
 }
 
 #[tokio::test]

@@ -186,6 +186,19 @@ pub fn client_trust_config(
     }
 }
 
+/// The id of a log: the hash of its key or, with an `origin` (the name in the checkpoints of Rekor v2), the C2SP note key id of both.
+pub fn log_id(key: &PublicKey, origin: Option<&str>) -> Result<Vec<u8>, AuthorError> {
+    let Some(origin) = origin else {
+        return Ok(key.key_id().to_vec());
+    };
+    let named = VerifierKey::new(origin, key.clone());
+    let named = named.map_err(|error| AuthorError::Key {
+        url: origin.to_owned(),
+        what: error.to_string(),
+    })?;
+    Ok(named.id().to_vec())
+}
+
 /// Lists a log, valid since `start`.
 pub fn add_log(
     root: &mut shape::TrustedRoot,
@@ -195,18 +208,11 @@ pub fn add_log(
     start: Timestamp,
 ) -> Result<(), AuthorError> {
     let url = base_url(url)?;
-    let id = match kind {
-        LogKind::RekorV1 | LogKind::Ct => key.key_id().to_vec(),
-        LogKind::RekorV2 => {
-            let host = host(&url)?;
-            let named = VerifierKey::new(&host, key.clone());
-            let named = named.map_err(|error| AuthorError::Key {
-                url: url.clone(),
-                what: error.to_string(),
-            })?;
-            named.id().to_vec()
-        }
+    let origin = match kind {
+        LogKind::RekorV1 | LogKind::Ct => None,
+        LogKind::RekorV2 => Some(host(&url)?),
     };
+    let id = log_id(key, origin.as_deref())?;
     let instance = LogInstance {
         base_url: url.clone(),
         algorithm: key.default_algorithm(),

@@ -109,7 +109,8 @@ impl Envelope {
             .iter()
             .filter_map(|signature| Some((&signature.keyid, hex::decode(&signature.sig).ok()?)))
             .collect();
-        let valid = by.count(
+        let valid = by.count_to(
+            by.threshold(),
             &self.canonical,
             decoded
                 .iter()

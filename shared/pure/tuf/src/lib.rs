@@ -16,6 +16,7 @@
 //!
 //! What a client reads is more than what we write: see [`update`] for its rules. Not here: any file, socket or clock.
 
+pub mod artifact;
 pub mod author;
 pub mod canonical;
 pub mod ceremony;
@@ -44,5 +45,5 @@ pub use metadata::{
 };
 pub use path::{TargetPath, TargetPathError};
 pub use request::{Request, RequestError};
-pub use search::{Search, TARGET_MAX, Target, TargetError};
+pub use search::{Search, TARGET_MAX, Target, TargetError, Voucher};
 pub use update::{File, Keep, Mode, Place, Trusted, Update, UpdateError, Want, describe_root};

@@ -316,6 +316,13 @@ impl Hashes {
     pub(crate) fn prefix(&self) -> String {
         self.0.first().map(Digest::to_hex).unwrap_or_default()
     }
+
+    pub(crate) fn of(&self, algorithm: HashAlgorithm) -> Option<Digest> {
+        let mut known = self.0.iter();
+        known
+            .find(|digest| digest.algorithm() == algorithm)
+            .copied()
+    }
 }
 
 impl Delegations {

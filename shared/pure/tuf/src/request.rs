@@ -108,6 +108,8 @@ pub struct Opened {
     pub ceremony: Ceremony,
     /// The version in force, signed by those who sign it.
     pub previous: Option<Document>,
+    /// There is a version in force, of which nothing proves that it is one: who delegates to the role is not signed for yet. All is new then.
+    pub is_previous_unverified: bool,
     /// Contents of targets that change.
     pub contents: BTreeMap<String, Content>,
     /// SHA-256 of the root in force, for comparing with what one knows.
@@ -190,6 +192,7 @@ impl Request {
         self.check_contents(document, previous.as_ref())?;
         Ok(Opened {
             ceremony,
+            is_previous_unverified: self.previous.is_some() && previous.is_none(),
             previous,
             contents: self.contents.clone(),
             root_sha256: self.root.as_ref().map(|text| keys::sha256(text.as_bytes())),

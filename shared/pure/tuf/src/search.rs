@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp as Time;
+use keys::{Digest, HashAlgorithm};
 use thiserror::Error;
 
-use crate::metadata::{Role, Version};
+use crate::key::RoleKeys;
+use crate::metadata::{MetadataError, Role, Version};
 use crate::path::TargetPath;
 use crate::received::{Child, Content, Mismatch, Targets};
 use crate::update::{
@@ -21,6 +24,7 @@ pub const TARGET_MAX: u64 = 32 << 20;
 #[derive(Debug)]
 pub struct Search<'a> {
     trusted: &'a mut Trusted,
+    mode: Mode,
     path: TargetPath,
     /// The next role is the last one here.
     ahead: Vec<Child>,
@@ -36,6 +40,22 @@ pub struct Target {
     path: TargetPath,
     content: Content,
     in_repository: String,
+    by: Voucher,
+}
+
+/// The role that lists a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voucher {
+    /// Its name; `targets` at the top.
+    pub role: String,
+    /// Its version.
+    pub version: Version,
+    /// When its word ends.
+    pub expires: Time,
+    /// How many of its keys have signed at least.
+    pub threshold: usize,
+    /// How many keys it has.
+    pub keys: usize,
 }
 
 /// What stands in for a target.
@@ -60,8 +80,9 @@ pub enum TargetError {
 }
 
 impl<'a> Search<'a> {
-    pub(crate) fn new(trusted: &'a mut Trusted, path: TargetPath) -> Self {
+    pub(crate) fn new(trusted: &'a mut Trusted, path: TargetPath, mode: Mode) -> Self {
         let mut search = Self {
+            mode,
             path,
             ahead: Vec::new(),
             visited: BTreeSet::new(),
@@ -70,7 +91,8 @@ impl<'a> Search<'a> {
             trusted,
         };
         let top = search.trusted.targets.clone();
-        search.look_into(&top);
+        let keys = search.trusted.top_signers();
+        search.look_into(Role::Targets.name(), &keys, &top);
         search
     }
 
@@ -120,7 +142,7 @@ impl<'a> Search<'a> {
             return Ok(None);
         };
         let file = self.file(&child);
-        let online = self.trusted.mode == Mode::Online;
+        let online = self.mode == Mode::Online;
         let read = found.map(|bytes| (self.read(&child, bytes), bytes));
         let (targets, bytes) = match (place, read) {
             (Place::Cache, Some((Ok(targets), bytes)))
@@ -147,7 +169,7 @@ impl<'a> Search<'a> {
             (Place::Repository, None) => return Err(UpdateError::Missing { file }),
             (Place::Repository, Some((read, bytes))) => (read?, bytes),
         };
-        let (mode, now) = (self.trusted.mode, self.trusted.now);
+        let (mode, now) = (self.mode, self.trusted.now);
         let expired = &mut self.trusted.expired;
         check_expiry(mode, now, expired, file.clone(), targets.head.expires)?;
         self.trusted
@@ -208,10 +230,10 @@ impl<'a> Search<'a> {
         if child.terminating {
             self.ahead.clear();
         }
-        self.look_into(targets);
+        self.look_into(&child.name, &child.keys, targets);
     }
 
-    fn look_into(&mut self, targets: &Targets) {
+    fn look_into(&mut self, role: &str, keys: &Result<RoleKeys, MetadataError>, targets: &Targets) {
         if let Some(content) = targets.target(&self.path) {
             let prefix = content.hashes.prefix();
             let prefix = self.trusted.is_consistent().then_some(prefix.as_str());
@@ -219,6 +241,14 @@ impl<'a> Search<'a> {
                 in_repository: self.path.in_repository(prefix),
                 path: self.path.clone(),
                 content: content.clone(),
+                by: Voucher {
+                    role: role.to_owned(),
+                    version: targets.head.version,
+                    expires: targets.head.expires,
+                    // It was verified, so there are keys.
+                    threshold: keys.as_ref().map_or(0, RoleKeys::threshold),
+                    keys: keys.as_ref().map_or(0, |keys| keys.keys().count()),
+                },
             });
             return;
         }
@@ -231,6 +261,16 @@ impl Target {
     /// The path that was searched for.
     pub const fn path(&self) -> &TargetPath {
         &self.path
+    }
+
+    /// Who lists it.
+    pub const fn by(&self) -> &Voucher {
+        &self.by
+    }
+
+    /// The SHA-256 of the content, if the metadata has it.
+    pub fn sha256(&self) -> Option<Digest> {
+        self.content.hashes.of(HashAlgorithm::Sha256)
     }
 
     /// Bytes of the content.

@@ -717,9 +717,24 @@ impl Update {
 }
 
 impl Trusted {
-    /// Looks for a target, beginning at the top.
-    pub fn search(&mut self, path: TargetPath) -> Search<'_> {
-        Search::new(self, path)
+    /// Looks for a target, beginning at the top. Roles on the way that are not in the cache are asked for as `mode` says, which may be another one
+    /// than the update's: a cache that is young enough for the top need not have them.
+    pub fn search(&mut self, path: TargetPath, mode: Mode) -> Search<'_> {
+        Search::new(self, path, mode)
+    }
+
+    /// How the update was made.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The time of the update.
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
+    pub(crate) fn top_signers(&self) -> Result<RoleKeys, MetadataError> {
+        self.root.signers(Role::Targets)
     }
 
     /// The version of the root.

@@ -45,7 +45,7 @@ fn follow(
         update.feed(found.as_deref())?;
     }
     let mut trusted = update.finish().unwrap();
-    let mut search = trusted.search(TargetPath::new(target).unwrap());
+    let mut search = trusted.search(TargetPath::new(target).unwrap(), Mode::Online);
     while let Some(want) = search.wants()? {
         let found = match want.place {
             Place::Cache => None,

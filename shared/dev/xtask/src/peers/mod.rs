@@ -3,6 +3,7 @@
 //! One `sigstack` runs for all checks. Each peer that is not installed is reported as skipped, by name.
 
 pub(crate) mod cluster;
+mod create;
 pub(crate) mod ctlog;
 mod identity;
 mod images;
@@ -18,6 +19,7 @@ pub(crate) mod stack;
 mod timestamps;
 mod tuf;
 mod tuf_client;
+mod tuf_probes;
 mod tuf_repository;
 pub(crate) mod upstream;
 
@@ -49,6 +51,8 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     stack.sign_with_rekor(2);
     tuf::check(report, &stack)?;
     tuf_client::check(report, &stack)?;
+    tuf_probes::check(report)?;
+    create::check(report, &stack)?;
     tuf_repository::check(report, &stack)?;
     record::check(report)?;
     services::check(report)?;
@@ -71,6 +75,12 @@ fn issuing_with(report: &mut Report, stack: &Stack) -> Result<()> {
 /// The trust root alone, beside a stack of its own.
 pub(crate) fn root(report: &mut Report) -> Result<()> {
     tuf_repository::check(report, &Stack::start()?)
+}
+
+/// What clients of others make of the same metadata, and of the same flags.
+pub(crate) fn trust(report: &mut Report) -> Result<()> {
+    tuf_probes::check(report)?;
+    create::check(report, &Stack::start()?)
 }
 
 /// A program that can sign a file with our services.

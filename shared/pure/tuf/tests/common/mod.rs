@@ -324,7 +324,8 @@ impl Follower {
         trusted: &mut Trusted,
         path: &str,
     ) -> Result<Option<Target>, UpdateError> {
-        let mut search = trusted.search(TargetPath::new(path).unwrap());
+        let mode = trusted.mode();
+        let mut search = trusted.search(TargetPath::new(path).unwrap(), mode);
         while let Some(want) = search.wants()? {
             let found = self.get(&want, repository);
             if let Some(keep) = search.feed(found.as_deref())? {
