@@ -16,6 +16,8 @@ const ALWAYS: &str = "this check cannot be left out";
 
 /// Flag and what to do instead.
 const RETIRED: &[(&str, &str)] = &[
+    // Of the commands that sign: those that verify have a flag of that name.
+    ("--output", ONE_BUNDLE),
     ("--output-signature", ONE_BUNDLE),
     ("--output-certificate", ONE_BUNDLE),
     ("--output-cert", ONE_BUNDLE),
@@ -50,9 +52,18 @@ const RETIRED: &[(&str, &str)] = &[
     ("--insecure-skip-verify", ALWAYS),
     ("--private-infrastructure", ALWAYS),
     (
-        "--check-claims",
-        "a signature is always compared with what it is about",
+        "--allow-certificate-chain",
+        "a bundle of version 0.3 has one certificate: name those between it and the root in a trusted root",
     ),
+    (
+        "--signature-digest-algorithm",
+        "the digest's algorithm follows from the key, as the bundle's",
+    ),
+    (
+        "--sign-container-identity",
+        "a signature is about a digest, whatever the image is called",
+    ),
+    ("--output-file", "data goes to standard output: redirect it"),
     (
         "--replace",
         "each signature stands by itself, none replaces another",
@@ -155,7 +166,7 @@ pub(crate) fn explain(mut error: clap::Error) -> ExitCode {
             variables.join(", ")
         ));
     }
-    ExitCode::FAILURE
+    ExitCode::from(failure::Outcome::Usage.code())
 }
 
 fn hint(error: &clap::Error) -> Option<&'static str> {
@@ -201,6 +212,9 @@ mod tests {
             "verify-blob-attestation",
         ] {
             for (flag, expected) in RETIRED {
+                if *flag == "--output" && command.starts_with("verify") {
+                    continue;
+                }
                 for argument in [(*flag).to_owned(), format!("{flag}=x")] {
                     let error =
                         Arguments::try_parse_from(["cosign-rs", command, &argument]).unwrap_err();

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use serde::Serialize;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Schema};
 use crate::report;
 
 #[derive(Serialize)]
@@ -55,6 +55,14 @@ fn visible() -> clap::Command {
         .about(all.get_about().cloned().unwrap_or_default())
         .args(flags)
         .subcommands(shown)
+}
+
+pub(super) fn schema(of: Schema) -> Result<()> {
+    let schema = match of {
+        Schema::Result => include_str!("../../schema/result.json"),
+        Schema::Policy => include_str!("../../schema/policy.json"),
+    };
+    report::print(schema.trim_end())
 }
 
 pub(super) fn man(folder: &Path) -> Result<()> {
