@@ -30,7 +30,8 @@ struct Told {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Step {
-    step: &'static str,
+    #[serde(rename = "step")]
+    name: &'static str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -53,7 +54,7 @@ impl Explained {
                     StepOutcome::NotReached => ("not-reached", None, None),
                 };
                 Step {
-                    step: told.step.name(),
+                    name: told.step.name(),
                     outcome,
                     reason,
                     why,
@@ -103,7 +104,7 @@ impl Explained {
             section("claimed", &self.claims);
         }
         for step in &self.steps {
-            let _infallible = write!(text, "\n  {:<12} {}", step.step, step.outcome);
+            let _infallible = write!(text, "\n  {:<12} {}", step.name, step.outcome);
             if let (Some(reason), Some(why)) = (step.reason, &step.why) {
                 let _infallible = write!(text, ", {reason}: {}", in_line(why));
             }

@@ -258,7 +258,7 @@ pub(crate) struct Told {
 
 impl Told {
     /// An error with the story of each candidate.
-    pub(crate) fn new(error: anyhow::Error, explained: Vec<Explained>) -> anyhow::Error {
+    pub(crate) fn with(error: anyhow::Error, explained: Vec<Explained>) -> anyhow::Error {
         if explained.is_empty() {
             return error;
         }

@@ -141,6 +141,13 @@ impl Judge {
         })
     }
 
+    /// The predicate types that the policy asks for.
+    pub(crate) fn predicate_types(&self) -> &[String] {
+        self.policy
+            .as_ref()
+            .map_or(&[], |policy| policy.predicate_types())
+    }
+
     /// Whom it expects.
     pub(crate) fn expects(&self) -> &[Expect] {
         &self.expects

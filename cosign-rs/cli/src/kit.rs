@@ -312,9 +312,10 @@ mod tests {
     #[test]
     fn members_are_those_that_are_listed() {
         let whole = kit().to_bytes().unwrap();
-        let rewritten = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+        type Members = Vec<(String, Vec<u8>)>;
+        let rewritten = |change: &dyn Fn(&mut Members)| {
             let mut archive = tar::Archive::new(Cursor::new(&whole));
-            let mut members: Vec<(String, Vec<u8>)> = archive
+            let mut members: Members = archive
                 .entries()
                 .unwrap()
                 .map(|entry| read(entry, MAX_KIT).unwrap())
@@ -327,7 +328,7 @@ mod tests {
             Kit::parse(&archive.into_inner().unwrap())
         };
         assert!(rewritten(&|_| {}).is_ok());
-        let added = |members: &mut Vec<(String, Vec<u8>)>| members.push(("more".into(), vec![1]));
+        let added = |members: &mut Members| members.push(("more".into(), vec![1]));
         assert!(matches!(rewritten(&added), Err(KitError::Member(_))));
         assert!(matches!(
             rewritten(&|members| {

@@ -199,6 +199,83 @@ mod tests {
         }
     }
 
+    /// What cosign 3 calls deprecated, of the commands that sign and of those that verify (sigstore/cosign: cmd/cosign/cli/options).
+    const DEPRECATED: [(&[&str], &[&str]); 2] = [
+        (
+            &["sign", "sign-blob", "attest", "attest-blob"],
+            &[
+                "--output",
+                "--output-signature",
+                "--output-certificate",
+                "--output-payload",
+                "--output-attestation",
+                "--b64",
+                "--rfc3161-timestamp",
+                "--rfc3161-timestamp-bundle",
+                "--timestamp-server-url",
+                "--fulcio-url",
+                "--rekor-url",
+                "--oidc-issuer",
+                "--tlog-upload",
+                "--rekor-entry-type",
+                "--issue-certificate",
+                "--insecure-skip-verify",
+                "--record-creation-timestamp",
+                "--replace",
+                "--attachment",
+                "--attachment-tag-prefix",
+                "--sign-container-identity",
+                "--payload",
+                "--new-bundle-format",
+            ],
+        ),
+        (
+            &[
+                "verify",
+                "verify-attestation",
+                "verify-blob",
+                "verify-blob-attestation",
+            ],
+            &[
+                "--certificate",
+                "--certificate-chain",
+                "--ca-roots",
+                "--ca-intermediates",
+                "--sct",
+                "--signature",
+                "--payload",
+                "--signature-digest-algorithm",
+                "--timestamp-certificate-chain",
+                "--rfc3161-timestamp",
+                "--rekor-url",
+                "--offline",
+                "--private-infrastructure",
+                "--experimental-oci11",
+                "--attachment",
+                "--new-bundle-format",
+                "--insecure-ignore-sct",
+                "--allow-certificate-chain",
+            ],
+        ),
+    ];
+
+    #[test]
+    fn what_cosign_calls_deprecated_is_taken_or_explained() {
+        for (commands, flags) in DEPRECATED {
+            for (command, flag) in commands
+                .iter()
+                .flat_map(|command| flags.iter().map(move |flag| (command, flag)))
+            {
+                let error = Arguments::try_parse_from(["cosign-rs", command, flag]).unwrap_err();
+                let unknown = error.kind() == ErrorKind::UnknownArgument;
+                assert!(
+                    !unknown || hint(&error).is_some(),
+                    "{command} {flag}: {error}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn each_retired_flag_is_refused_and_explained_by_every_command() {
         for command in [

@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use keys::{Digest, HashAlgorithm};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::Sigstore;
+use testkit::{Sigstore, statement};
 
 const FILE: &[u8] = b"a file that somebody signed\n";
 const ALICE: [&str; 4] = [
@@ -51,6 +51,8 @@ impl Scene {
             "signed.json",
             &sigstore.sign(FILE).bundle.to_json().unwrap(),
         );
+        let attested = sigstore.attest(&statement(&Digest::of(HashAlgorithm::Sha256, FILE)));
+        scene.write("attested.json", &attested.bundle.to_json().unwrap());
         let policy = json!({ "certificateIdentities": { "identities": [
             { "issuer": Sigstore::ISSUER, "san": { "type": "EMAIL", "value": Sigstore::SUBJECT } },
         ] } });
@@ -278,6 +280,30 @@ fn nothing_is_packed_that_would_be_refused() {
         Some(22)
     );
     assert_eq!(create("file", &["--trusted-root", "root.json"]), Some(2));
+    // Attestations are packed for whoever says in a policy which of them are meant.
+    let attested = |policy: &str| {
+        scene.run(&[
+            "kit",
+            "create",
+            "--blob",
+            "file",
+            "--bundle",
+            "attested.json",
+            "--to",
+            "y.kit",
+            "--trusted-root",
+            "root.json",
+            "--policy",
+            policy,
+        ])
+    };
+    assert_eq!(attested("policy.json").code, Some(12));
+    let mut policy: Value =
+        serde_json::from_slice(&std::fs::read(scene.path("policy.json")).unwrap()).unwrap();
+    policy["requirements"] = json!({ "predicateTypes": ["https://example.org/predicate/v1"] });
+    scene.write("typed.json", policy.to_string().as_bytes());
+    let said = attested("typed.json");
+    assert_eq!(said.code, Some(0), "{}", said.err);
 }
 
 /// In a network namespace of its own there is not even a loopback device that is up. Where that cannot be made, it is said.
@@ -479,6 +505,12 @@ fn each_line_gets_a_line_in_its_order() {
     assert_eq!(ask(first).0, Some(0));
     let second = QUESTIONS.lines().nth(1).unwrap();
     assert_eq!(ask(&format!("{first}\n{second}\n")).0, Some(21));
+    // A statement about a file is no signature of it, unless it is asked for.
+    let attested = r#"{"file": "file", "bundle": "attested.json"}"#;
+    assert_eq!(ask(attested).0, Some(12));
+    let typed = attested.replace('}', r#", "type": "https://example.org/predicate/v1"}"#);
+    assert_eq!(ask(&typed).0, Some(0));
+    assert_eq!(ask(&typed.replace("v1", "v2")).0, Some(12));
     assert_eq!(ask("").0, Some(2), "nothing was verified");
     let long = format!("{}\n{first}\n", "x".repeat(70_000));
     assert_eq!(ask(&long).0, Some(2));

@@ -1,6 +1,7 @@
 //! `verify --stdin`: as many questions as there are lines, in one process.
 
 use std::io::{BufRead as _, Read as _};
+use std::sync::Arc;
 
 use anyhow::Result;
 use futures_util::{StreamExt as _, stream};
@@ -23,7 +24,7 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         ));
     }
     let judge = Judge::new(&arguments.expected, &arguments.judging, &arguments.trust).await?;
-    let answers = Answers::new(judge, &arguments.registry)?;
+    let answers = Arc::new(Answers::new(judge, &arguments.registry)?);
     let answers = &answers;
     let questions = stream::unfold(lines(), |mut lines| async move {
         let line = lines.recv().await?;

@@ -262,7 +262,7 @@ fn judge_all(
     explained::tell(&explained);
     let decision = match decided {
         Ok(decision) => decision,
-        Err(error) => return Err(Told::new(error, explained)),
+        Err(error) => return Err(Told::with(error, explained)),
     };
     let mut reports = held.iter().map(Report::of);
     let Some(first) = reports.next() else {

@@ -287,7 +287,7 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         explained::tell(&explained);
         let chosen = match signatures(&judge, candidates, &digest, &arguments.annotations) {
             Ok(chosen) => chosen,
-            Err(error) => return Err(Told::new(error, explained)),
+            Err(error) => return Err(Told::with(error, explained)),
         };
         if arguments.output.unwrap_or(Output::Json) == Output::Json {
             let mut explained = Some(explained);
@@ -368,29 +368,17 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
         let mut candidates = candidates?;
         let explained = candidates.stories();
         explained::tell(&explained);
-        let chosen =
-            candidates.choose(
-                &judge,
-                Asked::Attestation(wanted),
-                &what,
-                |holds| match holds.statement() {
-                    Some(statement) if statement.predicate_type == wanted => None,
-                    Some(statement) => {
-                        Some(format!("a statement of type {}", statement.predicate_type))
-                    }
-                    None => Some("a signature over the image itself".to_owned()),
-                },
-            );
+        let chosen = attestations(&judge, candidates, wanted);
         let chosen = match chosen {
             Ok(chosen) => chosen,
-            Err(error) => return Err(Told::new(error, explained)),
+            Err(error) => return Err(Told::with(error, explained)),
         };
         // As in cosign, one attestation of that type that is not allowed is one too many.
         for (bundle, _) in &chosen.accepted {
             if let Content::Envelope(envelope) = &bundle.content
                 && let Err(error) = judge.check_rego(&reference.to_string(), &envelope.payload)
             {
-                return Err(Told::new(error, explained));
+                return Err(Told::with(error, explained));
             }
         }
         if arguments.output.unwrap_or(Output::Json) == Output::Json {
@@ -403,6 +391,21 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
         told(reference, &what, &chosen.accepted);
     }
     Ok(())
+}
+
+/// Those that say something of this type.
+pub(super) fn attestations(judge: &Judge, candidates: Candidates, wanted: &str) -> Result<Chosen> {
+    let what = format!("attestation of type {wanted}");
+    candidates.choose(
+        judge,
+        Asked::Attestation(wanted),
+        &what,
+        |holds| match holds.statement() {
+            Some(statement) if statement.predicate_type == wanted => None,
+            Some(statement) => Some(format!("a statement of type {}", statement.predicate_type)),
+            None => Some("a signature over the image itself".to_owned()),
+        },
+    )
 }
 
 pub(super) async fn candidates(

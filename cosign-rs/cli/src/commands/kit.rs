@@ -236,9 +236,6 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
             }),
         }
     }
-    // A kit of an image without a signature is one of attestations: what they must be is the policy's matter.
-    let signed = held.iter().any(|verified| Asked::Signature.is(verified));
-    let asked = if signed { Asked::Signature } else { Asked::Any };
     let decision = if held.is_empty() {
         match judge::furthest(&mut refused, &mut explained) {
             Some(furthest) => Err(furthest.into()),
@@ -254,7 +251,7 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
             )),
         }
     } else {
-        judge.decide(&kit.name, asked, &held.iter().collect::<Vec<_>>())
+        decide(judge, kit, &held)
     };
     match decision {
         Ok(decision) => Ok(Judged {
@@ -264,9 +261,28 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
         }),
         Err(error) => {
             explained::tell(&explained);
-            Err(Told::new(error, explained))
+            Err(Told::with(error, explained))
         }
     }
+}
+
+/// A statement about an image is no signature of it, unless a policy says which statements are meant.
+fn decide(judge: &Judge, kit: &Kit, held: &[Verified]) -> Result<Option<policy::Decision>> {
+    let all: Vec<&Verified> = held.iter().collect();
+    let signed = held.iter().any(|verified| Asked::Signature.is(verified));
+    let asked = match judge.predicate_types().first() {
+        Some(kind) if !signed => Asked::Attestation(kind),
+        _ if signed => Asked::Signature,
+        _ => {
+            return Err(advice_of(
+                Outcome::NoMatch,
+                Some("wrong-kind"),
+                format!("{}: it has attestations, and no signature", kit.name),
+                "say in a policy which predicate types are meant",
+            ));
+        }
+    };
+    judge.decide(&kit.name, asked, &all)
 }
 
 fn artifact(kit: &Kit) -> Artifact {

@@ -4,11 +4,13 @@
 //! question  registry/app:tag
 //!           {"image": "registry/app@sha256:...", "id": "7"}
 //!           {"file": "release.tar", "bundle": "release.tar.sigstore.json"}
+//!           {"image": "registry/app:tag", "type": "spdx"}      an attestation of that type, and not a signature
 //! answer    {"request": ..., "id": "7", "decision": "accepted", "exitCode": 0, "results": [...]}
 //!           {"request": ..., "decision": "refused", "exitCode": 12, "outcome": ..., "error": [...], ...}
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use bundle::Bundle;
@@ -20,10 +22,10 @@ use verify::VerifyError;
 use super::image::{self, Plan};
 use crate::args;
 use crate::artifact::Source;
-use crate::failure::{Failure, Outcome, Refused, Told, usage};
+use crate::failure::{Failure, Outcome, Refused, Told, advice_of, usage};
 use crate::judge::Judge;
 use crate::report::Report;
-use crate::{explained, trust_files};
+use crate::{explained, predicate, trust_files};
 
 /// The longest question.
 pub(super) const LINE_MAX: usize = 64 << 10;
@@ -51,6 +53,8 @@ struct Question {
     file: Option<String>,
     #[serde(default)]
     bundle: Option<PathBuf>,
+    #[serde(default, rename = "type")]
+    predicate_type: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -82,7 +86,7 @@ impl Answers {
     }
 
     /// Whatever the line is, there is one line of answer to it.
-    pub(super) async fn answer(&self, line: &str) -> Answer {
+    pub(super) async fn answer(self: &Arc<Self>, line: &str) -> Answer {
         let line = line.trim();
         let question = match read(line) {
             Ok(question) => question,
@@ -94,9 +98,26 @@ impl Answers {
             .as_deref()
             .or(question.file.as_deref())
             .unwrap_or_default();
-        let answered = match (&question.image, &question.file, &question.bundle) {
-            (Some(image), None, None) => self.image(image, id).await,
-            (None, Some(file), Some(bundle)) => self.file(file, bundle, id),
+        let kind = question
+            .predicate_type
+            .as_deref()
+            .map(predicate::type_of)
+            .transpose();
+        let answered = match (kind, &question.image, &question.file, &question.bundle) {
+            (Err(error), _, _, _) => Err(error),
+            (Ok(kind), Some(image), None, None) => self.image(image, kind, id).await,
+            (Ok(kind), None, Some(file), Some(bundle)) => {
+                let kind = kind.map(str::to_owned);
+                let (answers, file, bundle) = (Arc::clone(self), file.clone(), bundle.clone());
+                let id = question.id.clone();
+                // Files are read by a thread that nobody waits for: they may be large, or on a disk that hangs.
+                tokio::task::spawn_blocking(move || {
+                    answers.file(&file, &bundle, kind.as_deref(), id.as_deref())
+                })
+                .await
+                .map_err(anyhow::Error::from)
+                .and_then(|answered| answered)
+            }
             _ => Err(usage(
                 "neither an image nor a file with its bundle",
                 "ask {\"image\": ...} or {\"file\": ..., \"bundle\": ...}",
@@ -108,14 +129,18 @@ impl Answers {
         }
     }
 
-    async fn image(&self, name: &str, id: Option<&str>) -> Result<String> {
+    async fn image(&self, name: &str, kind: Option<&str>, id: Option<&str>) -> Result<String> {
         let reference = Reference::parse(name)?;
         let mut candidates = image::candidates(&self.plan, &reference, &self.judge).await?;
         let digest = candidates.digest();
         let explained = candidates.stories();
-        let chosen = match image::signatures(&self.judge, candidates, &digest, &[]) {
+        let chosen = match kind {
+            None => image::signatures(&self.judge, candidates, &digest, &[]),
+            Some(kind) => image::attestations(&self.judge, candidates, kind),
+        };
+        let chosen = match chosen {
             Ok(chosen) => chosen,
-            Err(error) => return Err(Told::new(error, explained)),
+            Err(error) => return Err(Told::with(error, explained)),
         };
         let mut explained = Some(explained);
         let results = chosen
@@ -130,7 +155,22 @@ impl Answers {
         yes(name, id, results)
     }
 
-    fn file(&self, file: &str, bundle: &std::path::Path, id: Option<&str>) -> Result<String> {
+    fn file(
+        &self,
+        file: &str,
+        bundle: &Path,
+        kind: Option<&str>,
+        id: Option<&str>,
+    ) -> Result<String> {
+        // Pipes and devices have no end, or take what somebody else waits for.
+        for path in [Path::new(file), bundle] {
+            if path.exists() && !path.is_file() {
+                return Err(usage(
+                    format!("{} is no regular file", path.display()),
+                    "name a file, or for the artifact its digest",
+                ));
+            }
+        }
         if file == "-" {
             return Err(usage("standard input has the questions", "name a file"));
         }
@@ -151,12 +191,25 @@ impl Answers {
             Ok(verified) => verified,
             Err(why) => {
                 let what = file.to_owned();
-                return Err(Told::new(Refused { what, why }.into(), explained));
+                return Err(Told::with(Refused { what, why }.into(), explained));
             }
         };
-        let decision = match self.judge.decide(file, Asked::Any, &[&verified]) {
+        let asked = kind.map_or(Asked::Signature, Asked::Attestation);
+        if !asked.is(&verified) {
+            let error = advice_of(
+                Outcome::NoMatch,
+                Some("wrong-kind"),
+                match kind {
+                    None => format!("{shown} signs a statement about a file, not the file"),
+                    Some(kind) => format!("{shown} is no attestation of type {kind}"),
+                },
+                "ask with the \"type\" of the statement that is meant",
+            );
+            return Err(Told::with(error, explained));
+        }
+        let decision = match self.judge.decide(file, asked, &[&verified]) {
             Ok(decision) => decision,
-            Err(error) => return Err(Told::new(error, explained)),
+            Err(error) => return Err(Told::with(error, explained)),
         };
         let report = Report::of(&verified)
             .judged(decision.as_ref())
@@ -185,6 +238,7 @@ fn read(line: &str) -> Result<Question> {
         image: Some(line.to_owned()),
         file: None,
         bundle: None,
+        predicate_type: None,
     })
 }
 

@@ -20,9 +20,9 @@ use crate::failure::{Outcome, advice_of, say, usage};
 use crate::judge::Judge;
 
 /// A client that says nothing for this long is sent away.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// How soon it is tried again where trust could not be read.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_mins(1);
 /// How long those who are being served have at the end.
 const FAREWELL: Duration = Duration::from_secs(10);
 

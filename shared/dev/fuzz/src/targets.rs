@@ -41,7 +41,7 @@ pub(crate) const ALL: &[Target] = &[
     }),
     door("openpgp", openpgp, openpgp_seeds),
     door("policy", policy, || {
-        files("policies", |name| name.ends_with(".json"))
+        files("policies", |name| name == "two-of-three.json")
     }),
     door("private-key", private_key, || {
         // Their derivation takes a tenth of a second, and what comes after it is in other cases.

@@ -83,7 +83,7 @@ fn ghsa_whqx_f9j3_ch6m_the_entry_is_about_another_artifact() {
     let minted = sigstore.sign(FILE);
     let key = Verifier::Certificate(minted.leaf.clone());
     let other = Digest::of(HashAlgorithm::Sha256, b"something else\n");
-    // A log that takes what does not verify would have taken this one: the same signature, another digest.
+    // It is in the log, and by the same signer: only that it is about another artifact speaks against it.
     let signature = minted.signer.sign_local(b"something else\n").unwrap();
     let mut bundle = minted.bundle;
     bundle.entries = vec![sigstore.record(&other, &signature, key)];
