@@ -257,6 +257,8 @@ fn read<R: std::io::Read>(
 mod tests {
     use super::*;
 
+    type Members = Vec<(String, Vec<u8>)>;
+
     fn kit() -> Kit {
         let manifest = b"{\"manifest\": 1}".to_vec();
         Kit {
@@ -312,7 +314,6 @@ mod tests {
     #[test]
     fn members_are_those_that_are_listed() {
         let whole = kit().to_bytes().unwrap();
-        type Members = Vec<(String, Vec<u8>)>;
         let rewritten = |change: &dyn Fn(&mut Members)| {
             let mut archive = tar::Archive::new(Cursor::new(&whole));
             let mut members: Members = archive
