@@ -110,7 +110,7 @@ mod tests {
         let commands = offered(&["cosign-rs", "ver"]);
         assert_eq!(
             commands.trim(),
-            "verify verify-attestation verify-blob verify-blob-attestation version"
+            "verify verify-server verify-attestation verify-blob verify-blob-attestation version"
         );
         let flags = offered(&["cosign-rs", "verify-blob", "--certificate-i"]);
         assert_eq!(
