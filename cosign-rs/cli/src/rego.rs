@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use regorus::Engine;
+use regorus::unstable::{Rule, RuleHead};
 use regorus::utils::limits::ExecutionTimerConfig;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -56,10 +57,24 @@ impl Rego {
             })?;
             engine.add_policy(shown.clone(), text).map_err(|error| {
                 usage(
-                    format!("the policy {shown} is not Rego: {error}"),
+                    format!(
+                        "the policy {shown} is not Rego: {}",
+                        error.to_string().trim()
+                    ),
                     "without `import rego.v1` it is read as Rego v0, as in cosign",
                 )
             })?;
+        }
+        for module in engine.get_modules() {
+            if let Some(rule) = module.policy.iter().find(|rule| is_bare(rule)) {
+                let (file, line) = (rule.span().source.file(), rule.span().line);
+                return Err(usage(
+                    format!(
+                        "the policy {file}, line {line}: a rule without a body would always be true"
+                    ),
+                    "a module with `if` needs `import rego.v1`; without it, it is read as Rego v0, as in cosign",
+                ));
+            }
         }
         if let Some(one) = NonZeroU32::new(1024) {
             engine.set_execution_timer_config(ExecutionTimerConfig {
@@ -90,6 +105,20 @@ impl Rego {
             (None | Some(regorus::Value::Undefined), _) => Err(format!("{QUERY} is undefined")),
             (Some(value), _) => Err(format!("{QUERY} is {value}, not true")),
         }
+    }
+}
+
+/// `allow` alone. Without `import rego.v1` the evaluator takes `allow if { false }` for two rules, of which the first is always true; OPA takes it
+/// for none.
+fn is_bare(rule: &Rule) -> bool {
+    match rule {
+        Rule::Spec { head, bodies, .. } if bodies.is_empty() => matches!(
+            head,
+            RuleHead::Compr { assign: None, .. }
+                | RuleHead::Func { assign: None, .. }
+                | RuleHead::Set { key: None, .. }
+        ),
+        _ => false,
     }
 }
 

@@ -228,6 +228,16 @@ const REGO: &[(&str, bool)] = &[
         "package signature\nimport future.keywords\nallow if { some s in input.subject; s.digest.sha256 }\n",
         true,
     ),
+    ("package signature\nallow if { false }\n", false),
+    ("package signature\nallow\n", false),
+    (
+        "package signature\nallow { every s in input.subject { s.digest.md5 } }\n",
+        false,
+    ),
+    (
+        "package signature\nallow { \"x\" in input.subject }\n",
+        false,
+    ),
     ("package signature\nallow = \"yes\"\n", false),
     ("package sigstore\nallow { true }\n", false),
     ("package signature\nallow {\n", false),
