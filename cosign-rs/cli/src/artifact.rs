@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use keys::{Digest, HashAlgorithm, Hasher};
 use verify::Artifact;
 
-use crate::failure::advice;
+use crate::failure::usage;
 
 /// What is read at a time.
 const PIECE: usize = 256 << 10;
@@ -41,12 +41,12 @@ impl Source {
         }
         Digest::parse(text).map(Self::Digest).map_err(|error| {
             if text.starts_with("sha256:") || text.starts_with("sha512:") {
-                return advice(
+                return usage(
                     format!("{text} is no digest: {error}"),
                     "a SHA-256 digest has 64 hexadecimal digits, and there is no file of that name",
                 );
             }
-            advice(
+            usage(
                 format!("there is no file {text}"),
                 "pass a file, - for standard input, or a digest as sha256:HEX",
             )

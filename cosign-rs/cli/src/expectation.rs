@@ -2,19 +2,31 @@
 
 use anyhow::Result;
 use pki::Field;
-use verify::{Expect, IdentityPolicy, Matcher};
+use policy::Policy;
+use verify::{Expect, Identities, IdentityPolicy, Matcher};
 
 use crate::args::Expected;
-use crate::failure::advice;
-use crate::private_key;
+use crate::failure::{say, usage};
+use crate::forge::Forge;
+use crate::{loose, private_key};
+
+/// Whom the flags and the policy name, one after the other: a bundle is good if one of them made it. Where both name somebody, the flags
+/// decide here and the policy afterwards, so that both must agree.
+pub(crate) async fn of_all(expected: &Expected, policy: Option<&Policy>) -> Result<Vec<Expect>> {
+    match policy {
+        Some(policy) if !expected.names_somebody() => Ok(policy.expectations()),
+        _ => Ok(vec![of(expected).await?]),
+    }
+}
 
 /// The expectation that the flags state.
 pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
-    let extensions = extensions(expected);
+    let forge = Forge::of(expected)?;
+    let mut extensions = extensions(expected);
     if let Some(reference) = &expected.key {
-        if !extensions.is_empty() {
-            return Err(advice(
-                "--key with --certificate-github-workflow-...: a key has no certificate",
+        if !extensions.is_empty() || forge.is_some() {
+            return Err(usage(
+                "--key with what a certificate must say: a key has no certificate",
                 "leave one of the two out",
             ));
         }
@@ -27,59 +39,106 @@ pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
     }
     // clap's `requires` does not hold where the flag that is required excludes another one that is there.
     if expected.insecure_ignore_tlog {
-        return Err(advice(
+        return Err(usage(
             "--insecure-ignore-tlog without --key: for a short-lived certificate this check cannot be left out",
             "leave it out, or name the key that must have signed with --key",
         ));
     }
-    let subject = matcher(
-        expected.certificate_identity.as_deref(),
-        expected.certificate_identity_regexp.as_deref(),
-    )?;
-    let issuer = matcher(
-        expected.certificate_oidc_issuer.as_deref(),
-        expected.certificate_oidc_issuer_regexp.as_deref(),
-    )?;
-    let (subject, issuer) = match (subject, issuer) {
-        (Some(subject), Some(issuer)) => (subject, issuer),
-        (Some(_), None) => {
-            return Err(advice(
+    let mut subjects = subjects(expected)?;
+    let mut issuer = issuer(expected)?;
+    if let Some(forge) = forge {
+        if subjects.is_empty() {
+            subjects.push(forge.subject);
+        }
+        issuer = issuer.or(forge.issuer.map(Matcher::Exact));
+        extensions.extend(forge.extensions);
+    }
+    let issuer = match (subjects.is_empty(), issuer) {
+        (false, Some(issuer)) => issuer,
+        (false, None) => {
+            return Err(usage(
                 "an identity without its provider: anybody may be called that at another one",
                 "pass --certificate-oidc-issuer (or --certificate-oidc-issuer-regexp) too",
             ));
         }
-        (None, Some(_)) => {
-            return Err(advice(
+        (true, Some(_)) => {
+            return Err(usage(
                 "a provider without an identity: everybody there could have signed",
                 "pass --certificate-identity (or --certificate-identity-regexp) too",
             ));
         }
-        (None, None) => {
-            return Err(advice(
+        (true, None) => {
+            return Err(usage(
                 "nobody is named who must have signed",
-                "pass --certificate-identity (or --certificate-identity-regexp) and --certificate-oidc-issuer (or --certificate-oidc-issuer-regexp), or --key",
+                "pass --certificate-identity (or --certificate-identity-regexp) and --certificate-oidc-issuer (or --certificate-oidc-issuer-regexp), --github-repo, --gitlab-project, --key, or a --policy",
             ));
         }
     };
-    Ok(Expect::Identity(IdentityPolicy {
-        subject,
-        issuer,
-        extensions,
-    }))
+    let policies: Vec<IdentityPolicy> = subjects
+        .into_iter()
+        .map(|subject| IdentityPolicy {
+            subject,
+            issuer: issuer.clone(),
+            extensions: extensions.clone(),
+        })
+        .collect();
+    if let [single] = policies.as_slice() {
+        return Ok(Expect::Identity(single.clone()));
+    }
+    Identities::new(policies)
+        .map(Expect::AnyOf)
+        .ok_or_else(|| usage("nobody is named who must have signed", "name somebody"))
 }
 
 /// An empty value is no value: a variable that was not set in a script must not become an expectation that nobody thought of.
-fn matcher(exact: Option<&str>, pattern: Option<&str>) -> Result<Option<Matcher>> {
-    let given = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
-    Ok(match (given(exact), given(pattern)) {
-        (Some(exact), _) => Some(Matcher::Exact(exact)),
-        (None, Some(pattern)) => Some(Matcher::pattern(&pattern)?),
-        (None, None) => None,
+fn subjects(expected: &Expected) -> Result<Vec<Matcher>> {
+    let given = |values: &[String]| -> Vec<String> {
+        values
+            .iter()
+            .filter(|value| !value.is_empty())
+            .cloned()
+            .collect()
+    };
+    let mut subjects: Vec<Matcher> = given(&expected.certificate_identity)
+        .into_iter()
+        .map(Matcher::Exact)
+        .collect();
+    for pattern in given(&expected.certificate_identity_regexp) {
+        warn_if_loose("--certificate-identity-regexp", &pattern);
+        subjects.push(pattern_of(&pattern)?);
+    }
+    Ok(subjects)
+}
+
+fn issuer(expected: &Expected) -> Result<Option<Matcher>> {
+    let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+    if let Some(exact) = given(&expected.certificate_oidc_issuer) {
+        return Ok(Some(Matcher::Exact(exact)));
+    }
+    let Some(pattern) = given(&expected.certificate_oidc_issuer_regexp) else {
+        return Ok(None);
+    };
+    warn_if_loose("--certificate-oidc-issuer-regexp", &pattern);
+    Ok(Some(pattern_of(&pattern)?))
+}
+
+fn pattern_of(pattern: &str) -> Result<Matcher> {
+    Matcher::pattern(pattern).map_err(|error| {
+        usage(
+            error.to_string(),
+            "brackets and braces that are meant as such are written with a \\ before them",
+        )
     })
 }
 
+fn warn_if_loose(flag: &str, pattern: &str) {
+    for why in loose::reasons(pattern) {
+        say(&format!("warning: {flag} {pattern}: {why}"));
+    }
+}
+
 fn extensions(expected: &Expected) -> Vec<(Field, Matcher)> {
-    [
+    let github = [
         (
             Field::GithubWorkflowTrigger,
             &expected.certificate_github_workflow_trigger,
@@ -100,10 +159,41 @@ fn extensions(expected: &Expected) -> Vec<(Field, Matcher)> {
             Field::GithubWorkflowRef,
             &expected.certificate_github_workflow_ref,
         ),
-    ]
-    .into_iter()
-    .filter_map(|(field, value)| Some((field, Matcher::Exact(value.clone()?))))
-    .collect()
+    ];
+    let github = github
+        .into_iter()
+        .filter_map(|(field, value)| Some((field, Matcher::Exact(value.clone()?))));
+    let by_number = expected
+        .oid
+        .iter()
+        .map(|(field, value)| (*field, Matcher::Exact(value.clone())));
+    github.chain(by_number).collect()
+}
+
+/// The value of `--oid`: an extension of Fulcio by its number N of 1.3.6.1.4.1.57264.1.N, its whole identifier, or its name in JSON output.
+pub(crate) fn oid(text: &str) -> Result<(Field, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        .ok_or("expected N=VALUE")?;
+    let number = name.strip_prefix("1.3.6.1.4.1.57264.1.").unwrap_or(name);
+    if number == "7" {
+        return Err(
+            "1.3.6.1.4.1.57264.1.7 is a kind of name: pass it with --certificate-identity".into(),
+        );
+    }
+    Field::all()
+        .find(|field| field.number().to_string() == number || field.name() == name)
+        .map(|field| (field, value.to_owned()))
+        .ok_or_else(|| {
+            let names: Vec<String> = Field::all()
+                .map(|field| format!("{} {}", field.number(), field.name()))
+                .collect();
+            format!(
+                "no extension is called {name}; there are {}",
+                names.join(", ")
+            )
+        })
 }
 
 #[cfg(test)]
@@ -173,6 +263,129 @@ mod tests {
         assert!(!policy.subject.matches("abc"));
         assert!(policy.issuer.matches("https://i"));
         assert_eq!(policy.extensions.len(), 1);
+    }
+
+    #[test]
+    fn any_of_several_identities() {
+        let flags = [
+            "--cert-identity",
+            "a@b.c",
+            "--certificate-identity",
+            "d@e.f",
+            "--cert-oidc-issuer",
+            "https://i",
+        ];
+        let Expect::AnyOf(identities) = expectation(&flags).unwrap() else {
+            panic!("one identity")
+        };
+        let named: Vec<String> = identities
+            .iter()
+            .map(|policy| policy.subject.to_string())
+            .collect();
+        assert_eq!(named, ["a@b.c", "d@e.f"]);
+        let both = [
+            "--certificate-identity",
+            "a",
+            "--certificate-identity-regexp",
+            "b",
+        ];
+        assert!(expectation(&both).is_err());
+    }
+
+    #[test]
+    fn every_extension_has_a_number_a_name_and_an_identifier() {
+        for field in Field::all() {
+            for name in [
+                field.number().to_string(),
+                field.name().to_owned(),
+                field.oid().to_string(),
+            ] {
+                assert_eq!(
+                    oid(&format!("{name}=a=b")),
+                    Ok((field, "a=b".to_owned())),
+                    "{name}"
+                );
+            }
+        }
+        for wrong in [
+            "", "12", "12=", "=x", "0=x", "7=x", "25=x", "1.2.3=x", "Issuer=x",
+        ] {
+            assert!(oid(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_extension_alone_is_nobody() {
+        assert!(expectation(&["--oid", "12=https://github.com/o/r"]).is_err());
+        let flags = [
+            "--certificate-identity",
+            "a@b.c",
+            "--certificate-oidc-issuer",
+            "https://i",
+            "--oid",
+            "buildTrigger=push",
+        ];
+        let Expect::Identity(policy) = expectation(&flags).unwrap() else {
+            panic!("no identity")
+        };
+        assert_eq!(policy.extensions[0].0, Field::BuildTrigger);
+    }
+
+    #[test]
+    fn a_repository_is_an_identity_with_its_provider() {
+        let Expect::Identity(policy) = expectation(&[
+            "--github-repo",
+            "o/r.x",
+            "--github-workflow",
+            "release.yml",
+            "--github-ref",
+            "refs/tags/v*",
+        ])
+        .unwrap() else {
+            panic!("no identity")
+        };
+        let base = "https://github.com/o/r.x/.github/workflows/release.yml@refs/tags/v1";
+        assert!(policy.subject.matches(base));
+        assert!(!policy.subject.matches(&base.replace("r.x", "rax")));
+        assert!(!policy.subject.matches(&base.replace("release", "other")));
+        assert!(
+            policy
+                .issuer
+                .matches("https://token.actions.githubusercontent.com")
+        );
+        let source = |field: Field| {
+            let found = policy.extensions.iter().find(|(known, _)| *known == field);
+            found.unwrap().1.clone()
+        };
+        assert!(source(Field::SourceRepositoryUri).matches("https://github.com/o/r.x"));
+        assert!(source(Field::SourceRepositoryRef).matches("refs/tags/v1.2"));
+        assert!(!source(Field::SourceRepositoryRef).matches("refs/tags/v1/x"));
+        let Expect::Identity(policy) = expectation(&["--gitlab-project", "g/s/p"]).unwrap() else {
+            panic!("no identity")
+        };
+        assert!(
+            policy
+                .subject
+                .matches("https://gitlab.com/g/s/p//.gitlab-ci.yml@refs/heads/main")
+        );
+        assert!(
+            !policy
+                .subject
+                .matches("https://gitlab.com/g/s/p2//.gitlab-ci.yml@refs/heads/main")
+        );
+        assert!(policy.issuer.matches("https://gitlab.com"));
+        for wrong in [
+            &["--github-workflow", "x.yml"][..],
+            &["--github-ref", "refs/heads/main"],
+            &["--github-repo", "o"],
+            &["--github-repo", "o/r/s"],
+            &["--github-repo", "https://ghe.example/o/r"],
+            &["--github-repo", "o/r", "--gitlab-project", "g/p"],
+            &["--gitlab-project", "p"],
+            &["--github-repo", "o/r", "--key", "k"],
+        ] {
+            assert!(expectation(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

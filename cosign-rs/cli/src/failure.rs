@@ -6,11 +6,175 @@ use std::io::{IsTerminal as _, Write as _};
 
 use client::{AmbientError, CallError, FulcioError};
 use oci::OciError;
+use policy::Decision;
 use sign::SignError;
-use verify::VerifyError;
+use verify::{Step, VerifyError};
 
+use crate::explained::Explained;
+use crate::report::PolicyReport;
 use crate::tag_trust::TagRefused;
 use crate::trust_domain::Hinted;
+
+/// What an exit code says. Numbers and words are stable; 10 to 13 are cosign's own, where it tells these apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Anything that has no code of its own.
+    Other,
+    /// What was asked makes no sense: flags that are unknown, missing, or exclude one another.
+    Usage,
+    /// There is no signature at all.
+    NoSignature,
+    /// There is no such image.
+    NotFound,
+    /// There are signatures, and none is by whom, or of the kind, that was asked for.
+    NoMatch,
+    /// An identity is expected, and the signature has no certificate.
+    NoCertificate,
+    /// The signatures hold, and the policy is not met.
+    Policy,
+    /// The signature is not one over this artifact.
+    Signature,
+    /// The log entry is missing, wrong, or another signature's.
+    Log,
+    /// Nobody who is trusted says when it was signed.
+    Time,
+    /// The certificate was not good when it was signed.
+    Certificate,
+    /// A registry or a service did not answer as it should: nothing is known.
+    Transport,
+}
+
+impl Outcome {
+    /// All of them, for the table in the help.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Other,
+        Self::Usage,
+        Self::NoSignature,
+        Self::NotFound,
+        Self::NoMatch,
+        Self::NoCertificate,
+        Self::Policy,
+        Self::Signature,
+        Self::Log,
+        Self::Time,
+        Self::Certificate,
+        Self::Transport,
+    ];
+
+    /// The exit code.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::NoSignature => 10,
+            Self::NotFound => 11,
+            Self::NoMatch => 12,
+            Self::NoCertificate => 13,
+            Self::Policy => 20,
+            Self::Signature => 21,
+            Self::Log => 22,
+            Self::Time => 23,
+            Self::Certificate => 24,
+            Self::Transport => 25,
+        }
+    }
+
+    /// A stable word for programs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Usage => "usage",
+            Self::NoSignature => "no-signature",
+            Self::NotFound => "not-found",
+            Self::NoMatch => "no-match",
+            Self::NoCertificate => "no-certificate",
+            Self::Policy => "policy",
+            Self::Signature => "bad-signature",
+            Self::Log => "log",
+            Self::Time => "time",
+            Self::Certificate => "certificate",
+            Self::Transport => "transport",
+        }
+    }
+
+    /// For the help.
+    const fn meaning(self) -> &'static str {
+        match self {
+            Self::Other => "anything else",
+            Self::Usage => "flags that are unknown, missing, or exclude one another",
+            Self::NoSignature => "nothing is signed about it",
+            Self::NotFound => "there is no such image",
+            Self::NoMatch => "signatures, but none by whom or of the kind that was asked for",
+            Self::NoCertificate => "an identity is expected, and a key signed",
+            Self::Policy => "the signatures hold, the policy is not met",
+            Self::Signature => "not a signature over this artifact",
+            Self::Log => "no log entry, a wrong one, or another signature's",
+            Self::Time => "nobody who is trusted says when it was signed",
+            Self::Certificate => "the certificate was not good at that time",
+            Self::Transport => "a registry or service did not answer as it should",
+        }
+    }
+
+    const fn of_refusal(why: &VerifyError) -> Self {
+        match why {
+            VerifyError::NoCertificate { .. } => Self::NoCertificate,
+            VerifyError::OtherKey => Self::NoMatch,
+            VerifyError::NeedsArtifact { .. } => Self::Usage,
+            VerifyError::NoIdentity(_) => Self::Certificate,
+            why => match why.step() {
+                Step::Record | Step::Binding => Self::Log,
+                Step::Time => Self::Time,
+                Step::Leaf => Self::Certificate,
+                Step::Signature => Self::Signature,
+                Step::Identity => Self::NoMatch,
+            },
+        }
+    }
+
+    /// What an error says.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if let Some(refused) = find::<Refused>(error) {
+            return Self::of_refusal(&refused.why);
+        }
+        if find::<Unmet>(error).is_some() {
+            return Self::Policy;
+        }
+        if let Some(advice) = find::<Advice>(error) {
+            return advice.outcome;
+        }
+        match find::<TagRefused>(error) {
+            Some(TagRefused::NoTag { .. } | TagRefused::Unnameable { .. }) => return Self::Usage,
+            Some(_) => return Self::Policy,
+            None => {}
+        }
+        if find::<bundle::BundleError>(error).is_some() {
+            return Self::Signature;
+        }
+        if find::<oci::ReferenceError>(error).is_some() {
+            return Self::Usage;
+        }
+        match find::<OciError>(error) {
+            Some(OciError::NotFound { .. }) => return Self::NotFound,
+            Some(_) => return Self::Transport,
+            None => {}
+        }
+        if find::<CallError>(error).is_some() {
+            return Self::Transport;
+        }
+        Self::Other
+    }
+}
+
+/// The end of the help: variables, and the table of exit codes.
+pub(crate) fn help() -> String {
+    let mut text = "Every flag can be given as a variable: --certificate-identity is COSIGN_CERTIFICATE_IDENTITY.\n\nExit codes:\n   0  verified, or done\n".to_owned();
+    for outcome in Outcome::ALL {
+        use std::fmt::Write as _;
+        let _infallible = writeln!(text, "  {:>2}  {}", outcome.code(), outcome.meaning());
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
 
 /// Something was verified and does not hold.
 #[derive(Debug)]
@@ -38,13 +202,91 @@ impl Error for Refused {
     }
 }
 
+/// The signatures hold, and that is not enough.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unmet {
+    /// Of a policy file.
+    #[error("{what}: the policy is not met: {}", reasons(.decision))]
+    Policy {
+        /// What was verified.
+        what: String,
+        /// What the policy says.
+        decision: Decision,
+    },
+    /// Of Rego modules.
+    #[error("{what}: the attestation is not what the Rego policy allows: {why}")]
+    Rego {
+        /// What was verified.
+        what: String,
+        /// What the policy says.
+        why: String,
+    },
+}
+
+impl Unmet {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Policy { decision, .. } => decision
+                .reasons()
+                .first()
+                .map_or("policy-not-met", policy::Reason::code),
+            Self::Rego { .. } => "rego-not-allowed",
+        }
+    }
+}
+
+fn reasons(decision: &Decision) -> String {
+    let mut texts: Vec<String> = decision.reasons().iter().map(ToString::to_string).collect();
+    for considered in decision.considered() {
+        if let Some(why) = &considered.why_not {
+            texts.push(format!("{} by {}: {why}", considered.what, considered.who));
+        }
+    }
+    in_line(&texts.join("; "))
+}
+
 /// A mistake in what was asked, and the way out of it.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
 pub(crate) struct Advice {
     problem: String,
     hint: String,
+    outcome: Outcome,
+    reason: Option<&'static str>,
 }
+
+/// An error with what was found on the way to it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    error: anyhow::Error,
+    explained: Vec<Explained>,
+}
+
+impl Told {
+    /// An error with the story of each candidate.
+    pub(crate) fn with(error: anyhow::Error, explained: Vec<Explained>) -> anyhow::Error {
+        if explained.is_empty() {
+            return error;
+        }
+        Self { error, explained }.into()
+    }
+
+    /// Apart again: the error itself, and the stories.
+    pub(crate) fn split(error: anyhow::Error) -> (anyhow::Error, Vec<Explained>) {
+        match error.downcast::<Self>() {
+            Ok(told) => (told.error, told.explained),
+            Err(error) => (error, Vec::new()),
+        }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, formatter)
+    }
+}
+
+impl Error for Told {}
 
 /// An answer that is an exit code, and was printed already.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +295,26 @@ pub(crate) struct Exit(pub(crate) u8);
 
 /// An error that tells what to do next.
 pub(crate) fn advice(problem: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    advice_of(Outcome::Other, None, problem, hint)
+}
+
+/// Flags that are missing, or exclude one another.
+pub(crate) fn usage(problem: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    advice_of(Outcome::Usage, None, problem, hint)
+}
+
+/// An error with an exit code, and where programs should know it a reason, of its own.
+pub(crate) fn advice_of(
+    outcome: Outcome,
+    reason: Option<&'static str>,
+    problem: impl Into<String>,
+    hint: impl Into<String>,
+) -> anyhow::Error {
     Advice {
         problem: problem.into(),
         hint: hint.into(),
+        outcome,
+        reason,
     }
     .into()
 }
@@ -69,6 +328,9 @@ pub(crate) fn tell(error: &anyhow::Error) {
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Failure {
+    decision: &'static str,
+    outcome: &'static str,
+    exit_code: u8,
     error: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<&'static str>,
@@ -76,19 +338,56 @@ pub(crate) struct Failure {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    explain: Vec<Explained>,
 }
 
 impl Failure {
-    /// What [`tell`] says: the error and its causes, the step of the verification, and what to do.
-    pub(crate) fn of(error: &anyhow::Error) -> Self {
-        let coded = coded(error);
+    /// What [`tell`] says: the error and its causes, the step of the verification, and what to do; and the story of each candidate.
+    pub(crate) fn of(error: &anyhow::Error, explain: Vec<Explained>) -> Self {
+        let outcome = Outcome::of(error);
+        let policy = match find::<Unmet>(error) {
+            Some(Unmet::Policy { decision, .. }) => Some(PolicyReport::of(decision)),
+            _ => None,
+        };
         Self {
+            decision: "refused",
+            outcome: outcome.name(),
+            exit_code: outcome.code(),
             error: error.chain().map(ToString::to_string).collect(),
-            step: coded.map(|(step, _)| step),
-            reason: coded.map(|(_, reason)| reason),
+            step: step(error),
+            reason: reason(error),
             hint: hint(error),
+            policy,
+            explain,
         }
     }
+}
+
+/// The step of the verification that was not passed.
+fn step(error: &anyhow::Error) -> Option<&'static str> {
+    if find::<TagRefused>(error).is_some() {
+        return Some("tag");
+    }
+    find::<Refused>(error).map(|refused| refused.why.step().name())
+}
+
+fn reason(error: &anyhow::Error) -> Option<&'static str> {
+    if let Some(refused) = find::<Refused>(error) {
+        return Some(refused.why.code());
+    }
+    if let Some(refused) = find::<TagRefused>(error) {
+        return Some(refused.code());
+    }
+    if let Some(unmet) = find::<Unmet>(error) {
+        return Some(unmet.reason());
+    }
+    if find::<bundle::BundleError>(error).is_some() {
+        return Some("malformed-bundle");
+    }
+    find::<Advice>(error).and_then(|advice| advice.reason)
 }
 
 /// Writes to standard error, which may be closed: then nobody reads it anyway. What comes from bundles and registries must not steer the
@@ -150,11 +449,18 @@ fn text(error: &anyhow::Error) -> String {
         push_short(&mut text, &cause);
         last = Some(cause);
     }
-    if let Some((step, reason)) = coded(error) {
-        text.push_str("\n  step: ");
-        text.push_str(step);
-        text.push_str(", reason: ");
-        text.push_str(reason);
+    match (step(error), reason(error)) {
+        (Some(step), Some(reason)) => {
+            text.push_str("\n  step: ");
+            text.push_str(step);
+            text.push_str(", reason: ");
+            text.push_str(reason);
+        }
+        (None, Some(reason)) => {
+            text.push_str("\n  reason: ");
+            text.push_str(reason);
+        }
+        _ => {}
     }
     if let Some(hint) = hint(error) {
         text.push_str("\nhint: ");
@@ -183,14 +489,6 @@ fn push_short(text: &mut String, cause: &str) {
 
 fn find<E: Error + 'static>(error: &anyhow::Error) -> Option<&E> {
     error.chain().find_map(|cause| cause.downcast_ref())
-}
-
-/// Step and stable reason of a refusal.
-fn coded(error: &anyhow::Error) -> Option<(&'static str, &'static str)> {
-    if let Some(refused) = find::<Refused>(error) {
-        return Some((refused.why.step().name(), refused.why.code()));
-    }
-    find::<TagRefused>(error).map(|refused| ("tag", refused.code()))
 }
 
 fn hint(error: &anyhow::Error) -> Option<String> {
@@ -292,6 +590,19 @@ fn sign_hint(error: &SignError) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_exit_code_has_one_meaning() {
+        let mut codes: Vec<u8> = Outcome::ALL.iter().map(|outcome| outcome.code()).collect();
+        codes.push(0);
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Outcome::ALL.len() + 1);
+        let mut names: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Outcome::ALL.len());
+    }
 
     #[test]
     fn says_what_is_wrong_why_at_which_step_and_what_to_do() {

@@ -6,8 +6,8 @@
 //!   verify  artifact and bundles <- files, or registry;  then one pure pass: verify::bundle
 //! ```
 //!
-//! Data goes to standard output, talk to standard error. The exit code is 0, or 1 when anything at all is not as asked; `root status` has codes
-//! of its own.
+//! Data goes to standard output, talk to standard error. The exit code says what kind of trouble there was (`failure::Outcome`); `root status`
+//! has codes of its own.
 //!
 //! Verifying calls nobody but the registry that holds the image and, once a day, the trust domain's repository; with `--offline`, or with a
 //! trusted root from a file, not even that. Deliberately not here yet: the formats of cosign before 3.
@@ -17,10 +17,16 @@ mod artifact;
 mod bundle_file;
 mod commands;
 mod expectation;
+mod explained;
 mod failure;
+mod forge;
 mod identity;
+mod judge;
+mod kit;
+mod loose;
 mod predicate;
 mod private_key;
+mod rego;
 mod report;
 mod retired;
 mod root;
@@ -60,12 +66,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if let Some(failure::Exit(code)) = error.downcast_ref() {
                 return ExitCode::from(*code);
             }
+            let (error, explained) = failure::Told::split(error);
             failure::tell(&error);
             if json {
                 // Standard error has it already.
-                let _unread = report::print_json(&failure::Failure::of(&error));
+                let _unread = report::print_json(&failure::Failure::of(&error, explained));
             }
-            ExitCode::FAILURE
+            ExitCode::from(failure::Outcome::of(&error).code())
         }
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keys::Digest;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::failure::advice;
+use crate::failure::{advice, usage};
 
 /// What cosign signs about an image (sigstore/cosign: specs/BUNDLE_SPEC.md).
 pub(crate) const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -37,7 +37,7 @@ pub(crate) fn type_of(name: &str) -> Result<&str> {
         return Ok(name);
     }
     let known: Vec<&str> = ALIASES.iter().map(|(alias, _)| *alias).collect();
-    Err(advice(
+    Err(usage(
         format!("{name} is no predicate type"),
         format!("pass one of {}, or a URI", known.join(", ")),
     ))

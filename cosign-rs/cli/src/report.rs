@@ -7,23 +7,118 @@ use std::io::Write as _;
 use anyhow::Result;
 use jiff::Timestamp;
 use pki::SubjectName;
+use policy::Decision;
 use serde::Serialize;
 use verify::{Verified, Witness};
 
+use crate::explained::Explained;
 use crate::failure::in_line;
 
 /// A bundle that holds, as JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report<'a> {
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<Signer<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<Leaf<'a>>,
+    /// SHA-256 of the key's SPKI.
+    key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     predicate_type: Option<&'a str>,
     times: Vec<Observed<'a>>,
     log_entries: Vec<Entry<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    explain: Vec<Explained>,
+    /// Further bundles that were judged together with this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    further: Vec<Report<'a>>,
+}
+
+/// What a policy said.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PolicyReport {
+    accepted: bool,
+    signers: Vec<String>,
+    reasons: Vec<Why>,
+    considered: Vec<Considered>,
+}
+
+#[derive(Debug, Serialize)]
+struct Why {
+    reason: &'static str,
+    why: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Considered {
+    signer: String,
+    what: String,
+    counts: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not: Option<Why>,
+}
+
+impl PolicyReport {
+    pub(crate) fn of(decision: &Decision) -> Self {
+        Self {
+            accepted: decision.is_accepted(),
+            signers: decision.signers().iter().map(ToString::to_string).collect(),
+            reasons: decision
+                .reasons()
+                .iter()
+                .map(|reason| Why {
+                    reason: reason.code(),
+                    why: reason.to_string(),
+                })
+                .collect(),
+            considered: decision
+                .considered()
+                .iter()
+                .map(|considered| Considered {
+                    signer: considered.who.to_string(),
+                    what: considered.what.clone(),
+                    counts: considered.why_not.is_none(),
+                    why_not: considered.why_not.as_ref().map(|why| Why {
+                        reason: why.code(),
+                        why: why.to_string(),
+                    }),
+                })
+                .collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Leaf<'a> {
+    serial: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    authority: &'a str,
+    ct_logs: Vec<Seen<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Seen<'a> {
+    log: &'a str,
+    time: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checkpoint<'a> {
+    origin: &'a str,
+    tree_size: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,11 +148,36 @@ struct Entry<'a> {
     inclusion_proven: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     promised_at: Option<Timestamp>,
+    /// What the entry says of itself; only `promisedAt` is the log's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integrated_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<Checkpoint<'a>>,
 }
 
 impl<'a> Report<'a> {
     pub(crate) fn of(verified: &'a Verified) -> Self {
         Self {
+            decision: "accepted",
+            artifact: None,
+            certificate: verified.certified().map(|certified| Leaf {
+                serial: hex::encode(certified.certificate().serial()),
+                not_before: certified.certificate().not_before(),
+                not_after: certified.certificate().not_after(),
+                authority: certified.authority(),
+                ct_logs: certified
+                    .ct_logs()
+                    .iter()
+                    .map(|log| Seen {
+                        log: &log.url,
+                        time: log.time,
+                    })
+                    .collect(),
+            }),
+            key: format!("sha256:{}", hex::encode(verified.key().key_id())),
+            policy: None,
+            explain: Vec::new(),
+            further: Vec::new(),
             identity: verified.identity().map(|identity| Signer {
                 subject: identity.subject().value(),
                 subject_kind: kind(identity.subject()),
@@ -98,9 +218,38 @@ impl<'a> Report<'a> {
                     version: entry.kind().1,
                     inclusion_proven: entry.is_proven(),
                     promised_at: entry.promised_at(),
+                    integrated_time: entry.integrated_time(),
+                    checkpoint: entry.checkpoint().map(|seen| Checkpoint {
+                        origin: seen.origin(),
+                        tree_size: seen.size(),
+                    }),
                 })
                 .collect(),
         }
+    }
+
+    /// The same with the artifact's name.
+    pub(crate) fn about(mut self, artifact: &'a str) -> Self {
+        self.artifact = Some(artifact);
+        self
+    }
+
+    /// The same with what a policy said of it.
+    pub(crate) fn judged(mut self, decision: Option<&Decision>) -> Self {
+        self.policy = decision.map(PolicyReport::of);
+        self
+    }
+
+    /// The same with its story.
+    pub(crate) fn explained(mut self, explained: Vec<Explained>) -> Self {
+        self.explain = explained;
+        self
+    }
+
+    /// The same with those that were judged with it.
+    pub(crate) fn together_with(mut self, further: Vec<Self>) -> Self {
+        self.further = further;
+        self
     }
 
     /// Who, when and where, a line each.

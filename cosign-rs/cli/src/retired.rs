@@ -16,6 +16,8 @@ const ALWAYS: &str = "this check cannot be left out";
 
 /// Flag and what to do instead.
 const RETIRED: &[(&str, &str)] = &[
+    // Of the commands that sign: those that verify have a flag of that name.
+    ("--output", ONE_BUNDLE),
     ("--output-signature", ONE_BUNDLE),
     ("--output-certificate", ONE_BUNDLE),
     ("--output-cert", ONE_BUNDLE),
@@ -50,9 +52,18 @@ const RETIRED: &[(&str, &str)] = &[
     ("--insecure-skip-verify", ALWAYS),
     ("--private-infrastructure", ALWAYS),
     (
-        "--check-claims",
-        "a signature is always compared with what it is about",
+        "--allow-certificate-chain",
+        "a bundle of version 0.3 has one certificate: name those between it and the root in a trusted root",
     ),
+    (
+        "--signature-digest-algorithm",
+        "the digest's algorithm follows from the key, as the bundle's",
+    ),
+    (
+        "--sign-container-identity",
+        "a signature is about a digest, whatever the image is called",
+    ),
+    ("--output-file", "data goes to standard output: redirect it"),
     (
         "--replace",
         "each signature stands by itself, none replaces another",
@@ -147,7 +158,7 @@ pub(crate) fn explain(mut error: clap::Error) -> ExitCode {
             variables.join(", ")
         ));
     }
-    ExitCode::FAILURE
+    ExitCode::from(failure::Outcome::Usage.code())
 }
 
 fn hint(error: &clap::Error) -> Option<&'static str> {
@@ -180,6 +191,83 @@ mod tests {
         }
     }
 
+    /// What cosign 3 calls deprecated, of the commands that sign and of those that verify (sigstore/cosign: cmd/cosign/cli/options).
+    const DEPRECATED: [(&[&str], &[&str]); 2] = [
+        (
+            &["sign", "sign-blob", "attest", "attest-blob"],
+            &[
+                "--output",
+                "--output-signature",
+                "--output-certificate",
+                "--output-payload",
+                "--output-attestation",
+                "--b64",
+                "--rfc3161-timestamp",
+                "--rfc3161-timestamp-bundle",
+                "--timestamp-server-url",
+                "--fulcio-url",
+                "--rekor-url",
+                "--oidc-issuer",
+                "--tlog-upload",
+                "--rekor-entry-type",
+                "--issue-certificate",
+                "--insecure-skip-verify",
+                "--record-creation-timestamp",
+                "--replace",
+                "--attachment",
+                "--attachment-tag-prefix",
+                "--sign-container-identity",
+                "--payload",
+                "--new-bundle-format",
+            ],
+        ),
+        (
+            &[
+                "verify",
+                "verify-attestation",
+                "verify-blob",
+                "verify-blob-attestation",
+            ],
+            &[
+                "--certificate",
+                "--certificate-chain",
+                "--ca-roots",
+                "--ca-intermediates",
+                "--sct",
+                "--signature",
+                "--payload",
+                "--signature-digest-algorithm",
+                "--timestamp-certificate-chain",
+                "--rfc3161-timestamp",
+                "--rekor-url",
+                "--offline",
+                "--private-infrastructure",
+                "--experimental-oci11",
+                "--attachment",
+                "--new-bundle-format",
+                "--insecure-ignore-sct",
+                "--allow-certificate-chain",
+            ],
+        ),
+    ];
+
+    #[test]
+    fn what_cosign_calls_deprecated_is_taken_or_explained() {
+        for (commands, flags) in DEPRECATED {
+            for (command, flag) in commands
+                .iter()
+                .flat_map(|command| flags.iter().map(move |flag| (command, flag)))
+            {
+                let error = Arguments::try_parse_from(["cosign-rs", command, flag]).unwrap_err();
+                let unknown = error.kind() == ErrorKind::UnknownArgument;
+                assert!(
+                    !unknown || hint(&error).is_some(),
+                    "{command} {flag}: {error}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn each_retired_flag_is_refused_and_explained_by_every_command() {
         for command in [
@@ -193,6 +281,9 @@ mod tests {
             "verify-blob-attestation",
         ] {
             for (flag, expected) in RETIRED {
+                if *flag == "--output" && command.starts_with("verify") {
+                    continue;
+                }
                 for argument in [(*flag).to_owned(), format!("{flag}=x")] {
                     let error =
                         Arguments::try_parse_from(["cosign-rs", command, &argument]).unwrap_err();

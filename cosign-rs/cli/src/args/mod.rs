@@ -8,7 +8,9 @@
 mod conformance;
 mod create;
 mod key;
+mod kit;
 mod registry;
+mod server;
 mod signing;
 mod tag_trust;
 mod trust;
@@ -18,7 +20,7 @@ mod verifying;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use conformance::{SignBundle, TufConformance, TufConformanceCommand, VerifyBundle};
 pub(crate) use create::{
@@ -26,7 +28,9 @@ pub(crate) use create::{
     SigningConfigCommands, TrustedRootCommand, TrustedRootCommands,
 };
 pub(crate) use key::{GenerateKeyPair, ImportKeyPair, PublicKey};
+pub(crate) use kit::{KitCommand, KitCommands, KitCreate, KitVerify};
 pub(crate) use registry::Registry;
+pub(crate) use server::VerifyServer;
 pub(crate) use signing::{Attest, AttestBlob, AuthFlow, Identity, Sign, SignBlob, SigningKey};
 pub(crate) use tag_trust::TagTrust;
 pub(crate) use trust::{
@@ -34,7 +38,7 @@ pub(crate) use trust::{
 };
 pub(crate) use variables::{variables_in_use, with_environment};
 pub(crate) use verifying::{
-    Expected, Output, Verify, VerifyAttestation, VerifyBlob, VerifyBlobAttestation,
+    Expected, Judging, Output, Verify, VerifyAttestation, VerifyBlob, VerifyBlobAttestation,
 };
 
 /// Sign and verify container images and files without keeping a key.
@@ -44,7 +48,8 @@ pub(crate) use verifying::{
     version,
     propagate_version = true,
     max_term_width = 100,
-    after_help = "Every flag can be given as a variable: --certificate-identity is COSIGN_CERTIFICATE_IDENTITY."
+    after_help = "Every flag can be given as a variable: --certificate-identity is COSIGN_CERTIFICATE_IDENTITY.",
+    after_long_help = crate::failure::help()
 )]
 pub(crate) struct Arguments {
     /// Say on standard error which calls are made and how long they take
@@ -65,6 +70,8 @@ pub(crate) enum Command {
     Sign(Sign),
     /// Verify the signatures of container images
     Verify(Verify),
+    /// Answer on a Unix socket whether images and files are signed, a line each
+    VerifyServer(VerifyServer),
     /// Attach a signed statement about a container image
     Attest(Attest),
     /// Verify attached statements, and print them
@@ -104,6 +111,14 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Pack what it takes to verify something into one file, and verify it years later without a network
+    Kit(KitCommands),
+    /// Print a JSON Schema
+    Schema {
+        /// Of what
+        #[arg(value_enum)]
+        of: Schema,
+    },
     /// Write man pages into a folder
     Man {
         /// The folder
@@ -120,6 +135,15 @@ pub(crate) enum Command {
     TufConformance(TufConformance),
 }
 
+/// Documents that have a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Schema {
+    /// What is printed with --output json
+    Result,
+    /// What --policy takes
+    Policy,
+}
+
 impl Command {
     /// Whether JSON was asked for, and not only given by default: then a failure is told in JSON too.
     pub(crate) const fn wants_json(&self) -> bool {
@@ -128,6 +152,9 @@ impl Command {
             Self::VerifyAttestation(verify) => verify.output,
             Self::VerifyBlob(verify) => verify.output,
             Self::VerifyBlobAttestation(verify) => verify.output,
+            Self::Kit(KitCommands {
+                command: KitCommand::Verify(verify),
+            }) => verify.output,
             _ => None,
         };
         matches!(output, Some(Output::Json))

@@ -6,10 +6,12 @@ use anyhow::Result;
 use bundle::Bundle;
 use keys::Digest;
 use oci::{Found, Image, Reference};
-use trust::TrustedRoot;
-use verify::{Artifact, Expect, Verified, VerifyError};
+use policy::{Asked, Decision};
+use verify::{Artifact, Verified};
 
-use crate::failure::{Refused, advice, in_line, say};
+use crate::explained::Explained;
+use crate::failure::{Outcome, Refused, advice_of, in_line, say};
+use crate::judge::{self, Judge};
 
 /// Reasons that are told one by one.
 const TOLD_MAX: usize = 10;
@@ -25,17 +27,18 @@ pub(super) struct Candidates {
     malformed: Vec<String>,
     /// What could not be read. It may be anything, so nothing is concluded from its absence.
     unread: Vec<String>,
+    explained: Vec<Explained>,
+}
+
+/// Bundles that are what was asked for, and what a policy said of all that hold.
+pub(super) struct Chosen {
+    pub(super) accepted: Vec<(Bundle, Verified)>,
+    pub(super) decision: Option<Decision>,
 }
 
 impl Candidates {
     /// Verifies each. A bundle may sign the manifest's bytes, or a digest of them.
-    pub(super) fn check(
-        reference: &Reference,
-        image: &Image,
-        found: Found,
-        root: &TrustedRoot,
-        expect: &Expect,
-    ) -> Self {
+    pub(super) fn check(reference: &Reference, image: &Image, found: Found, judge: &Judge) -> Self {
         let artifact = Artifact::from_bytes(&image.manifest);
         let mut candidates = Self {
             name: reference.to_string(),
@@ -44,6 +47,7 @@ impl Candidates {
             held: Vec::new(),
             refused: Vec::new(),
             malformed: Vec::new(),
+            explained: Vec::new(),
             unread: found
                 .problems
                 .iter()
@@ -56,13 +60,18 @@ impl Candidates {
                 Err(error) => candidates
                     .malformed
                     .push(format!("bundle {manifest}: {}", chain(&error))),
-                Ok(bundle) => match verify::bundle(&bundle, &artifact, root, expect) {
-                    Ok(verified) => candidates.held.push((manifest, bundle, verified)),
-                    Err(why) => candidates.refused.push(Refused {
-                        what: format!("{} (bundle {manifest})", candidates.name),
-                        why,
-                    }),
-                },
+                Ok(bundle) => {
+                    let name = format!("bundle {manifest}");
+                    let (outcome, story) = judge.check(&name, &bundle, &artifact);
+                    candidates.explained.extend(story);
+                    match outcome {
+                        Ok(verified) => candidates.held.push((manifest, bundle, verified)),
+                        Err(why) => candidates.refused.push(Refused {
+                            what: format!("{} ({name})", candidates.name),
+                            why,
+                        }),
+                    }
+                }
             }
         }
         candidates
@@ -78,74 +87,133 @@ impl Candidates {
         self.size
     }
 
+    /// The story of each, for whoever asked for it.
+    pub(super) fn stories(&mut self) -> Vec<Explained> {
+        // The nearest miss is marked before anybody reads them.
+        let mut refused = std::mem::take(&mut self.refused);
+        if self.held.is_empty()
+            && let Some(furthest) = judge::furthest(&mut refused, &mut self.explained)
+        {
+            refused.push(furthest);
+        }
+        self.refused = refused;
+        std::mem::take(&mut self.explained)
+    }
+
     /// Those that hold and are a `what`; `unwanted` says what another one is instead. Without any it is an error: of the refusals the one that
     /// went furthest, after the others.
     pub(super) fn choose(
         self,
+        judge: &Judge,
+        asked: Asked<'_>,
         what: &str,
         unwanted: impl Fn(&Verified) -> Option<String>,
-    ) -> Result<Vec<(Bundle, Verified)>> {
-        let mut accepted = Vec::new();
+    ) -> Result<Chosen> {
         let mut others = self.malformed;
+        let (mut accepted, mut rest) = (Vec::new(), Vec::new());
         for (manifest, bundle, verified) in self.held {
             match unwanted(&verified) {
                 None => accepted.push((bundle, verified)),
-                Some(why) => others.push(format!("bundle {manifest}: {why}")),
+                Some(why) => {
+                    others.push(format!("bundle {manifest}: {why}"));
+                    // Of the kind that was asked for, it lacks something: it must not count by another way.
+                    if !asked.is(&verified) {
+                        rest.push(verified);
+                    }
+                }
             }
         }
-        if !accepted.is_empty() {
-            for unread in self.unread.iter().take(TOLD_MAX) {
-                say(&format!(
-                    "warning: {}: not read: {}",
-                    self.name,
-                    in_line(unread)
-                ));
-            }
-            return Ok(accepted);
+        if accepted.is_empty() {
+            let missed = Missed {
+                name: self.name,
+                digest: self.digest,
+                refused: self.refused,
+                others,
+                unread: self.unread,
+            };
+            return Err(missed.error(what));
         }
-        if !self.unread.is_empty() {
-            others.extend(self.refused.iter().map(ToString::to_string));
-            list(&others);
-            return Err(advice(
-                format!(
-                    "{}: no {what} was found, and not everything could be read, so there may be one: {}",
-                    self.name,
-                    self.unread.first().map_or("", String::as_str)
-                ),
-                "try again; if it stays, ask whoever runs the registry",
+        for unread in self.unread.iter().take(TOLD_MAX) {
+            say(&format!(
+                "warning: {}: not read: {}",
+                self.name,
+                in_line(unread)
             ));
         }
-        let mut refused = self.refused;
-        // The nearest miss last: furthest on the way, and then the one whose issuer is the expected one.
-        refused.sort_by_key(|refused| {
-            let issuer_matches = matches!(
-                refused.why,
-                VerifyError::Subjects {
-                    issuer_matches: true,
-                    ..
-                }
-            );
-            (refused.why.step(), issuer_matches)
-        });
-        let furthest = refused.pop();
-        others.extend(refused.iter().map(ToString::to_string));
-        list(&others);
+        // Attestations that the policy asks for are among those that were not asked for here.
+        let all: Vec<&Verified> = accepted
+            .iter()
+            .map(|(_, verified)| verified)
+            .chain(&rest)
+            .collect();
+        let decision = judge.decide(&self.name, asked, &all);
+        let decision = match decision {
+            Err(_) if !self.unread.is_empty() => {
+                return Err(unread(&self.name, what, &self.unread));
+            }
+            decision => decision?,
+        };
+        if let Some(decision) = &decision {
+            let mut considered = decision.considered().iter();
+            accepted.retain(|_| considered.next().is_some_and(|one| one.why_not.is_none()));
+        }
+        Ok(Chosen { accepted, decision })
+    }
+}
+
+/// What there is where nothing of what was asked for is there.
+struct Missed {
+    name: String,
+    digest: Digest,
+    refused: Vec<Refused>,
+    others: Vec<String>,
+    unread: Vec<String>,
+}
+
+impl Missed {
+    fn error(mut self, what: &str) -> anyhow::Error {
+        if !self.unread.is_empty() {
+            self.others
+                .extend(self.refused.iter().map(ToString::to_string));
+            list(&self.others);
+            return unread(&self.name, what, &self.unread);
+        }
+        let furthest = judge::furthest(&mut self.refused, &mut []);
+        self.others
+            .extend(self.refused.iter().map(ToString::to_string));
+        list(&self.others);
         match furthest {
-            Some(furthest) => Err(furthest.into()),
-            None if others.is_empty() => Err(advice(
+            Some(furthest) => furthest.into(),
+            None if self.others.is_empty() => advice_of(
+                Outcome::NoSignature,
+                Some("no-signature"),
                 format!("{}: nothing is signed about {}", self.name, self.digest),
                 "was it signed in another repository (--signature-repository), or by a cosign before 3, whose signatures are not read yet?",
-            )),
-            None => Err(advice(
+            ),
+            None => advice_of(
+                Outcome::NoMatch,
+                Some("wrong-kind"),
                 format!(
                     "{}: none of its {} bundles is the {what} that is asked for",
                     self.name,
-                    others.len()
+                    self.others.len()
                 ),
                 "what they are stands above",
-            )),
+            ),
         }
     }
+}
+
+fn unread(name: &str, what: &str, unread: &[String]) -> anyhow::Error {
+    advice_of(
+        Outcome::Transport,
+        Some("not-everything-read"),
+        format!(
+            "{name}: no {what} was found that is enough, and not everything could be read, so there may be one: {}",
+            unread.first().map_or("", String::as_str)
+        ),
+        "try again; if it stays, ask whoever runs the registry",
+    )
 }
 
 fn list(reasons: &[String]) {

@@ -6,26 +6,29 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use bundle::{Bundle, Content};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use keys::Digest;
 use oci::{
     Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, Credentials, Image, Keychain,
     Reference, Repository,
 };
+use policy::Asked;
 use serde::Serialize;
 use sign::SignedBundle;
-use trust::TrustedRoot;
-use verify::{Expect, Verified};
+use verify::Verified;
 use zeroize::Zeroizing;
 
 use super::Prepared;
-use super::candidates::Candidates;
+use super::candidates::{Candidates, Chosen};
 use crate::args::{self, Attest, Output, Sign, Verify, VerifyAttestation};
 use crate::bundle_file::BundleFile;
-use crate::failure::{advice, say};
+use crate::explained;
+use crate::failure::{Outcome, Told, advice, advice_of, say};
+use crate::judge::Judge;
 use crate::report::{self, Report};
 use crate::tag_trust::{TagHeld, Tags};
-use crate::{expectation, predicate, trust_files};
+use crate::{predicate, trust_files};
 
 /// The largest file with certificate authorities.
 const ROOTS_MAX: u64 = 4 << 20;
@@ -33,14 +36,14 @@ const ROOTS_MAX: u64 = 4 << 20;
 const PREDICATE_MAX: u64 = 10 << 20;
 
 /// A registry, the images asked for and the place of their signatures.
-struct Plan {
+pub(super) struct Plan {
     registry: oci::Registry,
     references: Vec<Reference>,
     elsewhere: Option<Repository>,
 }
 
 impl Plan {
-    fn new(images: &[String], flags: &args::Registry) -> Result<Self> {
+    pub(super) fn new(images: &[String], flags: &args::Registry) -> Result<Self> {
         let references = images
             .iter()
             .map(|image| Reference::parse(image).map_err(Into::into))
@@ -273,33 +276,48 @@ struct ManifestDigest {
 }
 
 pub(super) async fn verify(arguments: Verify) -> Result<()> {
-    let expect = expectation::of(&arguments.expected).await?;
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
     let mut tags = Tags::open(&arguments.tag_trust, &arguments.trust, &plan.references).await?;
-    let root = Tags::trusted_root(tags.as_mut(), &expect, &arguments.trust).await?;
-    for reference in &plan.references {
-        let candidates = candidates(&plan, reference, &root, &expect).await?;
+    let judge = Judge::beside(
+        tags.as_mut(),
+        &arguments.expected,
+        &arguments.judging,
+        &arguments.trust,
+    )
+    .await?;
+    let verifying = stream::iter(&plan.references)
+        .map(|reference| candidates(&plan, reference, &judge))
+        .buffered(usize::from(arguments.max_workers));
+    let mut verifying = std::pin::pin!(verifying);
+    let mut references = plan.references.iter();
+    while let (Some(candidates), Some(reference)) = (verifying.next().await, references.next()) {
+        let mut candidates = candidates?;
         let digest = candidates.digest();
+        let explained = candidates.stories();
+        explained::tell(&explained);
         let tag = match &mut tags {
             Some(tags) => Some(tags.check(reference, &digest, candidates.size()).await?),
             None => None,
         };
-        let accepted = candidates.choose("signature", |holds| match holds.statement() {
-            Some(statement) if statement.predicate_type != predicate::SIGNATURE => Some(format!(
-                "an attestation of type {}",
-                statement.predicate_type
-            )),
-            statement => (!predicate::annotated(statement, &digest, &arguments.annotations))
-                .then(|| "signed without the annotations asked for".to_owned()),
-        })?;
+        let chosen = match signatures(&judge, candidates, &digest, &arguments.annotations) {
+            Ok(chosen) => chosen,
+            Err(error) => return Err(Told::with(error, explained)),
+        };
         if arguments.output.unwrap_or(Output::Json) == Output::Json {
-            let rows: Vec<Row<'_>> = accepted
+            let mut explained = Some(explained);
+            let rows: Vec<Row<'_>> = chosen
+                .accepted
                 .iter()
-                .map(|(_, verified)| row(reference, &digest, verified, tag.as_ref()))
+                .map(|(_, verified)| {
+                    let report = Report::of(verified)
+                        .judged(chosen.decision.as_ref())
+                        .explained(explained.take().unwrap_or_default());
+                    row(reference, &digest, verified, report, tag.as_ref())
+                })
                 .collect();
             report::print_json(&rows)?;
         }
-        told(reference, "signature", &accepted);
+        told(reference, "signature", &chosen.accepted);
         if let Some(tag) = &tag {
             say(&tag.text());
         }
@@ -307,10 +325,30 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
     Ok(())
 }
 
+/// Those that sign the image itself, with what they must say.
+pub(super) fn signatures(
+    judge: &Judge,
+    candidates: Candidates,
+    digest: &Digest,
+    annotations: &[(String, String)],
+) -> Result<Chosen> {
+    candidates.choose(judge, Asked::Signature, "signature", |holds| {
+        match holds.statement() {
+            Some(statement) if statement.predicate_type != predicate::SIGNATURE => Some(format!(
+                "an attestation of type {}",
+                statement.predicate_type
+            )),
+            statement => (!predicate::annotated(statement, digest, annotations))
+                .then(|| "signed without the annotations asked for".to_owned()),
+        }
+    })
+}
+
 fn row<'a>(
     reference: &Reference,
     digest: &Digest,
     verified: &'a Verified,
+    report: Report<'a>,
     tag: Option<&'a TagHeld>,
 ) -> Row<'a> {
     let statement = verified.statement();
@@ -329,46 +367,102 @@ fn row<'a>(
         optional: statement
             .and_then(|statement| statement.subject_of(digest))
             .and_then(|subject| subject.annotations.as_ref()),
-        verified: Report::of(verified),
+        verified: report,
         tag,
     }
 }
 
 pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<()> {
-    let expect = expectation::of(&arguments.expected).await?;
-    let root = trust_files::for_verifying(&expect, &arguments.trust).await?;
+    let judge =
+        Judge::of_attestations(&arguments.expected, &arguments.judging, &arguments.trust).await?;
     let wanted = predicate::type_of(&arguments.predicate_type)?;
     let what = format!("attestation of type {wanted}");
     let plan = Plan::new(&arguments.images, &arguments.registry)?;
-    for reference in &plan.references {
-        let candidates = candidates(&plan, reference, &root, &expect).await?;
-        let accepted = candidates.choose(&what, |holds| match holds.statement() {
-            Some(statement) if statement.predicate_type == wanted => None,
-            Some(statement) => Some(format!("a statement of type {}", statement.predicate_type)),
-            None => Some("a signature over the image itself".to_owned()),
-        })?;
+    let verifying = stream::iter(&plan.references)
+        .map(|reference| candidates(&plan, reference, &judge))
+        .buffered(usize::from(arguments.max_workers));
+    let mut verifying = std::pin::pin!(verifying);
+    let mut references = plan.references.iter();
+    while let (Some(candidates), Some(reference)) = (verifying.next().await, references.next()) {
+        let mut candidates = candidates?;
+        let explained = candidates.stories();
+        explained::tell(&explained);
+        let chosen = attestations(&judge, candidates, wanted);
+        let chosen = match chosen {
+            Ok(chosen) => chosen,
+            Err(error) => return Err(Told::with(error, explained)),
+        };
+        // As in cosign, one attestation of that type that is not allowed is one too many.
+        for (bundle, _) in &chosen.accepted {
+            if let Content::Envelope(envelope) = &bundle.content
+                && let Err(error) = judge.check_rego(&reference.to_string(), &envelope.payload)
+            {
+                return Err(Told::with(error, explained));
+            }
+        }
         if arguments.output.unwrap_or(Output::Json) == Output::Json {
-            for (bundle, _) in &accepted {
+            for (bundle, _) in &chosen.accepted {
                 if let Content::Envelope(envelope) = &bundle.content {
                     report::print_json(&envelope.to_wire())?;
                 }
             }
         }
-        told(reference, &what, &accepted);
+        told(reference, &what, &chosen.accepted);
     }
     Ok(())
 }
 
-async fn candidates(
+/// Those that say something of this type.
+pub(super) fn attestations(judge: &Judge, candidates: Candidates, wanted: &str) -> Result<Chosen> {
+    let what = format!("attestation of type {wanted}");
+    candidates.choose(
+        judge,
+        Asked::Attestation(wanted),
+        &what,
+        |holds| match holds.statement() {
+            Some(statement) if statement.predicate_type == wanted => None,
+            Some(statement) => Some(format!("a statement of type {}", statement.predicate_type)),
+            None => Some("a signature over the image itself".to_owned()),
+        },
+    )
+}
+
+pub(super) async fn candidates(
     plan: &Plan,
     reference: &Reference,
-    root: &TrustedRoot,
-    expect: &Expect,
+    judge: &Judge,
 ) -> Result<Candidates> {
     let image = plan.registry.image(reference).await?;
     let place = plan.place(reference);
     let found = plan.registry.bundles(place, &image.descriptor.digest).await;
-    Ok(Candidates::check(reference, &image, found, root, expect))
+    Ok(Candidates::check(reference, &image, found, judge))
+}
+
+/// An image's manifest, and all bundles that are attached to it. What could not be read may be anything, so that it is an error here.
+pub(super) async fn fetch(name: &str, flags: &args::Registry) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
+    let plan = Plan::new(&[name.to_owned()], flags)?;
+    let reference = plan.references.first().context("no image")?;
+    let image = plan.registry.image(reference).await?;
+    let digest = &image.descriptor.digest;
+    let found = plan.registry.bundles(plan.place(reference), digest).await;
+    if let Some(problem) = found.problems.into_iter().next() {
+        let what = problem.what;
+        return Err(anyhow::Error::from(problem.why).context(format!("{name}: {what}")));
+    }
+    let bundles: Vec<Vec<u8>> = found
+        .attached
+        .into_iter()
+        .map(|attached| attached.bundle.to_vec())
+        .collect();
+    if bundles.is_empty() {
+        return Err(advice_of(
+            Outcome::NoSignature,
+            Some("no-signature"),
+            format!("{name}: nothing is signed about {digest}"),
+            "was it signed in another repository (--signature-repository)?",
+        ));
+    }
+    Ok((image.manifest.to_vec(), bundles))
 }
 
 fn told(reference: &Reference, what: &str, accepted: &[(Bundle, Verified)]) {

@@ -1,12 +1,16 @@
 //! The commands. Each reads what it needs to know first (trust, expectation, references) and does the slow and the lasting things after.
 
+mod batch;
 mod blob;
 mod candidates;
 mod create;
 mod domains;
 mod image;
 mod key;
+mod kit;
+mod lines;
 mod program;
+mod server;
 mod tuf_conformance;
 
 use anyhow::{Context as _, Result};
@@ -25,15 +29,19 @@ use crate::failure::advice;
 use crate::{identity, private_key, trust_files};
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    // It waits for people and for signals.
-    if let Command::Root(root) = arguments.command {
-        return crate::root::run(root).await;
-    }
+    // They wait for people and for signals.
+    let arguments = match arguments.command {
+        Command::Root(root) => return crate::root::run(root).await,
+        Command::VerifyServer(server) => return server::run(server).await,
+        _ => arguments,
+    };
     let patience = arguments.timeout;
     let work = async {
         match arguments.command {
             Command::Sign(sign) => image::sign(sign).await,
+            Command::Verify(verify) if verify.stdin => batch::verify(verify).await,
             Command::Verify(verify) => image::verify(verify).await,
+            Command::VerifyServer(server) => server::run(server).await,
             Command::Attest(attest) => image::attest(attest).await,
             Command::VerifyAttestation(verify) => image::verify_attestation(verify).await,
             Command::SignBlob(sign) => blob::sign(sign).await,
@@ -57,6 +65,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Command::PublicKey(public) => key::public(&public).await,
             Command::Version { json } => program::version(json),
             Command::Completion { shell } => program::completion(shell),
+            Command::Kit(commands) => kit::run(commands.command).await,
+            Command::Schema { of } => program::schema(of),
             Command::Man { folder } => program::man(&folder),
         }
     };

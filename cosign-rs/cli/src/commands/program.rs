@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use serde::Serialize;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Schema};
 use crate::report;
 
 #[derive(Serialize)]
@@ -57,6 +57,14 @@ fn visible() -> clap::Command {
         .subcommands(shown)
 }
 
+pub(super) fn schema(of: Schema) -> Result<()> {
+    let schema = match of {
+        Schema::Result => include_str!("../../schema/result.json"),
+        Schema::Policy => include_str!("../../schema/policy.json"),
+    };
+    report::print(schema.trim_end())
+}
+
 pub(super) fn man(folder: &Path) -> Result<()> {
     let writing = || format!("writing man pages to {}", folder.display());
     std::fs::create_dir_all(folder).with_context(writing)?;
@@ -102,7 +110,7 @@ mod tests {
         let commands = offered(&["cosign-rs", "ver"]);
         assert_eq!(
             commands.trim(),
-            "verify verify-attestation verify-blob verify-blob-attestation version"
+            "verify verify-server verify-attestation verify-blob verify-blob-attestation version"
         );
         let flags = offered(&["cosign-rs", "verify-blob", "--certificate-i"]);
         assert_eq!(

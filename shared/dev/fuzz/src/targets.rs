@@ -40,6 +40,9 @@ pub(crate) const ALL: &[Target] = &[
         vec![REFERENCE.as_bytes().to_vec()]
     }),
     door("openpgp", openpgp, openpgp_seeds),
+    door("policy", policy, || {
+        files("policies", |name| name == "two-of-three.json")
+    }),
     door("private-key", private_key, || {
         // Their derivation takes a tenth of a second, and what comes after it is in other cases.
         files("private-keys", |name| name == "key.pem")
@@ -475,6 +478,14 @@ fn rekor_v1(bytes: &[u8]) {
 
 fn witness_policy(bytes: &[u8]) {
     let _ = witness::Policy::parse(bytes);
+}
+
+fn policy(bytes: &[u8]) {
+    if let Ok(policy) = policy::Policy::parse(bytes) {
+        assert!(!policy.expectations().is_empty(), "somebody is expected");
+        let decision = policy.judge(policy::Asked::Any, &[]);
+        assert!(!decision.is_accepted(), "nothing is not enough");
+    }
 }
 
 fn witness_submission(bytes: &[u8]) {

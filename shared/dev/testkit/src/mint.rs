@@ -110,6 +110,11 @@ impl Sigstore {
     pub fn attest(&self, statement: &[u8]) -> Minted {
         let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
         let leaf = self.issue(self.leaf(&signer));
+        self.attest_with(statement, signer, leaf)
+    }
+
+    /// Signs a statement with this key and certificate.
+    pub fn attest_with(&self, statement: &[u8], signer: Signer, leaf: Certificate) -> Minted {
         let pae = dsse::pae(IN_TOTO, statement);
         let envelope = Envelope {
             payload: statement.to_vec(),

@@ -35,6 +35,7 @@ const EDGES: &[(&str, &str)] = &[
         "verify",
         "keys tlog dsse note pki ct entry trust tsp bundle",
     ),
+    ("policy", "keys wire note witness pki trust verify"),
     // shared/io
     ("serve", ""),
     ("store", ""),
@@ -71,7 +72,7 @@ const EDGES: &[(&str, &str)] = &[
     // cosign-rs
     (
         "cosign-rs",
-        "keys wire dsse pki tuf trust bundle verify serve store signer client tuf-client oci sign repository",
+        "keys wire dsse pki tuf trust bundle verify policy serve store signer client tuf-client oci sign repository",
     ),
     (
         "sigstack",
@@ -89,7 +90,7 @@ const EDGES: &[(&str, &str)] = &[
     ),
     (
         "fuzz",
-        "keys wire tlog note witness pki ct tsp dsse oidc entry kinds bundle trust tuf openpgp package signer client oci fulcio-rs ctlog-rs",
+        "keys wire tlog note witness pki ct tsp dsse oidc entry kinds bundle trust tuf openpgp package policy signer client oci fulcio-rs ctlog-rs",
     ),
 ];
 

@@ -129,6 +129,11 @@ pub enum VerifyError {
         "no trusted time: neither a timestamp of a trusted authority nor a promise of a log that states a time"
     )]
     NoTime,
+    /// A time is there, and not of the kind that the caller asks for.
+    #[error(
+        "no timestamp of a trusted timestamp authority, and one is asked for: the time is a log's promise, or nobody's"
+    )]
+    NoTimestamp,
     /// A timestamp that no authority of the trusted root made.
     #[error(
         "timestamp {position} is not a valid one of any of the {authorities} trusted timestamp authorities"
@@ -289,7 +294,10 @@ impl VerifyError {
             | Self::Inclusion { .. }
             | Self::Promise { .. }
             | Self::LogNotValidAt { .. } => Step::Record,
-            Self::NoTime | Self::Timestamp { .. } | Self::AuthorityNotValidAt { .. } => Step::Time,
+            Self::NoTime
+            | Self::NoTimestamp
+            | Self::Timestamp { .. }
+            | Self::AuthorityNotValidAt { .. } => Step::Time,
             Self::NoAuthorityAt { .. }
             | Self::Chain { .. }
             | Self::Sct { .. }
@@ -321,6 +329,7 @@ impl VerifyError {
             Self::Promise { .. } => "bad-promise",
             Self::LogNotValidAt { .. } => "log-not-valid",
             Self::NoTime => "no-time",
+            Self::NoTimestamp => "no-timestamp",
             Self::Timestamp { .. } => "bad-timestamp",
             Self::AuthorityNotValidAt { .. } => "timestamp-authority-not-valid",
             Self::NoAuthorityAt { .. } => "no-certificate-authority",
@@ -340,6 +349,19 @@ impl VerifyError {
             Self::Issuer { .. } => "wrong-issuer",
             Self::Extension { .. } => "wrong-extension",
             Self::OtherCertificate => "wrong-certificate",
+        }
+    }
+
+    /// Of two refusals at one step, which was nearer to being accepted? For messages: larger is nearer.
+    pub const fn nearness(&self) -> u8 {
+        match self {
+            Self::Extension { .. } => 3,
+            Self::Subjects {
+                issuer_matches: true,
+                ..
+            } => 2,
+            Self::Issuer { .. } => 1,
+            _ => 0,
         }
     }
 

@@ -19,6 +19,8 @@ const MAX_PATTERN: usize = 1 << 20;
 pub enum Expect {
     /// Somebody whom an identity provider vouched for.
     Identity(IdentityPolicy),
+    /// One of several such people.
+    AnyOf(Identities),
     /// The holder of this key.
     Key(PublicKey),
     /// The holder of this key, and no log need know of the signature: a weaker expectation. Nobody can see that the key was used, and when.
@@ -36,6 +38,76 @@ pub struct IdentityPolicy {
     pub issuer: Matcher,
     /// Further extensions.
     pub extensions: Vec<(Field, Matcher)>,
+}
+
+/// Several identities of which one must have signed; there is at least one.
+#[derive(Debug, Clone)]
+pub struct Identities(Vec<IdentityPolicy>);
+
+impl Identities {
+    /// None for an empty list: it would be nobody, or everybody.
+    pub fn new(identities: Vec<IdentityPolicy>) -> Option<Self> {
+        (!identities.is_empty()).then_some(Self(identities))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &IdentityPolicy> {
+        self.0.iter()
+    }
+
+    /// Is it one of them? If not, how the nearest one differs.
+    fn check(&self, identity: &Identity) -> Result<(), VerifyError> {
+        let mut nearest: Option<VerifyError> = None;
+        for policy in &self.0 {
+            match policy.check(identity) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let nearer = nearest
+                        .as_ref()
+                        .is_none_or(|found| error.nearness() > found.nearness());
+                    if nearer {
+                        nearest = Some(error);
+                    }
+                }
+            }
+        }
+        Err(match nearest {
+            // Where nobody comes nearer than another, all of them are named.
+            Some(VerifyError::Subjects {
+                found,
+                issuer_matches,
+                ..
+            }) if self.0.len() > 1 => VerifyError::Subjects {
+                found,
+                expected: self.subjects(issuer_matches, identity),
+                issuer_matches,
+            },
+            Some(error) => error,
+            None => VerifyError::NoIdentity("identity that is expected"),
+        })
+    }
+
+    fn subjects(&self, issuer_matches: bool, identity: &Identity) -> String {
+        const NAMED: usize = 5;
+        let near: Vec<String> = self
+            .0
+            .iter()
+            .filter(|policy| policy.issuer.matches(&identity.issuer) == issuer_matches)
+            .map(|policy| policy.subject.to_string())
+            .collect();
+        let mut text = near
+            .iter()
+            .take(NAMED)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" or ");
+        if near.len() > NAMED {
+            text.push_str(" or one of ");
+            text.push_str(&near.len().saturating_sub(NAMED).to_string());
+            text.push_str(" more");
+        }
+        text
+    }
 }
 
 /// What a value must be.
@@ -135,6 +207,7 @@ pub(crate) fn check(
         Expect::ExactCertificate(expected) if expected == certificate => {}
         Expect::ExactCertificate(_) => return Err(VerifyError::OtherCertificate),
         Expect::Identity(policy) => policy.check(&identity)?,
+        Expect::AnyOf(identities) => identities.check(&identity)?,
     }
     Ok(Some(identity))
 }
@@ -162,7 +235,8 @@ fn identity(certificate: &Certificate) -> Result<Identity, VerifyError> {
 }
 
 impl IdentityPolicy {
-    fn check(&self, identity: &Identity) -> Result<(), VerifyError> {
+    /// Is it this identity? If not, how it differs.
+    pub fn check(&self, identity: &Identity) -> Result<(), VerifyError> {
         let issuer_matches = self.issuer.matches(&identity.issuer);
         if !self.subject.matches(identity.subject.value()) {
             return Err(VerifyError::Subjects {
@@ -195,6 +269,11 @@ impl IdentityPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_no_list() {
+        assert!(Identities::new(Vec::new()).is_none());
+    }
 
     #[test]
     fn a_pattern_cannot_leave_its_anchors() {

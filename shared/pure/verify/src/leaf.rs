@@ -6,7 +6,7 @@ use pki::{Certificate, PathError, Purpose, VerifiedPath, path};
 use trust::TrustedRoot;
 
 use crate::error::VerifyError;
-use crate::record::Recorded;
+use crate::record::{Recorded, party};
 use crate::time::ObservedTimes;
 
 /// A key that may sign: a certificate that held at every observed time, or the key that the caller trusts. Only this module makes one.
@@ -15,15 +15,51 @@ pub struct TrustedLeaf(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Certificate(Certificate),
+    Certificate(Certified),
     Key(PublicKey),
+}
+
+/// A certificate that held, and who vouches for it.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    certificate: Certificate,
+    authority: String,
+    ct_logs: Vec<CtLog>,
+}
+
+/// A CT log whose SCT held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CtLog {
+    /// Its URL.
+    pub url: String,
+    /// Who runs it, where the trusted root says so, else its id in hex.
+    pub operator: String,
+    /// When it says that it saw the certificate.
+    pub time: Timestamp,
+}
+
+impl Certified {
+    /// The certificate.
+    pub const fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The certificate authority, by its URL in the trusted root.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The CT logs that saw it; never none.
+    pub fn ct_logs(&self) -> &[CtLog] {
+        &self.ct_logs
+    }
 }
 
 impl TrustedLeaf {
     /// The key.
     pub fn key(&self) -> &PublicKey {
         match &self.0 {
-            Kind::Certificate(certificate) => certificate.public_key(),
+            Kind::Certificate(certified) => certified.certificate.public_key(),
             Kind::Key(key) => key,
         }
     }
@@ -31,7 +67,15 @@ impl TrustedLeaf {
     /// The certificate, where there is one.
     pub const fn certificate(&self) -> Option<&Certificate> {
         match &self.0 {
-            Kind::Certificate(certificate) => Some(certificate),
+            Kind::Certificate(certified) => Some(&certified.certificate),
+            Kind::Key(_) => None,
+        }
+    }
+
+    /// The certificate with those who vouch for it, where there is one.
+    pub const fn certified(&self) -> Option<&Certified> {
+        match &self.0 {
+            Kind::Certificate(certified) => Some(certified),
             Kind::Key(_) => None,
         }
     }
@@ -57,16 +101,16 @@ pub(crate) fn trust(
 ) -> Result<TrustedLeaf, VerifyError> {
     let mut issuer = None;
     for observed in times.times() {
-        let path = path_at(
+        let (path, authority) = path_at(
             leaf,
             intermediates,
             observed.time,
             &observed.witness.to_string(),
             root,
         )?;
-        issuer = path.issuer().cloned();
+        issuer = path.issuer().cloned().map(|issuer| (issuer, authority));
     }
-    let issuer = issuer.ok_or(VerifyError::NoTime)?;
+    let (issuer, authority) = issuer.ok_or(VerifyError::NoTime)?;
     // A time that the log states without a promise is nobody's word, and must not contradict the certificate all the same.
     for entry in recorded.entries() {
         if let Some(time) = entry.entry().integrated_time
@@ -75,8 +119,11 @@ pub(crate) fn trust(
             path_at(leaf, intermediates, time, entry.log(), root)?;
         }
     }
-    check_sct(leaf, &issuer, root)?;
-    Ok(TrustedLeaf(Kind::Certificate(leaf.clone())))
+    Ok(TrustedLeaf(Kind::Certificate(Certified {
+        certificate: leaf.clone(),
+        authority: authority.to_owned(),
+        ct_logs: check_sct(leaf, &issuer, root)?,
+    })))
 }
 
 /// Checks a certificate that was issued a moment ago, before it is used: chain and SCT, at its first moment.
@@ -85,20 +132,23 @@ pub fn fresh_leaf(
     intermediates: &[Certificate],
     root: &TrustedRoot,
 ) -> Result<TrustedLeaf, VerifyError> {
-    let path = path_at(leaf, intermediates, leaf.not_before(), "its issuance", root)?;
+    let (path, authority) = path_at(leaf, intermediates, leaf.not_before(), "its issuance", root)?;
     let issuer = path.issuer().ok_or(VerifyError::NoTime)?;
-    check_sct(leaf, issuer, root)?;
-    Ok(TrustedLeaf(Kind::Certificate(leaf.clone())))
+    Ok(TrustedLeaf(Kind::Certificate(Certified {
+        certificate: leaf.clone(),
+        authority: authority.to_owned(),
+        ct_logs: check_sct(leaf, issuer, root)?,
+    })))
 }
 
-/// A path at this time to an authority that is trusted at this time.
-fn path_at(
+/// A path at this time to an authority that is trusted at this time, and that authority's URL.
+fn path_at<'a>(
     leaf: &Certificate,
     intermediates: &[Certificate],
     at: Timestamp,
     witness: &str,
-    root: &TrustedRoot,
-) -> Result<VerifiedPath, VerifyError> {
+    root: &'a TrustedRoot,
+) -> Result<(VerifiedPath, &'a str), VerifyError> {
     let mut furthest: Option<PathError> = None;
     for authority in root
         .authorities
@@ -113,7 +163,7 @@ fn path_at(
             .collect();
         let anchors: Vec<Certificate> = authority.anchor().cloned().into_iter().collect();
         match path::verify(leaf, &between, &anchors, at, Purpose::CodeSigning) {
-            Ok(path) => return Ok(path),
+            Ok(path) => return Ok((path, &authority.uri)),
             // "No path" says least: it is what all authorities but the right one answer.
             Err(error) if furthest.is_none() || matches!(furthest, Some(PathError::NoPath(_))) => {
                 furthest = Some(error);
@@ -136,11 +186,11 @@ fn check_sct(
     leaf: &Certificate,
     issuer: &Certificate,
     root: &TrustedRoot,
-) -> Result<(), VerifyError> {
+) -> Result<Vec<CtLog>, VerifyError> {
     let wrong = |why: String| VerifyError::Sct { why };
     let scts = ct::embedded_scts(leaf).map_err(|error| wrong(error.to_string()))?;
     let entry = ct::entry_of_leaf(leaf, issuer).map_err(|error| wrong(error.to_string()))?;
-    let mut vouched = false;
+    let mut vouched = Vec::new();
     for sct in &scts {
         let mut logs = root
             .ctlogs
@@ -159,10 +209,14 @@ fn check_sct(
             .ok_or_else(|| wrong(format!("an SCT of {at}, when its log's key did not sign")))?;
         sct.verify(&entry, &log.key)
             .map_err(|error| wrong(format!("{}: {error}", log.base_url)))?;
-        vouched = true;
+        vouched.push(CtLog {
+            url: log.base_url.clone(),
+            operator: party(log),
+            time: at,
+        });
     }
-    if vouched {
-        return Ok(());
+    if !vouched.is_empty() {
+        return Ok(vouched);
     }
     let ids: Vec<String> = scts.iter().map(|sct| hex::encode(sct.log_id)).collect();
     Err(wrong(format!(

@@ -11,6 +11,8 @@
 //!
 //! Each step's result has private fields and one maker, and the next step asks for it, so that leaving one out does not compile. Nothing is
 //! skipped because data is absent. There is no expectation that accepts everybody.
+//!
+//! [`bundle()`] answers; [`explain`] runs the same steps and also tells, as data, what each of them found.
 
 mod artifact;
 mod bind;
@@ -20,25 +22,31 @@ mod leaf;
 mod record;
 mod signature;
 mod time;
+mod trace;
 
 use bundle::{Bundle, Content, Signer};
 use dsse::Statement;
-use keys::Digest;
+use keys::{Digest, PublicKey};
 use trust::TrustedRoot;
 
 pub use artifact::Artifact;
 pub use bind::Bound;
 pub use error::{Step, VerifyError};
-pub use expect::{Expect, Identity, IdentityPolicy, Matcher, PatternError};
-pub use leaf::{TrustedLeaf, fresh_leaf};
-pub use record::{Recorded, RecordedEntry};
+pub use expect::{Expect, Identities, Identity, IdentityPolicy, Matcher, PatternError};
+pub use leaf::{Certified, CtLog, TrustedLeaf, fresh_leaf};
+pub use record::{Recorded, RecordedEntry, SeenCheckpoint};
 pub use signature::Signed;
 pub use time::{ObservedTime, ObservedTimes, Witness};
+pub use trace::{Fact, StepOutcome, StepTrace, Trace};
+
+use trace::{Observer, Unobserved};
 
 /// A bundle that holds, and what it says. Only [`bundle()`] makes one.
 #[derive(Debug)]
 pub struct Verified {
     identity: Option<Identity>,
+    certified: Option<Certified>,
+    key: PublicKey,
     times: Vec<ObservedTime>,
     entries: Vec<RecordedEntry>,
     statement: Option<Statement>,
@@ -49,6 +57,16 @@ impl Verified {
     /// Who signed, out of the certificate; none where the caller's own key was expected.
     pub const fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+
+    /// The certificate and who vouches for it; none where the caller's own key was expected.
+    pub const fn certified(&self) -> Option<&Certified> {
+        self.certified.as_ref()
+    }
+
+    /// The key that signed: the certificate's, or the caller's own.
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
     }
 
     /// When, and who says so.
@@ -79,23 +97,48 @@ pub fn bundle(
     root: &TrustedRoot,
     expect: &Expect,
 ) -> Result<Verified, VerifyError> {
+    steps(bundle, artifact, root, expect, &mut Unobserved)
+}
+
+/// The same, and what each step found.
+pub fn explain(
+    bundle: &Bundle,
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    expect: &Expect,
+) -> (Result<Verified, VerifyError>, Trace) {
+    let mut trace = Trace::new(bundle, artifact, expect);
+    let outcome = steps(bundle, artifact, root, expect, &mut trace);
+    trace.close(outcome.as_ref().err());
+    (outcome, trace)
+}
+
+fn steps(
+    bundle: &Bundle,
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    expect: &Expect,
+    observer: &mut impl Observer,
+) -> Result<Verified, VerifyError> {
     let recorded = match expect {
         Expect::UnloggedKey(_) => record::check_present(&bundle.entries, root)?,
         _ => record::check(&bundle.entries, root)?,
     };
+    observer.held(Step::Record, || trace::recorded(&bundle.entries, &recorded));
     // Who trusts no timestamp authority and asks for no time is not told one.
     let tokens: &[Vec<u8>] = match expect {
         Expect::UnloggedKey(_) if root.timestamp_authorities.is_empty() => &[],
         _ => &bundle.timestamps,
     };
     let times = time::observe(tokens, bundle.content.signature(), &recorded, root)?;
+    observer.held(Step::Time, || trace::observed(&times));
     let leaf = match (&bundle.signer, expect) {
         (
             Signer::Certificate {
                 leaf,
                 intermediates,
             },
-            Expect::Identity(_) | Expect::ExactCertificate(_),
+            Expect::Identity(_) | Expect::AnyOf(_) | Expect::ExactCertificate(_),
         ) => leaf::trust(leaf, intermediates, &times, &recorded, root)?,
         (Signer::Key { .. }, Expect::Key(key) | Expect::UnloggedKey(key)) => leaf::trust_key(key),
         // The key of a certificate may be the key that is expected; whose certificate it is does not matter then.
@@ -107,19 +150,30 @@ pub fn bundle(
         (Signer::Certificate { .. }, Expect::Key(_) | Expect::UnloggedKey(_)) => {
             return Err(VerifyError::OtherKey);
         }
-        (Signer::Key { hint }, Expect::Identity(_) | Expect::ExactCertificate(_)) => {
+        (
+            Signer::Key { hint },
+            Expect::Identity(_) | Expect::AnyOf(_) | Expect::ExactCertificate(_),
+        ) => {
             return Err(VerifyError::NoCertificate { hint: hint.clone() });
         }
     };
+    observer.held(Step::Leaf, || trace::trusted(&leaf));
     let signed = signature::check(&bundle.content, artifact, &leaf)?;
+    observer.held(Step::Signature, || trace::signed(&signed, artifact));
     let bound = bind::check(&recorded, &bundle.content, &bundle.signer, &signed, &leaf)?;
+    observer.held(Step::Binding, || trace::bound(&recorded));
     let identity = expect::check(&leaf, expect, &bound)?;
+    observer.held(Step::Identity, || {
+        trace::identified(identity.as_ref(), &leaf)
+    });
     let statement = match &bundle.content {
         Content::Envelope(_) => signed.into_statement(),
         Content::Message { .. } => None,
     };
     Ok(Verified {
         identity,
+        certified: leaf.certified().cloned(),
+        key: leaf.key().clone(),
         times: times.into_vec(),
         entries: recorded.into_vec(),
         statement,

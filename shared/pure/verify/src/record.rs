@@ -18,9 +18,35 @@ pub struct Recorded(Vec<RecordedEntry>);
 pub struct RecordedEntry {
     entry: LogEntry,
     log: String,
+    operator: String,
     promised: Option<Timestamp>,
-    proven: bool,
+    checkpoint: Option<SeenCheckpoint>,
     validity: trust::Validity,
+}
+
+/// The checkpoint under which an entry was proven to be in its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenCheckpoint {
+    origin: String,
+    size: u64,
+    note: String,
+}
+
+impl SeenCheckpoint {
+    /// The log's name in it.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// How many entries the tree had.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The whole signed note. Of its signature lines only the log's was checked: those of witnesses are claims.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
 }
 
 impl RecordedEntry {
@@ -51,7 +77,22 @@ impl RecordedEntry {
 
     /// Was an inclusion proof checked against a checkpoint of the log?
     pub const fn is_proven(&self) -> bool {
-        self.proven
+        self.checkpoint.is_some()
+    }
+
+    /// The checkpoint that the inclusion proof was checked against.
+    pub const fn checkpoint(&self) -> Option<&SeenCheckpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    /// The time that the entry states; only where it is [promised](Self::promised_at) did the log sign it.
+    pub const fn integrated_time(&self) -> Option<Timestamp> {
+        self.entry.integrated_time
+    }
+
+    /// Who runs the log, where the trusted root says so, else the log's id in hex: logs of one operator are one witness.
+    pub fn operator(&self) -> &str {
+        &self.operator
     }
 
     pub(crate) const fn entry(&self) -> &LogEntry {
@@ -137,19 +178,20 @@ fn check_entry(entry: &LogEntry, logs: &[&LogInstance]) -> Result<RecordedEntry,
         }
         (None, _) => None,
     };
-    let proven = match &entry.proof {
+    let checkpoint = match &entry.proof {
         // A proof without a checkpoint (v0.1 bundles) leads to a root that nobody signed: it must add up, and counts for nothing.
         Some(proof) if proof.checkpoint.is_empty() => {
             check_inclusion(entry, proof, log_of)?;
-            false
+            None
         }
         Some(proof) => {
-            check_checkpoint(entry, proof, logs, log_of)?;
+            let seen = check_checkpoint(entry, proof, logs, log_of)?;
             check_inclusion(entry, proof, log_of)?;
-            true
+            Some(seen)
         }
-        None => false,
+        None => None,
     };
+    let proven = checkpoint.is_some();
     if !proven && promised.is_none() {
         return Err(VerifyError::Unproven {
             index,
@@ -176,10 +218,20 @@ fn check_entry(entry: &LogEntry, logs: &[&LogInstance]) -> Result<RecordedEntry,
     Ok(RecordedEntry {
         entry: entry.clone(),
         log,
+        operator: party(log_of),
         promised,
-        proven,
+        checkpoint,
         validity: log_of.validity,
     })
+}
+
+/// Who speaks when this log does: its operator, where the trusted root names one.
+pub(crate) fn party(log: &LogInstance) -> String {
+    if log.operator.is_empty() {
+        hex::encode(&log.id)
+    } else {
+        log.operator.clone()
+    }
 }
 
 /// Rekor v1 has `intoto` in this version too.
@@ -239,7 +291,7 @@ fn check_checkpoint(
     proof: &entry::InclusionProof,
     logs: &[&LogInstance],
     log: &LogInstance,
-) -> Result<(), VerifyError> {
+) -> Result<SeenCheckpoint, VerifyError> {
     let (index, name) = (entry.index, log.base_url.clone());
     let keys: Vec<VerifierKey> = logs.iter().flat_map(|log| log.verifier_keys()).collect();
     let opened = note::open(proof.checkpoint.as_bytes(), &keys).map_err(|source| {
@@ -258,7 +310,11 @@ fn check_checkpoint(
             checkpoint: head.size.get(),
         });
     }
-    Ok(())
+    Ok(SeenCheckpoint {
+        origin: opened.origin().to_owned(),
+        size: head.size.get(),
+        note: proof.checkpoint.clone(),
+    })
 }
 
 fn check_inclusion(

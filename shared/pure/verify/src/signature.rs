@@ -27,6 +27,10 @@ impl Signed {
         self.digest
     }
 
+    pub(crate) const fn statement(&self) -> Option<&Statement> {
+        self.statement.as_ref()
+    }
+
     pub(crate) fn into_statement(self) -> Option<Statement> {
         self.statement
     }

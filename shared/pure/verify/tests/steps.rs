@@ -15,7 +15,9 @@ use signer::Signer;
 use testkit::{Ca, CtLog, Log, Minted, SctList, Sigstore, Tsa, statement};
 use tlog::{LeafIndex, TreeHead, TreeSize, hash};
 use trust::{TrustedRoot, Validity};
-use verify::{Artifact, Expect, IdentityPolicy, Matcher, Step, Verified, VerifyError};
+use verify::{
+    Artifact, Expect, Identities, IdentityPolicy, Matcher, Step, StepOutcome, Verified, VerifyError,
+};
 
 const FILE: &[u8] = b"the artifact\n";
 
@@ -443,4 +445,127 @@ fn identity() {
         refused(verify(&bundle, &root)),
         (Step::Identity, "no-identity")
     );
+}
+
+#[test]
+fn one_of_several_identities_is_enough_and_the_nearest_miss_is_told() {
+    let sigstore = Sigstore::default();
+    let minted = sigstore.sign(FILE);
+    let artifact = Artifact::from_bytes(FILE);
+    let mut elsewhere = policy(Sigstore::SUBJECT);
+    elsewhere.issuer = Matcher::Exact("https://other.example".into());
+    let against = |policies: Vec<IdentityPolicy>| {
+        let expect = Expect::AnyOf(Identities::new(policies).unwrap());
+        verify::bundle(&minted.bundle, &artifact, &sigstore.root(), &expect)
+    };
+    against(vec![policy("bob@example.org"), policy(Sigstore::SUBJECT)]).unwrap();
+    assert_eq!(
+        refused(against(vec![policy("bob@example.org"), elsewhere.clone()])),
+        (Step::Identity, "wrong-identity")
+    );
+    let mut with_extension = policy(Sigstore::SUBJECT);
+    with_extension
+        .extensions
+        .push((Field::BuildTrigger, Matcher::Exact("push".into())));
+    assert_eq!(
+        refused(against(vec![policy("bob@example.org"), with_extension])),
+        (Step::Identity, "wrong-extension")
+    );
+    let nobody = against(vec![policy("bob@example.org"), policy("carol@example.org")]).unwrap_err();
+    assert_eq!(
+        nobody.to_string(),
+        "signed by alice@example.org, expected bob@example.org or carol@example.org (issuer matches)"
+    );
+    // Whoever is expected of one issuer is not expected of another one.
+    let mut bob_elsewhere = elsewhere;
+    bob_elsewhere.subject = Matcher::Exact("bob@example.org".into());
+    refused(against(vec![bob_elsewhere, policy("carol@example.org")]));
+}
+
+#[test]
+fn a_verification_is_told_step_by_step() {
+    let sigstore = Sigstore::default();
+    let good = sigstore.sign(FILE).bundle;
+    let artifact = Artifact::from_bytes(FILE);
+    let told = |bundle: &Bundle, artifact: &Artifact, expect: &Expect| {
+        let (outcome, trace) = verify::explain(bundle, artifact, &sigstore.root(), expect);
+        let steps: Vec<Step> = trace.steps().iter().map(|told| told.step).collect();
+        assert_eq!(
+            steps,
+            [
+                Step::Record,
+                Step::Time,
+                Step::Leaf,
+                Step::Signature,
+                Step::Binding,
+                Step::Identity
+            ]
+        );
+        (outcome.map_err(|error| (error.step(), error.code())), trace)
+    };
+    let (outcome, trace) = told(&good, &artifact, &alice());
+    outcome.unwrap();
+    assert!(
+        trace
+            .steps()
+            .iter()
+            .all(|told| told.outcome == StepOutcome::Held && !told.facts.is_empty())
+    );
+    let identity = &trace.steps()[5];
+    assert!(
+        identity
+            .facts
+            .iter()
+            .any(|fact| fact.name == "subject" && fact.value == Sigstore::SUBJECT)
+    );
+    let bob = Expect::Identity(policy("bob@example.org"));
+    let mut unknown_log = good.clone();
+    unknown_log.entries[0].log_id = vec![0; 32];
+    let mut changed = good.clone();
+    changed.timestamps[0] = vec![0x30, 0];
+    for (bundle, artifact, expect, at) in [
+        (&good, &artifact, &bob, 5),
+        (&good, &Artifact::from_bytes(b"other"), &alice(), 3),
+        (&changed, &artifact, &alice(), 1),
+        (&unknown_log, &artifact, &alice(), 0),
+    ] {
+        let (outcome, trace) = told(bundle, artifact, expect);
+        let (step, code) = outcome.unwrap_err();
+        for (place, told) in trace.steps().iter().enumerate() {
+            match place.cmp(&at) {
+                std::cmp::Ordering::Less => assert_eq!(told.outcome, StepOutcome::Held),
+                std::cmp::Ordering::Equal => {
+                    assert_eq!(told.step, step);
+                    let StepOutcome::Refused { code: told, why } = &told.outcome else {
+                        panic!("{told:?}")
+                    };
+                    assert_eq!(*told, code);
+                    assert!(!why.is_empty());
+                }
+                std::cmp::Ordering::Greater => assert_eq!(told.outcome, StepOutcome::NotReached),
+            }
+        }
+        assert!(
+            trace.claims().iter().any(|fact| fact.name == "subject"),
+            "what the bundle claims is told also where nothing holds"
+        );
+    }
+}
+
+#[test]
+fn who_vouches_is_in_the_result() {
+    let sigstore = Sigstore::default();
+    let minted = sigstore.sign(FILE);
+    let verified = verify(&minted.bundle, &sigstore.root()).unwrap();
+    assert_eq!(verified.key(), minted.signer.public_key());
+    let certified = verified.certified().unwrap();
+    assert_eq!(certified.certificate(), &minted.leaf);
+    assert_eq!(certified.authority(), "https://fulcio.example.org");
+    assert_eq!(certified.ct_logs().len(), 1);
+    assert_eq!(certified.ct_logs()[0].url, "https://ctlog.example.org");
+    let seen = verified.entries()[0].checkpoint().unwrap();
+    assert_eq!(seen.origin(), "rekor.example.org");
+    // Seven entries were there before.
+    assert_eq!(seen.size(), 8);
+    assert!(seen.note().starts_with("rekor.example.org\n8\n"));
 }

@@ -194,6 +194,86 @@ fn on(report: &mut Report, stack: &Stack, registry: &str, server: &Server) -> Re
             Ok(())
         },
     );
+    report.check(
+        &format!("{registry}: cosign and cosign-rs judge an attestation alike by Rego policies"),
+        || judged_alike(stack, image),
+    );
+    Ok(())
+}
+
+/// Rego modules about the attestation of type slsaprovenance1 that the image has, and what becomes of them.
+const REGO: &[(&str, bool)] = &[
+    (
+        "package signature\nallow { input.predicate.builder.id == \"by hand\" }\n",
+        true,
+    ),
+    (
+        "package signature\nallow { input.predicate.builder.id == \"a machine\" }\n",
+        false,
+    ),
+    (
+        "package signature\ndefault allow = false\nallow { input.predicateType == \"https://slsa.dev/provenance/v1\" }\n",
+        true,
+    ),
+    ("package signature\ndefault allow = false\n", false),
+    (
+        "package signature\nimport rego.v1\nallow if startswith(input.predicateType, \"https://slsa.dev/\")\n",
+        true,
+    ),
+    (
+        "package signature\nallow if startswith(input.predicateType, \"https://slsa.dev/\")\n",
+        false,
+    ),
+    (
+        "package signature\nimport future.keywords\nallow if { some s in input.subject; s.digest.sha256 }\n",
+        true,
+    ),
+    ("package signature\nallow if { false }\n", false),
+    ("package signature\nallow\n", false),
+    (
+        "package signature\nallow { every s in input.subject { s.digest.md5 } }\n",
+        false,
+    ),
+    (
+        "package signature\nallow { \"x\" in input.subject }\n",
+        false,
+    ),
+    ("package signature\nallow = \"yes\"\n", false),
+    ("package sigstore\nallow { true }\n", false),
+    ("package signature\nallow {\n", false),
+];
+
+fn judged_alike(stack: &Stack, image: &str) -> Result<()> {
+    for (place, (module, expected)) in REGO.iter().enumerate() {
+        let policy = stack.file(&format!("policy-{place}.rego"), module)?;
+        let theirs = quiet(
+            cosign(stack, "verify-attestation")
+                .args(["--allow-http-registry", "--type", "slsaprovenance1"])
+                .args(stack.expect(IDENTITY))
+                .arg("--trusted-root")
+                .arg(stack.trusted_root())
+                .arg("--policy")
+                .arg(&policy)
+                .arg(image),
+        )?;
+        let ours = quiet(
+            stack
+                .cosign_rs("verify-attestation")
+                .args(["--type", "slsaprovenance1"])
+                .args(stack.expect(IDENTITY))
+                .arg("--policy")
+                .arg(&policy)
+                .arg(image),
+        )?;
+        let accepted = [&theirs, &ours].map(|finished| finished.code == Some(0));
+        if accepted != [*expected; 2] {
+            bail!(
+                "expected {expected}, cosign and cosign-rs say {accepted:?} of\n{module}\ncosign: {}\ncosign-rs: {}",
+                theirs.stderr,
+                ours.stderr
+            );
+        }
+    }
     Ok(())
 }
 
