@@ -8,6 +8,7 @@
 mod conformance;
 mod create;
 mod key;
+mod looking;
 mod registry;
 mod signing;
 mod tag_trust;
@@ -25,9 +26,15 @@ pub(crate) use create::{
     CreateSigningConfig, CreateTrustedRoot, OlderTrustedRoot, SigningConfigCommand,
     SigningConfigCommands, TrustedRootCommand, TrustedRootCommands,
 };
-pub(crate) use key::{GenerateKeyPair, ImportKeyPair, PublicKey};
+pub(crate) use key::{GenerateKeyPair, ImportKeyPair, Pkcs11Command, Pkcs11Tool, PublicKey};
+pub(crate) use looking::{
+    BundleCommand, BundleCommands, BundleCreate, BundleUpgrade, Debug as DebugCommands,
+    DebugCommand, Doctor, Env,
+};
 pub(crate) use registry::Registry;
-pub(crate) use signing::{Attest, AttestBlob, AuthFlow, Identity, Sign, SignBlob, SigningKey};
+pub(crate) use signing::{
+    Attest, AttestBlob, AuthFlow, Batching, Identity, Sign, SignBlob, SigningKey, StatementVersion,
+};
 pub(crate) use tag_trust::TagTrust;
 pub(crate) use trust::{
     ExportFormat, Following, Initialize, Services, Trust, TrustCommand, TrustCommands, TrustRefresh,
@@ -83,6 +90,8 @@ pub(crate) enum Command {
     ImportKeyPair(ImportKeyPair),
     /// Print the public half of a key
     PublicKey(PublicKey),
+    /// Look for keys in PKCS#11 tokens
+    Pkcs11Tool(Pkcs11Tool),
     /// Set up a trust domain: where its repository is, and the root that everything is verified from
     Initialize(Initialize),
     /// Look after the trust domains: whom we trust, since when, until when
@@ -93,6 +102,15 @@ pub(crate) enum Command {
     SigningConfig(SigningConfigCommands),
     /// Run a trust root of your own: a TUF repository, from its first ceremony on
     Root(crate::root::args::Root),
+    /// Make, show and renew bundles
+    Bundle(BundleCommands),
+    /// Look for what keeps signing and verifying from working, and say what to do about it; exit code 1 if there is something
+    Doctor(Doctor),
+    /// Print the variables that this program reads, and their values
+    Env(Env),
+    /// Look into what is found by itself
+    #[command(hide = true)]
+    Debug(DebugCommands),
     /// Print the version
     Version {
         /// As JSON
@@ -128,6 +146,11 @@ impl Command {
             Self::VerifyAttestation(verify) => verify.output,
             Self::VerifyBlob(verify) => verify.output,
             Self::VerifyBlobAttestation(verify) => verify.output,
+            Self::Doctor(doctor) => doctor.output,
+            Self::Bundle(commands) => match commands.command {
+                BundleCommand::Inspect { output, .. } => output,
+                _ => None,
+            },
             _ => None,
         };
         matches!(output, Some(Output::Json))
