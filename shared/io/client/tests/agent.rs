@@ -17,7 +17,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect};
 use axum::routing::{any, get};
 use client::{
     Agent, Call, CallError, Fulcio, FulcioError, IdentityToken, Rekor, RekorError, Repeat,
