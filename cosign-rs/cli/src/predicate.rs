@@ -61,7 +61,7 @@ pub(crate) fn signature(digest: &Digest, annotations: &[(String, String)]) -> Re
 }
 
 /// The statement that `attest` signs: `predicate` about this thing, of a type by its short name or URI. A custom one is wrapped as cosign wraps it, and
-/// need not be JSON; nor need one of the type `spdx`, which has a text form.
+/// need not be JSON.
 pub(crate) fn attestation(
     name: &str,
     digest: &Digest,
@@ -75,15 +75,14 @@ pub(crate) fn attestation(
     let predicate = if predicate_type == CUSTOM {
         let seconds = Timestamp::from_second(now.as_second())?;
         to_raw_value(&serde_json::json!({ "Data": text, "Timestamp": seconds.to_string() }))?
-    } else if kind == "spdx" && !text.trim_start().starts_with('{') {
-        if !text.lines().any(|line| line.starts_with("SPDXVersion:")) {
+    } else {
+        // cosign 2 put it into a string; a predicate is an object (in-toto attestation, v1), and Sigstore's verifiers insist on that.
+        if text.lines().any(|line| line.starts_with("SPDXVersion:")) {
             return Err(advice(
-                "the predicate is neither SPDX in JSON nor in its text form, which begins with SPDXVersion:",
-                "is it another kind of document? --type names it",
+                "the predicate is SPDX in its text form, and a statement has JSON in it",
+                "convert it to SPDX's JSON; --type custom takes it as it is",
             ));
         }
-        to_raw_value(text)?
-    } else {
         let value: Box<RawValue> =
             serde_json::from_str(text).context("the predicate is no JSON")?;
         if !value.get().starts_with('{') {
@@ -238,33 +237,24 @@ mod tests {
     }
 
     #[test]
-    fn spdx_may_be_text_and_statements_of_either_version() {
+    fn statements_are_of_either_version_and_never_have_text_in_them() {
         let digest = Digest::of(HashAlgorithm::Sha256, b"x");
         let make = |kind: &str, text: &str, version| {
-            let made = attestation(
-                "f",
-                &digest,
-                kind,
-                text.as_bytes(),
-                version,
-                Timestamp::UNIX_EPOCH,
-            )?;
+            let (bytes, now) = (text.as_bytes(), Timestamp::UNIX_EPOCH);
+            let made = attestation("f", &digest, kind, bytes, version, now)?;
             Ok::<_, anyhow::Error>(Statement::parse(&made).unwrap())
         };
-        let text = "SPDXVersion: SPDX-2.3\nDataLicense: CC0-1.0\n";
-        let old = make("spdx", text, StatementVersion::V01).unwrap();
+        let document = r#"{"bomFormat":"CycloneDX"}"#;
+        let old = make("cyclonedx", document, StatementVersion::V01).unwrap();
         assert_eq!(old.statement_type, STATEMENT_V01);
-        assert_eq!(
-            serde_json::from_str::<String>(old.predicate.as_ref().unwrap().get()).unwrap(),
-            text
-        );
-        assert!(make("spdxjson", text, StatementVersion::V1).is_err());
-        let new = make("spdx", text, StatementVersion::V1).unwrap();
+        let new = make("cyclonedx", document, StatementVersion::V1).unwrap();
+        assert_eq!(new.statement_type, STATEMENT_V1);
         assert!(says_the_same(&old, &new));
-        assert!(!says_the_same(
-            &old,
-            &make("custom", text, StatementVersion::V1).unwrap()
-        ));
+        let text = "SPDXVersion: SPDX-2.3\nDataLicense: CC0-1.0\n";
+        let error = make("spdx", text, StatementVersion::V1).unwrap_err();
+        assert!(error.to_string().contains("text form"), "{error}");
+        let custom = make("custom", text, StatementVersion::V1).unwrap();
+        assert!(!says_the_same(&old, &custom));
     }
 
     #[test]

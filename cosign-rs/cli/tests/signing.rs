@@ -92,7 +92,8 @@ impl Said {
     }
 
     fn refused(self, reason: &str) -> Self {
-        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        let refused = self.code.is_some_and(|code| code != 0);
+        assert!(refused, "{:?}: {}{}", self.code, self.out, self.err);
         assert!(self.err.contains(reason), "expected {reason}: {}", self.err);
         self
     }
@@ -227,7 +228,7 @@ fn keys_sign_with_every_algorithm_that_goes_with_them() {
         let verify =
             format!("verify-blob --insecure-ignore-tlog --key {prefix}.pub --bundle {prefix}.json");
         scene.run(&format!("{verify} a")).accepted();
-        assert_eq!(scene.run(&format!("{verify} b")).code, Some(1));
+        assert_ne!(scene.run(&format!("{verify} b")).code, Some(0));
     }
     scene
         .run("sign-blob --key key.pem --tlog-upload=false --signing-algorithm ed25519-ph a")

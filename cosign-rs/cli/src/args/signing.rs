@@ -148,7 +148,7 @@ pub(crate) struct Attest {
     /// The images, best by digest
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
-    /// File with the predicate, JSON (spdx and custom take any text)
+    /// File with the predicate, JSON (custom takes any text)
     #[arg(
         long,
         value_name = "FILE",
