@@ -38,17 +38,16 @@ impl Drop for Beside {
 }
 
 impl BundleFile {
-    /// Finds out whether the file can be written, and that it is none of those that are read.
-    pub(crate) fn prepare<'a>(
-        path: &Path,
-        inputs: impl IntoIterator<Item = &'a Path>,
-    ) -> Result<Self> {
+    /// Whether a bundle may go there: a folder that is there, and none of the files that are read.
+    pub(crate) fn check(path: &Path, inputs: &[&Path]) -> Result<()> {
         if path.as_os_str() == "-" {
-            return Ok(Self(Target::Standard));
+            return Ok(());
         }
         let shown = path.display();
-        for input in inputs {
-            let same = matches!((path.canonicalize(), input.canonicalize()), (Ok(one), Ok(two)) if one == two);
+        // Most are new, and cannot be one of many that are read.
+        let there = path.canonicalize();
+        for input in inputs.iter().filter(|_| there.is_ok()) {
+            let same = matches!((&there, input.canonicalize()), (Ok(one), Ok(two)) if *one == two);
             if same {
                 return Err(advice(
                     format!("--bundle {shown} is a file that is read, and would be overwritten"),
@@ -62,6 +61,29 @@ impl BundleFile {
                 "name a file in it",
             ));
         }
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(advice(
+                format!("writing {shown}: there is no such folder"),
+                "make it first",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Finds out whether the file can be written, and that it is none of those that are read.
+    pub(crate) fn prepare<'a>(
+        path: &Path,
+        inputs: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self(Target::Standard));
+        }
+        let inputs: Vec<&Path> = inputs.into_iter().collect();
+        Self::check(path, &inputs)?;
+        let shown = path.display();
         if path.exists() && !path.is_file() {
             return Ok(Self(Target::Stream(path.to_owned())));
         }
@@ -82,20 +104,28 @@ impl BundleFile {
         }))
     }
 
-    /// Writes the bundle.
+    /// Writes the bundle, and says so.
     pub(crate) fn write(self, json: &[u8]) -> Result<()> {
+        let wrote = self.write_quietly(json)?;
+        if !wrote.is_empty() {
+            say(wrote.trim_start());
+        }
+        Ok(())
+    }
+
+    /// Writes the bundle; what there is to say of it, on a line of its own.
+    pub(crate) fn write_quietly(self, json: &[u8]) -> Result<String> {
         match self.0 {
-            Target::Standard => report::print(std::str::from_utf8(json)?),
-            Target::Stream(path) => {
-                fs::write(&path, json).with_context(|| format!("writing {}", path.display()))
-            }
+            Target::Standard => report::print(std::str::from_utf8(json)?).map(|()| String::new()),
+            Target::Stream(path) => fs::write(&path, json)
+                .with_context(|| format!("writing {}", path.display()))
+                .map(|()| String::new()),
             Target::File { path, mut beside } => {
                 let file = &mut beside.file;
                 let written = file.write_all(json).and_then(|()| file.sync_all());
                 let written = written.and_then(|()| fs::rename(&beside.path, &path));
                 written.with_context(|| format!("writing {}", path.display()))?;
-                say(&format!("wrote {}", path.display()));
-                Ok(())
+                Ok(format!("\nwrote {}", path.display()))
             }
         }
     }

@@ -4,7 +4,8 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use client::sign_in::{self, Prompt, Provider};
+use client::ambient::{Kind, Surroundings};
+use client::sign_in::{self, Prompt, Provider, Registration, SignInError};
 use client::{Agent, Ambient, IdentityToken};
 use jiff::Timestamp;
 use trust::{ServiceKind, SigningConfig};
@@ -16,44 +17,30 @@ use crate::trust_files::read_at_most;
 
 /// The largest file with a token.
 const TOKEN_FILE_MAX: u64 = 64 << 10;
+/// The largest file with a client secret.
+const SECRET_FILE_MAX: u64 = 64 << 10;
 
-/// Gets the token. Nothing is asked of a person who passed one.
+/// Gets the token. Nothing is asked of a person who passed one. `before_signing_in` may object to a person being asked to sign in.
 pub(crate) async fn token(
     agent: &Agent,
     identity: &Identity,
     config: &SigningConfig,
     now: Timestamp,
+    before_signing_in: impl FnOnce() -> Result<()>,
 ) -> Result<IdentityToken> {
-    if let Some(given) = &identity.identity_token {
-        return given_token(given);
+    if let Some(token) = token_at_hand(agent, identity).await? {
+        return Ok(token);
     }
-    if !identity.oidc_disable_ambient_providers
-        && let Some(ambient) = Ambient::detect(|name| std::env::var(name).ok())
-    {
-        let name = ambient.name();
-        return ambient
-            .token(agent, &identity.oidc_client_id)
-            .await
-            .with_context(|| format!("the identity token of {name}"));
+    let secret = secret(identity)?;
+    let way = Way::of(
+        identity,
+        secret.is_some(),
+        &|name: &str| std::env::var(name).ok(),
+        std::io::stderr().is_terminal(),
+    )?;
+    if way != Way::Itself {
+        before_signing_in()?;
     }
-    let device = match identity.fulcio_auth_flow {
-        AuthFlow::Token => {
-            return Err(advice(
-                "no identity token, and --fulcio-auth-flow token forbids to sign in",
-                "pass --identity-token, or set SIGSTORE_ID_TOKEN",
-            ));
-        }
-        AuthFlow::Device => true,
-        AuthFlow::Normal => false,
-    };
-    // A job without a person would wait for one until it is stopped.
-    if !std::io::stderr().is_terminal() && std::env::var_os("BROWSER").is_none() && !device {
-        return Err(advice(
-            "no identity token, and no terminal at which somebody could sign in",
-            "pass --identity-token, set SIGSTORE_ID_TOKEN, or in GitHub Actions give the job `permissions: id-token: write`",
-        ));
-    }
-    consent(identity.yes)?;
     let issuer = match &identity.oidc_issuer {
         Some(issuer) => issuer.clone(),
         None => config
@@ -62,13 +49,175 @@ pub(crate) async fn token(
             .url
             .clone(),
     };
-    let provider = Provider::discover(agent, &issuer, &identity.oidc_client_id).await?;
-    let token = if device {
-        sign_in::device(&provider, tell).await
+    let registration = Registration {
+        client_id: identity.oidc_client_id.clone(),
+        secret,
+        audience: identity.oidc_audience.clone(),
+    };
+    let provider = Provider::discover(agent, &issuer, &registration).await?;
+    Ok(sign_in(&provider, identity, way).await?)
+}
+
+/// The token that is there without anybody signing in, if there is one.
+pub(crate) async fn token_at_hand(
+    agent: &Agent,
+    identity: &Identity,
+) -> Result<Option<IdentityToken>> {
+    if let Some(given) = &identity.identity_token {
+        return given_token(given).map(Some);
+    }
+    let Some(ambient) = ambient(identity)? else {
+        return Ok(None);
+    };
+    let name = ambient.name();
+    let token = ambient.token(agent, audience(identity)).await;
+    token
+        .map(Some)
+        .with_context(|| format!("the identity token of {name}"))
+}
+
+/// Whom the token is to be for.
+fn audience(identity: &Identity) -> &str {
+    let audience = identity.oidc_audience.as_ref();
+    audience.unwrap_or(&identity.oidc_client_id)
+}
+
+/// What this process has around it.
+pub(crate) fn surroundings() -> Surroundings<'static> {
+    Surroundings {
+        variable: &|name: &str| std::env::var(name).ok(),
+        root: Path::new("/"),
+    }
+}
+
+/// The surroundings that have a token: those that are named, or any. Who says how to sign in wants to sign in.
+fn ambient(identity: &Identity) -> Result<Option<Ambient>> {
+    if let Some(name) = &identity.oidc_provider {
+        let kinds = Kind::named(name);
+        let Some(kind) = kinds.first() else {
+            let names = Kind::ALL.map(Kind::name).join(", ");
+            return Err(advice(
+                format!("no surroundings are called {name}"),
+                format!("--oidc-provider takes one of {names}, or google"),
+            ));
+        };
+        let found = kinds.iter().find_map(|kind| kind.find(surroundings()));
+        return found.map(Some).ok_or_else(|| {
+            advice(
+                format!("--oidc-provider {name}: nothing of it is here"),
+                kind.wants(),
+            )
+        });
+    }
+    let otherwise = matches!(
+        identity.fulcio_auth_flow,
+        Some(AuthFlow::Device | AuthFlow::Oob | AuthFlow::ClientCredentials)
+    );
+    if identity.oidc_disable_ambient_providers || otherwise {
+        return Ok(None);
+    }
+    Ok(Ambient::detect(surroundings()))
+}
+
+fn secret(identity: &Identity) -> Result<Option<Zeroizing<String>>> {
+    let Some(path) = &identity.oidc_client_secret_file else {
+        return Ok(None);
+    };
+    let bytes = Zeroizing::new(read_at_most(path, SECRET_FILE_MAX)?);
+    let text = std::str::from_utf8(&bytes)
+        .with_context(|| format!("the client secret in {}", path.display()))?;
+    Ok(Some(Zeroizing::new(text.trim().to_owned())))
+}
+
+/// How somebody signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// With a browser here, and if none opens with a code.
+    BrowserOrCode,
+    /// With a browser here.
+    Browser,
+    /// With a code for another device, and where the provider has none of these with one that is copied.
+    Code,
+    /// With a code for another device.
+    Device,
+    /// With a code that is copied.
+    Copied,
+    /// As a client with a secret; nobody is needed.
+    Itself,
+}
+
+impl Way {
+    fn of(
+        identity: &Identity,
+        secret: bool,
+        variable: &dyn Fn(&str) -> Option<String>,
+        terminal: bool,
+    ) -> Result<Self> {
+        let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+        match identity.fulcio_auth_flow {
+            Some(AuthFlow::Token) => Err(advice(
+                "no identity token, and --fulcio-auth-flow token forbids to sign in",
+                "pass --identity-token, or set SIGSTORE_ID_TOKEN",
+            )),
+            Some(AuthFlow::Device) => Ok(Self::Device),
+            Some(AuthFlow::Oob) => Ok(Self::Copied),
+            Some(AuthFlow::ClientCredentials) if secret => Ok(Self::Itself),
+            Some(AuthFlow::ClientCredentials) => Err(advice(
+                "--fulcio-auth-flow client_credentials without a client secret",
+                "name the file that holds it with --oidc-client-secret-file",
+            )),
+            Some(AuthFlow::Normal) | None if set("BROWSER") => Ok(Self::Browser),
+            // A job without a person would wait for one until it is stopped.
+            Some(AuthFlow::Normal) | None if !terminal && !secret => Err(advice(
+                "no identity token, and no terminal at which somebody could sign in",
+                "pass --identity-token, set SIGSTORE_ID_TOKEN, or in GitHub Actions give the job `permissions: id-token: write`",
+            )),
+            Some(AuthFlow::Normal) => Ok(Self::Browser),
+            None if !terminal => Ok(Self::Itself),
+            // The browser that would open is not where the person sits.
+            None if set("SSH_CONNECTION") && !set("DISPLAY") && !set("WAYLAND_DISPLAY") => {
+                Ok(Self::Code)
+            }
+            None => Ok(Self::BrowserOrCode),
+        }
+    }
+}
+
+async fn sign_in(
+    provider: &Provider,
+    identity: &Identity,
+    way: Way,
+) -> Result<IdentityToken, SignInError> {
+    let redirect = identity.oidc_redirect_url.as_ref();
+    let open = sign_in::open_in_browser;
+    match way {
+        Way::Browser => sign_in::browser(provider, redirect, open, tell).await,
+        Way::BrowserOrCode => match sign_in::browser_only(provider, redirect, open, tell).await {
+            Err(SignInError::NoBrowser) => with_code(provider).await,
+            outcome => outcome,
+        },
+        Way::Code => with_code(provider).await,
+        Way::Device => sign_in::device(provider, tell).await,
+        Way::Copied => sign_in::out_of_band(provider, tell, type_code).await,
+        Way::Itself => sign_in::client_credentials(provider).await,
+    }
+}
+
+async fn with_code(provider: &Provider) -> Result<IdentityToken, SignInError> {
+    if sign_in::has_device_flow(provider) {
+        sign_in::device(provider, tell).await
     } else {
-        sign_in::browser(&provider, sign_in::open_in_browser, tell).await
-    }?;
-    Ok(token)
+        sign_in::out_of_band(provider, tell, type_code).await
+    }
+}
+
+fn type_code() -> std::io::Result<String> {
+    let mut err = std::io::stderr();
+    write!(err, "The code: ")?;
+    err.flush()?;
+    let mut code = String::new();
+    std::io::stdin().read_line(&mut code)?;
+    Ok(code)
 }
 
 /// A token, or a file that holds one. What it is not is not repeated: it may be a secret nevertheless.
@@ -95,45 +244,6 @@ fn given_token(given: &str) -> Result<IdentityToken> {
         .context("--identity-token is neither an identity token nor a file that exists"))
 }
 
-/// What is signed under an identity stands in public logs for ever; whoever signs in by hand is asked once.
-fn consent(given: bool) -> Result<()> {
-    agree(
-        given,
-        "Your identity at the provider (a mail address, say) goes into the certificate and with it into a log that everybody can read\nand nothing is ever deleted from.",
-    )
-}
-
-/// Who signs with a key and names no services may not know that others will see it.
-pub(crate) fn consent_to_publish_key(given: bool) -> Result<()> {
-    agree(
-        given,
-        "The digest of what you sign, the signature and your public key go into a log that everybody can read and nothing is ever deleted\nfrom. --tlog-upload=false signs without it; --trust-config names a log of your own.",
-    )
-}
-
-fn agree(given: bool, to_what: &str) -> Result<()> {
-    if given {
-        return Ok(());
-    }
-    say(to_what);
-    if !std::io::stdin().is_terminal() {
-        return Err(advice(
-            "nobody is there to agree to that",
-            "agree with --yes",
-        ));
-    }
-    let mut err = std::io::stderr().lock();
-    write!(err, "Continue? [y/N] ")?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
-        Ok(())
-    } else {
-        Err(advice("not signed", "agree with --yes"))
-    }
-}
-
 fn tell(prompt: Prompt<'_>) {
     match prompt {
         Prompt::Link { url, opened: true } => {
@@ -146,6 +256,9 @@ fn tell(prompt: Prompt<'_>) {
                 "Sign in with a browser on this machine at:\n  {url}"
             ));
         }
+        Prompt::Copy { url } => say(&format!(
+            "Sign in with any browser at:\n  {url}\nand type the code that it shows in the end."
+        )),
         Prompt::Code {
             url,
             complete,
@@ -159,7 +272,60 @@ fn tell(prompt: Prompt<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::{Arguments, Command};
+
+    fn way(
+        flags: &[&str],
+        secret: bool,
+        set: &[&str],
+        terminal: bool,
+    ) -> Result<Way, anyhow::Error> {
+        let mut line = vec!["cosign-rs", "sign-blob", "--bundle", "b", "f"];
+        line.extend(flags);
+        let Command::SignBlob(sign) = Arguments::try_parse_from(line).unwrap().command else {
+            panic!("another command")
+        };
+        let variable = |name: &str| set.contains(&name).then(|| "x".to_owned());
+        Way::of(&sign.identity, secret, &variable, terminal)
+    }
+
+    #[test]
+    fn how_somebody_signs_in_follows_from_where_they_sit() {
+        let flow = "--fulcio-auth-flow";
+        for (flags, secret, set, terminal, expected) in [
+            (&[][..], false, &[][..], true, Some(Way::BrowserOrCode)),
+            (&[], false, &[], false, None),
+            (&[], true, &[], false, Some(Way::Itself)),
+            (&[], false, &["BROWSER"], false, Some(Way::Browser)),
+            (&[], false, &["SSH_CONNECTION"], true, Some(Way::Code)),
+            (
+                &[],
+                false,
+                &["SSH_CONNECTION", "DISPLAY"],
+                true,
+                Some(Way::BrowserOrCode),
+            ),
+            (&[flow, "normal"], false, &[], true, Some(Way::Browser)),
+            (&[flow, "normal"], false, &[], false, None),
+            (&[flow, "device"], false, &[], false, Some(Way::Device)),
+            (&[flow, "oob"], false, &[], false, Some(Way::Copied)),
+            (
+                &[flow, "client_credentials"],
+                true,
+                &[],
+                false,
+                Some(Way::Itself),
+            ),
+            (&[flow, "client_credentials"], false, &[], true, None),
+            (&[flow, "token"], false, &[], true, None),
+        ] {
+            let found = way(flags, secret, set, terminal).ok();
+            assert_eq!(found, expected, "{flags:?} {secret} {set:?} {terminal}");
+        }
+    }
 
     #[test]
     fn what_is_no_token_is_not_repeated() {

@@ -16,6 +16,7 @@ mod args;
 mod artifact;
 mod bundle_file;
 mod commands;
+mod consent;
 mod expectation;
 mod explained;
 mod failure;

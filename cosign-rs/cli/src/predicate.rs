@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use dsse::{STATEMENT_V1, Statement, Subject};
+use dsse::{STATEMENT_V01, STATEMENT_V1, Statement, Subject};
 use jiff::Timestamp;
 use keys::Digest;
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::args::StatementVersion;
 use crate::failure::{advice, usage};
+
+mod shape;
 
 /// What cosign signs about an image (sigstore/cosign: specs/BUNDLE_SPEC.md).
 pub(crate) const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -57,20 +60,29 @@ pub(crate) fn signature(digest: &Digest, annotations: &[(String, String)]) -> Re
     write(subject, SIGNATURE, RawValue::from_string("{}".to_owned())?)
 }
 
-/// The statement that `attest` signs: `predicate` about this thing. A custom one is wrapped as cosign wraps it, and need not be JSON.
+/// The statement that `attest` signs: `predicate` about this thing, of a type by its short name or URI. A custom one is wrapped as cosign wraps it, and
+/// need not be JSON.
 pub(crate) fn attestation(
     name: &str,
     digest: &Digest,
-    predicate_type: &str,
+    kind: &str,
     predicate: &[u8],
+    version: StatementVersion,
     now: Timestamp,
 ) -> Result<Vec<u8>> {
+    let predicate_type = type_of(kind)?;
     let text = std::str::from_utf8(predicate).context("the predicate is no UTF-8 text")?;
     let predicate = if predicate_type == CUSTOM {
-        let mut seconds = now;
-        seconds = Timestamp::from_second(seconds.as_second())?;
+        let seconds = Timestamp::from_second(now.as_second())?;
         to_raw_value(&serde_json::json!({ "Data": text, "Timestamp": seconds.to_string() }))?
     } else {
+        // cosign 2 put it into a string; a predicate is an object (in-toto attestation, v1), and Sigstore's verifiers insist on that.
+        if text.lines().any(|line| line.starts_with("SPDXVersion:")) {
+            return Err(advice(
+                "the predicate is SPDX in its text form, and a statement has JSON in it",
+                "convert it to SPDX's JSON; --type custom takes it as it is",
+            ));
+        }
         let value: Box<RawValue> =
             serde_json::from_str(text).context("the predicate is no JSON")?;
         if !value.get().starts_with('{') {
@@ -79,6 +91,7 @@ pub(crate) fn attestation(
                 "only --type custom takes anything else",
             ));
         }
+        shape::check(predicate_type, &value)?;
         value
     };
     let subject = Subject {
@@ -86,7 +99,34 @@ pub(crate) fn attestation(
         digest: digests(digest),
         annotations: None,
     };
-    write(subject, predicate_type, predicate)
+    write_as(version, subject, predicate_type, predicate)
+}
+
+/// Do both say the same about the same? When a custom one was made is not what it says.
+pub(crate) fn says_the_same(one: &Statement, other: &Statement) -> bool {
+    let predicate = |statement: &Statement| {
+        let text = statement.predicate.as_ref().map_or("{}", |raw| raw.get());
+        let mut value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        if statement.predicate_type == CUSTOM
+            && let Some(members) = value.as_object_mut()
+        {
+            members.remove("Timestamp");
+        }
+        value
+    };
+    let about = |statement: &Statement| -> Vec<(BTreeMap<String, String>, _)> {
+        let subjects = statement.subject.iter();
+        subjects
+            .map(|subject| {
+                let digests = subject.digest.iter();
+                let digests = digests.map(|(name, hex)| (name.clone(), hex.to_ascii_lowercase()));
+                (digests.collect(), subject.annotations.clone())
+            })
+            .collect()
+    };
+    one.predicate_type == other.predicate_type
+        && about(one) == about(other)
+        && predicate(one) == predicate(other)
 }
 
 fn digests(digest: &Digest) -> BTreeMap<String, String> {
@@ -94,8 +134,21 @@ fn digests(digest: &Digest) -> BTreeMap<String, String> {
 }
 
 fn write(subject: Subject, predicate_type: &str, predicate: Box<RawValue>) -> Result<Vec<u8>> {
+    write_as(StatementVersion::V1, subject, predicate_type, predicate)
+}
+
+fn write_as(
+    version: StatementVersion,
+    subject: Subject,
+    predicate_type: &str,
+    predicate: Box<RawValue>,
+) -> Result<Vec<u8>> {
+    let statement_type = match version {
+        StatementVersion::V01 => STATEMENT_V01,
+        StatementVersion::V1 => STATEMENT_V1,
+    };
     Ok(serde_json::to_vec(&Statement {
-        statement_type: STATEMENT_V1.to_owned(),
+        statement_type: statement_type.to_owned(),
         subject: vec![subject],
         predicate_type: predicate_type.to_owned(),
         predicate: Some(predicate),
@@ -159,8 +212,9 @@ mod tests {
             attestation(
                 "f",
                 &digest,
-                type_of(name)?,
+                name,
                 predicate.as_bytes(),
+                StatementVersion::V1,
                 Timestamp::UNIX_EPOCH,
             )
         };
@@ -169,7 +223,7 @@ mod tests {
             statement.predicate.unwrap().get().to_owned()
         };
         assert_eq!(
-            predicate(make("slsaprovenance1", "{ \"z\":1.0, \"a\":2 }\n").unwrap()),
+            predicate(make("https://example.com/p", "{ \"z\":1.0, \"a\":2 }\n").unwrap()),
             "{ \"z\":1.0, \"a\":2 }"
         );
         assert_eq!(
@@ -180,5 +234,45 @@ mod tests {
         assert!(make("spdx", "[]").is_err());
         assert!(make("nonsense", "{}").is_err());
         assert!(make("https://example.com/v1", "{}").is_ok());
+    }
+
+    #[test]
+    fn statements_are_of_either_version_and_never_have_text_in_them() {
+        let digest = Digest::of(HashAlgorithm::Sha256, b"x");
+        let make = |kind: &str, text: &str, version| {
+            let (bytes, now) = (text.as_bytes(), Timestamp::UNIX_EPOCH);
+            let made = attestation("f", &digest, kind, bytes, version, now)?;
+            Ok::<_, anyhow::Error>(Statement::parse(&made).unwrap())
+        };
+        let document = r#"{"bomFormat":"CycloneDX"}"#;
+        let old = make("cyclonedx", document, StatementVersion::V01).unwrap();
+        assert_eq!(old.statement_type, STATEMENT_V01);
+        let new = make("cyclonedx", document, StatementVersion::V1).unwrap();
+        assert_eq!(new.statement_type, STATEMENT_V1);
+        assert!(says_the_same(&old, &new));
+        let text = "SPDXVersion: SPDX-2.3\nDataLicense: CC0-1.0\n";
+        let error = make("spdx", text, StatementVersion::V1).unwrap_err();
+        assert!(error.to_string().contains("text form"), "{error}");
+        let custom = make("custom", text, StatementVersion::V1).unwrap();
+        assert!(!says_the_same(&old, &custom));
+    }
+
+    #[test]
+    fn a_custom_statement_says_the_same_at_another_time() {
+        let digest = Digest::of(HashAlgorithm::Sha256, b"x");
+        let make = |text: &str, second| {
+            let now = Timestamp::from_second(second).unwrap();
+            let made = attestation(
+                "f",
+                &digest,
+                "custom",
+                text.as_bytes(),
+                StatementVersion::V1,
+                now,
+            );
+            Statement::parse(&made.unwrap()).unwrap()
+        };
+        assert!(says_the_same(&make("a", 1), &make("a", 2)));
+        assert!(!says_the_same(&make("a", 1), &make("b", 1)));
     }
 }

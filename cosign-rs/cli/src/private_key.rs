@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use keys::PublicKey;
@@ -17,6 +17,10 @@ const PASSWORD: &str = "COSIGN_PASSWORD";
 /// A PKCS#11 module and PIN for URIs that name none, as in cosign.
 const MODULE: &str = "COSIGN_PKCS11_MODULE_PATH";
 const PIN: &str = "COSIGN_PKCS11_PIN";
+/// Where Kubernetes Secrets are mounted: below it NAMESPACE/NAME/ with the files that cosign puts into such a Secret. The API of the cluster is not
+/// asked: a workload that may read Secrets by it may usually read all of its namespace, and one that has a file mounted has that file.
+const SECRETS: &str = "COSIGN_K8S_SECRETS_DIR";
+const SECRETS_USUAL: &str = "/var/run/secrets/cosign";
 /// The largest file with a public key.
 const PUBLIC_MAX: u64 = 64 << 10;
 
@@ -44,6 +48,11 @@ pub(crate) async fn public(text: &str) -> Result<PublicKey> {
         return Ok(signer.public_key().clone());
     }
     let reading = || format!("the public key {text}");
+    let mounted = mounted(text)?.map(|folder| folder.join("cosign.pub"));
+    let text = match &mounted {
+        Some(path) => path.to_str().with_context(reading)?,
+        None => text,
+    };
     let pem = match text.strip_prefix("env://") {
         Some(name) => std::env::var(name)
             .map_err(|_| {
@@ -69,6 +78,12 @@ pub(crate) async fn public(text: &str) -> Result<PublicKey> {
 
 /// Where a key is. A URI of a token may leave out module and PIN if the variables of cosign have them.
 fn reference(text: &str) -> Result<KeyRef> {
+    if let Some(folder) = mounted(text)? {
+        let (key, password) = (folder.join("cosign.key"), folder.join("cosign.password"));
+        let key = key.to_str().context("the folder's name is no text")?;
+        let password = password.is_file().then_some(password);
+        return KeyRef::parse(key, password.as_deref(), Path::new("")).context("--key");
+    }
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let text = if text.starts_with("pkcs11:") {
         completed(text, variable(MODULE), variable(PIN))
@@ -76,6 +91,38 @@ fn reference(text: &str) -> Result<KeyRef> {
         Zeroizing::new(text.to_owned())
     };
     KeyRef::parse(&text, None, Path::new("")).context("--key")
+}
+
+/// The folder of a mounted Secret, of `k8s://NAMESPACE/NAME`.
+fn mounted(text: &str) -> Result<Option<PathBuf>> {
+    let Some(place) = text.strip_prefix("k8s://") else {
+        return Ok(None);
+    };
+    // Names of Kubernetes' objects (RFC 1123), and so no way out of the folder.
+    let named = |part: &str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !part.is_empty()
+            && part.bytes().all(|byte| plain(byte) || byte == b'.')
+            && !part.starts_with('.')
+    };
+    let parts = place.split_once('/');
+    let Some((namespace, name)) = parts.filter(|(one, two)| named(one) && named(two)) else {
+        return Err(advice(
+            format!("{text} names no Secret"),
+            "expected k8s://NAMESPACE/NAME",
+        ));
+    };
+    let folder = std::env::var_os(SECRETS).unwrap_or_else(|| SECRETS_USUAL.into());
+    let folder = PathBuf::from(folder).join(namespace).join(name);
+    if folder.is_dir() {
+        return Ok(Some(folder));
+    }
+    Err(advice(
+        format!("{text}: nothing is mounted at {}", folder.display()),
+        format!(
+            "mount the Secret there with defaultMode 0400 (the cluster's API is not asked), or say with {SECRETS} where Secrets are mounted"
+        ),
+    ))
 }
 
 fn completed(uri: &str, module: Option<String>, pin: Option<String>) -> Zeroizing<String> {

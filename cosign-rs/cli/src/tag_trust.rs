@@ -191,6 +191,10 @@ impl Tags {
 }
 
 /// The name under which a repository has the tag: registry and repository as [`Reference`] writes them, so `index.docker.io/library/alpine:3`.
+#[expect(
+    clippy::result_large_err,
+    reason = "made once, and then the program ends"
+)]
 pub(crate) fn path_of(reference: &Reference) -> Result<TargetPath, TagRefused> {
     let Some(tag) = &reference.tag else {
         return Err(TagRefused::NoTag {
@@ -225,6 +229,10 @@ fn refused(
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "made once, and then the program ends"
+)]
 fn compare(
     path: &TargetPath,
     domain: &str,

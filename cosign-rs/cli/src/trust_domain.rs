@@ -108,12 +108,6 @@ pub(crate) async fn signing_config_of(following: &Following, name: &str) -> Resu
     }
 }
 
-/// Is it an instance that everybody uses?
-pub(crate) fn is_public(following: &Following) -> Result<bool> {
-    let domain = named(&folder(), following.trust_domain.as_deref())?;
-    Ok(domain.built.is_some())
-}
-
 async fn open(following: &Following) -> Result<Origin> {
     let followable = followable(following)?;
     match followable.follow().await {

@@ -120,14 +120,6 @@ const fn is_unnamed(trust: &args::Trust) -> bool {
         && trust.following.trust_domain.is_none()
 }
 
-/// Whether a public instance is called because nobody named files of another one.
-pub(crate) fn is_public_by_default(trust: &args::Trust, services: &args::Services) -> Result<bool> {
-    let files = trust.trust_config.is_some()
-        || trust.trusted_root.is_some()
-        || services.signing_config.is_some();
-    Ok(!files && trust_domain::is_public(&trust.following)?)
-}
-
 fn trust_config(path: &Path) -> Result<ClientTrustConfig> {
     let bytes = read(path)?;
     ClientTrustConfig::parse(&bytes)

@@ -426,7 +426,9 @@ fn signing_needs_services_an_identity_and_somebody_who_agrees() {
         "file",
     ];
     sign(&config, &[]).refused("no terminal at which somebody could sign in");
-    sign(&config, &[("BROWSER", "false")]).refused("agree with --yes");
+    // Nobody is asked to agree: an instance of one's own is nobody else's business.
+    sign(&config, &[("BROWSER", "false")]).refused("signing in at http://localhost:1");
+    sign(&["--offline", "file"], &[("BROWSER", "false")]).refused("agree with --yes");
     sign(&config, &[("SIGSTORE_ID_TOKEN", "no-token")]).refused("SIGSTORE_ID_TOKEN");
     let expired = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2kiLCJzdWIiOiJzIiwiZXhwIjoxfQ.eA";
     let said = sign(&config, &[("SIGSTORE_ID_TOKEN", expired)]).refused("expired");

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use keys::Algorithm;
+
+use super::signing::signing_algorithm;
 
 /// `generate-key-pair`.
 #[derive(Debug, Args)]
@@ -12,7 +14,7 @@ pub(crate) struct GenerateKeyPair {
     #[arg(long, value_name = "PREFIX", default_value = "cosign")]
     pub(crate) output_key_prefix: PathBuf,
     /// What the key signs with
-    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-sha2-256-nistp256", value_parser = key_algorithm)]
+    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-sha2-256-nistp256", value_parser = signing_algorithm)]
     pub(crate) signing_algorithm: Algorithm,
 }
 
@@ -38,21 +40,37 @@ pub(crate) struct PublicKey {
     pub(crate) outfile: Option<PathBuf>,
 }
 
-/// Those that a session signs with: a log takes the digest, and pure Ed25519 signs none.
-fn key_algorithm(text: &str) -> Result<Algorithm, String> {
-    let known = [
-        Algorithm::EcdsaP256Sha256,
-        Algorithm::EcdsaP384Sha384,
-        Algorithm::EcdsaP521Sha512,
-        Algorithm::RsaPkcs1Sha256_2048,
-        Algorithm::RsaPkcs1Sha256_3072,
-        Algorithm::RsaPkcs1Sha256_4096,
-    ];
-    known
-        .into_iter()
-        .find(|algorithm| algorithm.registry_name() == text)
-        .ok_or_else(|| {
-            let names = known.map(Algorithm::registry_name);
-            format!("expected one of {}", names.join(", "))
-        })
+/// `pkcs11-tool`.
+#[derive(Debug, Args)]
+pub(crate) struct Pkcs11Tool {
+    #[command(subcommand)]
+    pub(crate) command: Pkcs11Command,
+}
+
+/// What can be asked of PKCS#11 tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pkcs11Command {
+    /// The tokens that a module knows
+    ListTokens {
+        /// The module's file
+        #[arg(long, value_name = "FILE", env = "COSIGN_PKCS11_MODULE_PATH")]
+        module_path: PathBuf,
+    },
+    /// The private keys of a token, by the URIs that mean them
+    ListKeysUris {
+        /// The module's file
+        #[arg(long, value_name = "FILE", env = "COSIGN_PKCS11_MODULE_PATH")]
+        module_path: PathBuf,
+        /// Slot of the token, where there are several
+        #[arg(long, value_name = "N")]
+        slot_id: Option<u64>,
+        /// The user's PIN
+        #[arg(
+            long,
+            value_name = "PIN",
+            env = "COSIGN_PKCS11_PIN",
+            hide_env_values = true
+        )]
+        pin: Option<String>,
+    },
 }

@@ -9,6 +9,7 @@ mod conformance;
 mod create;
 mod key;
 mod kit;
+mod looking;
 mod registry;
 mod server;
 mod signing;
@@ -27,11 +28,17 @@ pub(crate) use create::{
     CreateSigningConfig, CreateTrustedRoot, OlderTrustedRoot, SigningConfigCommand,
     SigningConfigCommands, TrustedRootCommand, TrustedRootCommands,
 };
-pub(crate) use key::{GenerateKeyPair, ImportKeyPair, PublicKey};
+pub(crate) use key::{GenerateKeyPair, ImportKeyPair, Pkcs11Command, Pkcs11Tool, PublicKey};
 pub(crate) use kit::{KitCommand, KitCommands, KitCreate, KitVerify};
+pub(crate) use looking::{
+    BundleCommand, BundleCommands, BundleCreate, BundleUpgrade, Debug as DebugCommands,
+    DebugCommand, Doctor, Env,
+};
 pub(crate) use registry::Registry;
 pub(crate) use server::VerifyServer;
-pub(crate) use signing::{Attest, AttestBlob, AuthFlow, Identity, Sign, SignBlob, SigningKey};
+pub(crate) use signing::{
+    Attest, AttestBlob, AuthFlow, Batching, Identity, Sign, SignBlob, SigningKey, StatementVersion,
+};
 pub(crate) use tag_trust::TagTrust;
 pub(crate) use trust::{
     ExportFormat, Following, Initialize, Services, Trust, TrustCommand, TrustCommands, TrustRefresh,
@@ -90,6 +97,8 @@ pub(crate) enum Command {
     ImportKeyPair(ImportKeyPair),
     /// Print the public half of a key
     PublicKey(PublicKey),
+    /// Look for keys in PKCS#11 tokens
+    Pkcs11Tool(Pkcs11Tool),
     /// Set up a trust domain: where its repository is, and the root that everything is verified from
     Initialize(Initialize),
     /// Look after the trust domains: whom we trust, since when, until when
@@ -100,6 +109,15 @@ pub(crate) enum Command {
     SigningConfig(SigningConfigCommands),
     /// Run a trust root of your own: a TUF repository, from its first ceremony on
     Root(crate::root::args::Root),
+    /// Make, show and renew bundles
+    Bundle(BundleCommands),
+    /// Look for what keeps signing and verifying from working, and say what to do about it; exit code 1 if there is something
+    Doctor(Doctor),
+    /// Print the variables that this program reads, and their values
+    Env(Env),
+    /// Look into what is found by itself
+    #[command(hide = true)]
+    Debug(DebugCommands),
     /// Print the version
     Version {
         /// As JSON
@@ -155,6 +173,11 @@ impl Command {
             Self::Kit(KitCommands {
                 command: KitCommand::Verify(verify),
             }) => verify.output,
+            Self::Doctor(doctor) => doctor.output,
+            Self::Bundle(commands) => match commands.command {
+                BundleCommand::Inspect { output, .. } => output,
+                _ => None,
+            },
             _ => None,
         };
         matches!(output, Some(Output::Json))

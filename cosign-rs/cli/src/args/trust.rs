@@ -76,6 +76,19 @@ pub(crate) struct Services {
     /// Which services sign with you; goes with --trusted-root. Without both, those of the trust domain
     #[arg(long, value_name = "FILE", conflicts_with = "trust_config")]
     pub(crate) signing_config: Option<PathBuf>,
+    /// Services are always named by one
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_parser = only_config)]
+    pub(crate) use_signing_config: Option<bool>,
+}
+
+/// There is no other way to name services; scripts that say so are right.
+fn only_config(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        _ => Err(
+            "services are named in a signing config: --signing-config, or --trust-config".into(),
+        ),
+    }
 }
 
 /// `initialize`.

@@ -1,30 +1,21 @@
-//! Images in registries: sign, verify, attest, verify-attestation.
+//! Images in registries, verified: verify and verify-attestation.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use bundle::{Bundle, Content};
-use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use jiff::Timestamp;
 use keys::Digest;
-use oci::{
-    Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, Credentials, Image, Keychain,
-    Reference, Repository,
-};
+use oci::{Credentials, Keychain, Reference, Repository};
 use policy::Asked;
 use serde::Serialize;
-use sign::SignedBundle;
 use verify::Verified;
 use zeroize::Zeroizing;
 
-use super::Prepared;
 use super::candidates::{Candidates, Chosen};
-use crate::args::{self, Attest, Output, Sign, Verify, VerifyAttestation};
-use crate::bundle_file::BundleFile;
+use crate::args::{self, Output, Verify, VerifyAttestation};
 use crate::explained;
-use crate::failure::{Outcome, Told, advice, advice_of, say};
+use crate::failure::{Outcome, Told, advice_of, say};
 use crate::judge::Judge;
 use crate::report::{self, Report};
 use crate::tag_trust::{TagHeld, Tags};
@@ -32,13 +23,10 @@ use crate::{predicate, trust_files};
 
 /// The largest file with certificate authorities.
 const ROOTS_MAX: u64 = 4 << 20;
-/// The largest predicate: the parser of bundles takes no larger document, and a payload stands in it as base64.
-const PREDICATE_MAX: u64 = 10 << 20;
-
 /// A registry, the images asked for and the place of their signatures.
 pub(super) struct Plan {
-    registry: oci::Registry,
-    references: Vec<Reference>,
+    pub(super) registry: oci::Registry,
+    pub(super) references: Vec<Reference>,
     elsewhere: Option<Repository>,
 }
 
@@ -62,7 +50,16 @@ impl Plan {
         })
     }
 
-    fn place<'a>(&'a self, reference: &'a Reference) -> &'a Repository {
+    /// Whose images they are, and where it is shown that somebody signs them.
+    pub(super) fn repositories(&self) -> Vec<&Repository> {
+        let own = self
+            .references
+            .iter()
+            .map(|reference| &reference.repository);
+        own.chain(&self.elsewhere).collect()
+    }
+
+    pub(super) fn place<'a>(&'a self, reference: &'a Reference) -> &'a Repository {
         self.elsewhere.as_ref().unwrap_or(&reference.repository)
     }
 }
@@ -93,156 +90,21 @@ fn settings(flags: &args::Registry) -> Result<oci::Settings> {
     Ok(settings)
 }
 
-pub(super) async fn sign(arguments: Sign) -> Result<()> {
-    let prepared = Prepared::new(
-        &arguments.key,
-        &arguments.identity,
-        &arguments.trust,
-        &arguments.services,
-    )
-    .await?;
-    // What the key cannot sign is known before the registry is asked.
-    prepared.hash()?;
-    let plan = Plan::new(&arguments.images, &arguments.registry)?;
-    let mut file = one_bundle(arguments.bundle.as_deref(), &plan, &[])?;
-    if !arguments.upload && arguments.bundle.is_none() {
-        return Err(advice(
-            "--upload=false without --bundle: the signature would be nowhere",
-            "write it to a file with --bundle",
-        ));
+/// What a registry shows of an image, in words.
+pub(super) async fn look(name: &str, flags: &args::Registry) -> Result<String> {
+    let plan = Plan::new(&[name.to_owned()], flags)?;
+    let reference = plan.references.first().context("no image")?;
+    let image = plan.registry.image(reference).await?;
+    let digest = image.descriptor.digest;
+    let found = plan.registry.bundles(plan.place(reference), &digest).await;
+    if let Some(problem) = found.problems.into_iter().next() {
+        return Err(anyhow::Error::from(problem.why)
+            .context(format!("{digest} is there; reading {}", problem.what)));
     }
-    let images = resolve(&plan).await?;
-    for (reference, image) in plan.references.iter().zip(&images) {
-        if reference.digest.is_none() {
-            say(&format!(
-                "note: {reference} is {} now; a tag may be moved before somebody signs or verifies it, a digest is always the same image",
-                image.descriptor.digest
-            ));
-        }
-    }
-    let session = prepared.session(&arguments.identity).await?;
-    for (reference, image) in plan.references.iter().zip(&images) {
-        let digest = image.descriptor.digest;
-        let statement = predicate::signature(&digest, &arguments.annotations)?;
-        let signed = session
-            .sign_statement(statement, Timestamp::now())
-            .await
-            .with_context(|| format!("signing {reference}"))?;
-        if let Some(file) = file.take() {
-            file.write(signed.json())?;
-        }
-        if arguments.upload {
-            attach(&plan, reference, image, &signed, predicate::SIGNATURE).await?;
-        }
-        say(&format!(
-            "signed {}\n{}",
-            reference.repository.at(digest),
-            Report::of(signed.verified()).text()
-        ));
-    }
-    Ok(())
-}
-
-pub(super) async fn attest(arguments: Attest) -> Result<()> {
-    let prepared = Prepared::new(
-        &arguments.key,
-        &arguments.identity,
-        &arguments.trust,
-        &arguments.services,
-    )
-    .await?;
-    // What the key cannot sign is known before the registry is asked.
-    prepared.hash()?;
-    let plan = Plan::new(&arguments.images, &arguments.registry)?;
-    let mut file = one_bundle(arguments.bundle.as_deref(), &plan, &[&arguments.predicate])?;
-    let predicate_type = predicate::type_of(&arguments.predicate_type)?;
-    if predicate_type == predicate::SIGNATURE {
-        return Err(advice(
-            format!("{predicate_type} is the type of signatures, not of attestations"),
-            "sign the image with sign",
-        ));
-    }
-    let predicate = trust_files::read_at_most(&arguments.predicate, PREDICATE_MAX)?;
-    let images = resolve(&plan).await?;
-    let mut statements = Vec::new();
-    for (reference, image) in plan.references.iter().zip(&images) {
-        statements.push(predicate::attestation(
-            &reference.repository.to_string(),
-            &image.descriptor.digest,
-            predicate_type,
-            &predicate,
-            Timestamp::now(),
-        )?);
-    }
-    let session = prepared.session(&arguments.identity).await?;
-    for ((reference, image), statement) in plan.references.iter().zip(&images).zip(statements) {
-        let signed = session
-            .sign_statement(statement, Timestamp::now())
-            .await
-            .with_context(|| format!("attesting to {reference}"))?;
-        if let Some(file) = file.take() {
-            file.write(signed.json())?;
-        }
-        if !arguments.no_upload {
-            attach(&plan, reference, image, &signed, predicate_type).await?;
-        }
-        say(&format!(
-            "attested to {}\n{}",
-            reference.repository.at(image.descriptor.digest),
-            Report::of(signed.verified()).text()
-        ));
-    }
-    Ok(())
-}
-
-fn one_bundle(path: Option<&Path>, plan: &Plan, inputs: &[&Path]) -> Result<Option<BundleFile>> {
-    if path.is_some() && plan.references.len() > 1 {
-        return Err(advice(
-            "--bundle names one file, and there are several images",
-            "sign them one by one, or leave --bundle out",
-        ));
-    }
-    path.map(|path| BundleFile::prepare(path, inputs.iter().copied()))
-        .transpose()
-}
-
-/// The digests of all images, before anything is signed: a name that is wrong costs no log entry.
-async fn resolve(plan: &Plan) -> Result<Vec<Image>> {
-    let reading = plan
-        .references
-        .iter()
-        .map(|reference| plan.registry.image(reference));
-    Ok(futures_util::future::try_join_all(reading).await?)
-}
-
-async fn attach(
-    plan: &Plan,
-    reference: &Reference,
-    image: &Image,
-    signed: &SignedBundle,
-    predicate_type: &str,
-) -> Result<()> {
-    let now = Timestamp::from_second(Timestamp::now().as_second())?;
-    let annotations = Annotations::from([
-        (CREATED.to_owned(), now.to_string()),
-        (BUNDLE_CONTENT.to_owned(), "dsse-envelope".to_owned()),
-        (BUNDLE_PREDICATE_TYPE.to_owned(), predicate_type.to_owned()),
-    ]);
-    plan.registry
-        .attach(
-            plan.place(reference),
-            &image.descriptor,
-            bundle::MEDIA_TYPE,
-            Bytes::copy_from_slice(signed.json()),
-            &annotations,
-        )
-        .await
-        .with_context(|| {
-            format!(
-                "{reference} is signed and recorded, and the bundle could not be attached to it"
-            )
-        })?;
-    Ok(())
+    Ok(format!(
+        "{digest} is there, with {} bundles",
+        found.attached.len()
+    ))
 }
 
 /// What `verify` prints of a signature: cosign's form, and beside it what cosign does not tell.

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use signer::Signer;
 use zeroize::Zeroizing;
 
-use crate::args::{GenerateKeyPair, ImportKeyPair, PublicKey};
-use crate::failure::{advice, say};
+use crate::args::{GenerateKeyPair, ImportKeyPair, Pkcs11Command, PublicKey};
+use crate::failure::{advice, in_line, say};
 use crate::{private_key, report, trust_files};
 
 /// The largest file with a private key to import.
@@ -53,6 +53,50 @@ pub(super) async fn public(arguments: &PublicKey) -> Result<()> {
     std::fs::write(path, pem).with_context(|| format!("writing {}", path.display()))?;
     say(&format!("wrote {}", path.display()));
     Ok(())
+}
+
+/// What there is in PKCS#11 tokens, as cosign prints it.
+pub(super) fn list(command: Pkcs11Command) -> Result<()> {
+    let mut lines = Vec::new();
+    match command {
+        Pkcs11Command::ListTokens { module_path } => {
+            lines.push(format!(
+                "Listing tokens of PKCS11 module '{}'",
+                module_path.display()
+            ));
+            for token in signer::tokens(&module_path)? {
+                lines.push(format!("Token in slot {}", token.slot));
+                for (name, value) in [
+                    ("Label", &token.label),
+                    ("Manufacturer", &token.manufacturer),
+                    ("Model", &token.model),
+                    ("S/N", &token.serial),
+                ] {
+                    lines.push(format!("\t{name}: {}", in_line(value)));
+                }
+            }
+        }
+        Pkcs11Command::ListKeysUris {
+            module_path,
+            slot_id,
+            pin,
+        } => {
+            let pin = pin.map(Zeroizing::new);
+            let keys =
+                signer::token_keys(&module_path, slot_id, pin.as_ref().map(|pin| pin.as_str()))?;
+            lines.push(format!(
+                "Listing URIs of keys of PKCS11 module '{}'",
+                module_path.display()
+            ));
+            for (number, key) in keys.iter().enumerate() {
+                lines.push(format!("Object {number}"));
+                lines.push(format!("\tLabel: {}", in_line(&key.label)));
+                lines.push(format!("\tID: {}", hex::encode(&key.id)));
+                lines.push(format!("\tURI: {}", key.uri));
+            }
+        }
+    }
+    report::print(&lines.join("\n"))
 }
 
 /// Where a pair of keys goes; neither file is ever replaced, since a key that is gone cannot be made again.

@@ -2,21 +2,27 @@
 
 mod batch;
 mod blob;
+mod bundle_tool;
 mod candidates;
 mod create;
+mod doctor;
 mod domains;
+mod environment;
 mod image;
+mod image_signing;
 mod key;
 mod kit;
 mod lines;
 mod program;
+mod questions;
 mod server;
 mod tuf_conformance;
 
 use anyhow::{Context as _, Result};
 use client::Agent;
 use jiff::Timestamp;
-use keys::HashAlgorithm;
+use keys::{Algorithm, HashAlgorithm};
+use oci::Repository;
 use sign::{Services, Session};
 use signer::Signer;
 use trust::{SigningConfig, TrustedRoot};
@@ -25,6 +31,7 @@ use crate::args::{
     self, Arguments, Command, Identity, SigningConfigCommand, SigningConfigCommands, SigningKey,
     TrustedRootCommand, TrustedRootCommands,
 };
+use crate::consent::{self, By};
 use crate::failure::advice;
 use crate::{identity, private_key, trust_files};
 
@@ -38,11 +45,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let patience = arguments.timeout;
     let work = async {
         match arguments.command {
-            Command::Sign(sign) => image::sign(sign).await,
-            Command::Verify(verify) if verify.stdin => batch::verify(verify).await,
+            Command::Sign(sign) => image_signing::sign(sign).await,
+            Command::Verify(verify) if verify.stdin => questions::verify(verify).await,
             Command::Verify(verify) => image::verify(verify).await,
             Command::VerifyServer(server) => server::run(server).await,
-            Command::Attest(attest) => image::attest(attest).await,
+            Command::Attest(attest) => image_signing::attest(attest).await,
             Command::VerifyAttestation(verify) => image::verify_attestation(verify).await,
             Command::SignBlob(sign) => blob::sign(sign).await,
             Command::VerifyBlob(verify) => blob::verify(&verify).await,
@@ -63,6 +70,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Command::GenerateKeyPair(generate) => key::generate(&generate),
             Command::ImportKeyPair(import) => key::import(&import),
             Command::PublicKey(public) => key::public(&public).await,
+            Command::Bundle(commands) => bundle_tool::run(commands.command).await,
+            Command::Doctor(doctor) => doctor::run(doctor).await,
+            Command::Env(arguments) => environment::print(&arguments),
+            Command::Debug(commands) => environment::debug(&commands.command),
+            Command::Pkcs11Tool(tool) => key::list(tool.command),
             Command::Version { json } => program::version(json),
             Command::Completion { shell } => program::completion(shell),
             Command::Kit(commands) => kit::run(commands.command).await,
@@ -88,17 +100,13 @@ struct Prepared {
 
 /// By what right something is signed.
 enum Holder {
-    Identity,
+    /// With a fresh key of this algorithm.
+    Identity(Algorithm),
     Key(Signer),
 }
 
 impl Prepared {
-    async fn new(
-        key: &SigningKey,
-        identity: &Identity,
-        trust: &args::Trust,
-        services: &args::Services,
-    ) -> Result<Self> {
+    async fn new(key: &SigningKey, trust: &args::Trust, services: &args::Services) -> Result<Self> {
         let Some(reference) = &key.key else {
             if !key.tlog_upload {
                 return Err(advice(
@@ -106,17 +114,27 @@ impl Prepared {
                     "sign with a key of your own (--key), or let the signature be logged",
                 ));
             }
+            let algorithm = key.signing_algorithm.unwrap_or(sign::ALGORITHM);
+            loggable(algorithm)?;
             return Ok(Self {
-                holder: Holder::Identity,
+                holder: Holder::Identity(algorithm),
                 trusted: Some(trust_files::for_signing(trust, services).await?),
                 logged: true,
             });
         };
         let signer = private_key::open(reference).await?;
-        let trusted = trust_files::for_signing_with_key(trust, services, key.tlog_upload).await?;
-        if key.tlog_upload && trust_files::is_public_by_default(trust, services)? {
-            identity::consent_to_publish_key(identity.yes)?;
+        // Ed25519 signs digests of messages only so, and what is logged or read as a stream is a digest.
+        let prehashed = (signer.algorithm() == Algorithm::Ed25519).then_some(Algorithm::Ed25519Ph);
+        let signer = match key.signing_algorithm.or(prehashed) {
+            None => signer,
+            Some(algorithm) => signer
+                .with_algorithm(algorithm)
+                .with_context(|| format!("--signing-algorithm {}", algorithm.registry_name()))?,
+        };
+        if key.tlog_upload {
+            loggable(signer.algorithm())?;
         }
+        let trusted = trust_files::for_signing_with_key(trust, services, key.tlog_upload).await?;
         Ok(Self {
             holder: Holder::Key(signer),
             trusted,
@@ -124,21 +142,35 @@ impl Prepared {
         })
     }
 
-    /// The hash of the digests that will be signed.
-    fn hash(&self) -> Result<HashAlgorithm> {
-        match &self.holder {
-            Holder::Identity => Ok(sign::HASH),
-            Holder::Key(signer) => signer.algorithm().hash().ok_or_else(|| {
-                advice(
-                    "an Ed25519 key signs whole messages, and a log takes their digests",
-                    "sign with an ECDSA or RSA key: generate-key-pair makes one",
-                )
-            }),
+    /// With an identity, and what most people sign with.
+    fn with_identity(trusted: (TrustedRoot, SigningConfig)) -> Self {
+        Self {
+            holder: Holder::Identity(sign::ALGORITHM),
+            trusted: Some(trusted),
+            logged: true,
         }
     }
 
-    /// Signs in and gets a certificate, where no key of one's own signs.
-    async fn session(self, identity: &Identity) -> Result<Session> {
+    /// The hash of the digests that will be signed.
+    fn hash(&self) -> Result<HashAlgorithm> {
+        let algorithm = match &self.holder {
+            Holder::Identity(algorithm) => *algorithm,
+            Holder::Key(signer) => signer.algorithm(),
+        };
+        algorithm.hash().ok_or_else(|| {
+            advice(
+                format!(
+                    "a key of algorithm {} signs whole messages, and a log takes their digests",
+                    algorithm.registry_name()
+                ),
+                "sign with an ECDSA or RSA key, or with an Ed25519 key in a file: generate-key-pair makes one",
+            )
+        })
+    }
+
+    /// Signs in and gets a certificate, where no key of one's own signs. What becomes public is asked about, if that has to be asked; `images` are
+    /// the repositories of what is signed.
+    async fn session(self, identity: &Identity, images: &[&Repository]) -> Result<Session> {
         let now = Timestamp::now();
         let agent = Agent::new(client::Settings::default());
         match self.holder {
@@ -161,19 +193,49 @@ impl Prepared {
                 } else {
                     called.without_logs()
                 };
+                let by = By::Key(signer.public_key());
+                consent::ask(by, images, &called, identity.yes)?;
                 Ok(Session::with_key(&agent, called, root, signer)?)
             }
-            Holder::Identity => {
+            Holder::Identity(algorithm) => {
                 let (root, config) = self.trusted.context("no signing config")?;
                 let called = Services::select(&config, now, rotation()?)?;
-                let token = identity::token(&agent, identity, &config, now).await?;
+                let mut by_hand = false;
+                let token = identity::token(&agent, identity, &config, now, || {
+                    by_hand = true;
+                    consent::foresee(&called, identity.yes)
+                })
+                .await?;
+                let by = if by_hand {
+                    By::Person(&token)
+                } else {
+                    By::Token(&token)
+                };
+                consent::ask(by, images, &called, identity.yes)?;
                 // Signing in takes a person's time.
-                Session::start(&agent, called, root, token, Timestamp::now())
+                Session::start_with(&agent, called, root, token, algorithm, Timestamp::now())
                     .await
                     .map_err(Into::into)
             }
         }
     }
+}
+
+/// Is it one that public logs take?
+fn loggable(algorithm: Algorithm) -> Result<()> {
+    if sign::LOGGED.contains(&algorithm) {
+        return Ok(());
+    }
+    Err(advice(
+        format!(
+            "no log takes signatures of algorithm {}",
+            algorithm.registry_name()
+        ),
+        format!(
+            "sign with one of {}, or with --key into no log (--tlog-upload=false)",
+            sign::LOGGED.map(Algorithm::registry_name).join(", ")
+        ),
+    ))
 }
 
 /// Among equal services a random one, so that none gets all the work.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::peers::stack::{IDENTITY as IDENTITY_OF_STACK, Stack};
 use crate::report::Report;
 use crate::run::{self, live, quiet};
 
@@ -99,6 +100,85 @@ fn case(suite: &Path, folder: &Path, by_digest: bool) -> Result<()> {
     let finished = quiet(&mut command)?.expect(i32::from(refuse))?;
     if refuse && (!finished.stderr.contains("error: ") || finished.stderr.contains("panicked")) {
         bail!("refused without a reason: {}", finished.stderr);
+    }
+    Ok(())
+}
+
+/// The signing part of sigstore-conformance, with its command line and its questions, against an instance of our own: the suite itself asks the public
+/// staging instance.
+pub(crate) fn signing(report: &mut Report, stack: &Stack) {
+    report.check("sigstore-conformance, signing: a file and a statement, round trip, no root in the bundle, refusals", || {
+        for in_toto in [false, true] {
+            signed(stack, in_toto).with_context(|| format!("in-toto: {in_toto}"))?;
+        }
+        // A token that is none, and one that is for somebody else.
+        let file = stack.file("conformance.txt", "a file\n")?;
+        for token in ["no-token", &stack.token_for("somebody-else")?] {
+            let bundle = stack.path("conformance-refused.json");
+            let finished = quiet(sign_bundle(stack, token, &bundle, false).arg(&file))?;
+            if finished.code == Some(0) || !finished.stderr.contains("error: ") || bundle.exists() {
+                bail!("refused without a reason, or with a bundle: {}", finished.stderr);
+            }
+        }
+        Ok(())
+    });
+}
+
+fn sign_bundle(stack: &Stack, token: &str, bundle: &Path, in_toto: bool) -> Command {
+    let mut sign = Command::new(run::ours("cosign-rs"));
+    sign.arg("sign-bundle");
+    if in_toto {
+        sign.arg("--in-toto");
+    }
+    sign.args(["--identity-token", token, "--trusted-root"])
+        .arg(stack.trusted_root())
+        .arg("--signing-config")
+        .arg(stack.signing_config())
+        .arg("--bundle")
+        .arg(bundle);
+    sign
+}
+
+fn signed(stack: &Stack, in_toto: bool) -> Result<()> {
+    let artifact = stack.file("conformance.txt", "a file that the suite would sign\n")?;
+    let sum = quiet(Command::new("sha256sum").arg(&artifact))?.expect(0)?;
+    let sum = sum.stdout.split(' ').next().unwrap_or_default().to_owned();
+    let statement = format!(
+        "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{{\"name\":\"conformance.txt\",\"digest\":{{\"sha256\":\"{sum}\"}}}}],\
+         \"predicateType\":\"https://example.com/predicate/v1\",\"predicate\":{{\"a\":1}}}}"
+    );
+    let statement = stack.file("conformance-statement.json", &statement)?;
+    let bundle = stack.path("conformance.sigstore.json");
+    let signed = if in_toto { &statement } else { &artifact };
+    quiet(sign_bundle(stack, &stack.token()?, &bundle, in_toto).arg(signed))?.expect(0)?;
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&bundle)?)?;
+    let has = |pointer: &str| json.pointer(pointer).is_some();
+    if has("/dsseEnvelope") != in_toto || has("/messageSignature") == in_toto {
+        bail!("the bundle has other content: {json}");
+    }
+    // One certificate, which is a leaf, and no chain that could have a root in it.
+    if !has("/verificationMaterial/certificate")
+        || has("/verificationMaterial/x509CertificateChain")
+    {
+        bail!("the bundle has a chain: {json}");
+    }
+    for what in [artifact.display().to_string(), format!("sha256:{sum}")] {
+        for (identity, holds) in [(IDENTITY_OF_STACK, true), ("mallory@example.com", false)] {
+            let mut verify = Command::new(run::ours("cosign-rs"));
+            verify
+                .arg("verify-bundle")
+                .arg("--bundle")
+                .arg(&bundle)
+                .args(["--certificate-identity", identity])
+                .args(["--certificate-oidc-issuer", stack.issuer()])
+                .arg("--trusted-root")
+                .arg(stack.trusted_root())
+                .arg(&what);
+            let finished = quiet(&mut verify)?;
+            if (finished.code == Some(0)) != holds {
+                bail!("{identity}: {}", finished.all());
+            }
+        }
     }
     Ok(())
 }

@@ -72,7 +72,7 @@ const EDGES: &[(&str, &str)] = &[
     // cosign-rs
     (
         "cosign-rs",
-        "keys wire dsse pki tuf trust bundle verify policy serve store signer client tuf-client oci sign repository",
+        "keys wire dsse note pki tuf entry trust tsp bundle verify policy serve store signer client tuf-client oci sign repository",
     ),
     (
         "sigstack",

@@ -13,6 +13,7 @@
 //! | `cargo xtask peers trust` | of those, TUF clients over repositories with mistakes, and trust files made by hand |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
 //! | `cargo xtask peers issuers` | of those, who gets certificates and timestamps of ours |
+//! | `cargo xtask peers signing` | of those, who signs in how, and what other programs make of what cosign-rs signs |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
 //! | `cargo xtask fuzz [TARGET] [SECONDS]` | one parser before libFuzzer; without a target, their names |
@@ -55,6 +56,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers trust                     TUF clients over repositories with mistakes, and trust files made by hand
   peers record                    a log before gRPC clients, fsck and witnesses of others
   peers issuers                   clients and identity providers of others before our issuers
+  peers signing                   who signs in how, and what other programs make of what cosign-rs signs
   conformance sigstore | tuf      the public suites
   fuzz [TARGET] [SECONDS]         one parser before libFuzzer
   bench log | latency | raw | ca | tsa | verify | image";
@@ -100,6 +102,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
         ["peers", "trust"] => peers::trust(&mut report)?,
         ["peers", "record"] => peers::record::check(&mut report)?,
         ["peers", "ctlog"] => peers::ctlog::check(&mut report)?,
+        ["peers", "signing"] => peers::signing_alone(&mut report)?,
         ["peers", "issuers"] => peers::issuing(&mut report)?,
         ["conformance", "sigstore"] => {
             run::build_debug(&mut report)?;

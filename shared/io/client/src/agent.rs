@@ -599,6 +599,19 @@ fn failed(url: &Url, attempts: u32, error: reqwest::Error) -> CallError {
     }
 }
 
+/// An error with its causes, one after the other, made printable and short.
+#[cfg(feature = "sign-in")]
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    printable(&text)
+}
+
 /// Seconds, or a date (RFC 9110 10.2.3).
 fn retry_after(value: &HeaderValue) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();

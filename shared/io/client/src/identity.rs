@@ -1,5 +1,6 @@
 //! An identity token as a client has it: opaque but for the few claims that the request for a certificate needs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -34,7 +35,30 @@ struct Claims {
     email_verified: Option<Truth>,
     #[serde(default)]
     exp: Option<f64>,
+    /// What CI systems say besides.
+    #[serde(flatten)]
+    others: BTreeMap<String, serde_json::Value>,
 }
+
+/// Claims of CI systems that a certificate authority puts into certificates, in some form.
+const PUBLISHED: [&str; 16] = [
+    "repository",
+    "repository_owner",
+    "project_path",
+    "organization_slug",
+    "pipeline_slug",
+    "ref",
+    "ref_path",
+    "sha",
+    "workflow",
+    "job_workflow_ref",
+    "ci_config_ref_uri",
+    "event_name",
+    "pipeline_source",
+    "environment",
+    "runner_environment",
+    "run_id",
+];
 
 /// Some providers write booleans as text.
 #[derive(Clone, Deserialize)]
@@ -129,6 +153,37 @@ impl IdentityToken {
             }
             _ if self.claims.sub.is_empty() => Err(TokenError::Nobody),
             _ => Ok(&self.claims.sub),
+        }
+    }
+
+    /// What it says about a job's project that comes into a certificate, in some form.
+    pub fn published_claims(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        PUBLISHED
+            .into_iter()
+            .filter_map(|name| Some((name, self.other(name)?)))
+    }
+
+    /// The project of the job that it is of, if it says that not everybody can see that project (GitHub, GitLab).
+    pub fn private_project(&self) -> Option<&str> {
+        let hidden = |claim| self.other(claim).is_some_and(|seen| seen != "public");
+        if hidden("repository_visibility") {
+            return Some(self.other("repository").unwrap_or_default());
+        }
+        hidden("project_visibility").then(|| self.other("project_path").unwrap_or_default())
+    }
+
+    fn other(&self, name: &str) -> Option<&str> {
+        self.claims.others.get(name)?.as_str()
+    }
+
+    /// Whether it is made for this audience; none if it does not say for whom it is made.
+    pub fn is_for(&self, audience: &str) -> Option<bool> {
+        match self.claims.others.get("aud")? {
+            serde_json::Value::String(one) => Some(one == audience),
+            serde_json::Value::Array(several) => {
+                Some(several.iter().any(|one| one.as_str() == Some(audience)))
+            }
+            _ => None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Every outgoing call of this project, through one hardened agent.
 //!
 //! [`Agent`] is the only maker of connections: timeouts, size limits, bounded retries, no redirect to another host, TLS everywhere but on
-//! this machine. On it stand the clients of the services that a signer calls ([`Fulcio`], [`Rekor`], [`Tsa`]) and the ways to an identity
-//! token ([`ambient`], and with the feature `sign-in` the browser and device flows).
+//! this machine. On it stand the clients of the services that a signer calls ([`Fulcio`], [`Rekor`], [`Tsa`]) and, with the feature `sign-in`, the ways
+//! to an identity token: from the surroundings (`ambient`), or by signing in (`sign_in`).
 //!
 //! What somebody could do who controls the other end: a CA, log or timestamp authority can answer nonsense or nothing; its answers are
 //! parsed with limits here and believed only after `verify` has checked them. An identity provider sees where one signs in, and can name
@@ -12,6 +12,7 @@
 //! Tokens are never logged, are not in errors, and their types do not print them.
 
 mod agent;
+#[cfg(feature = "sign-in")]
 pub mod ambient;
 mod fulcio;
 mod identity;
@@ -25,6 +26,7 @@ pub use agent::{
     Agent, Answer, Call, CallError, Redirects, Refused, Repeat, Settings, Versions, is_loopback,
     printable, up_to,
 };
+#[cfg(feature = "sign-in")]
 pub use ambient::{Ambient, AmbientError};
 pub use fulcio::{Fulcio, FulcioError};
 pub use identity::{IdentityToken, TokenError};

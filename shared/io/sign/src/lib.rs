@@ -21,4 +21,4 @@ mod session;
 
 pub use error::SignError;
 pub use services::{Services, ServicesError};
-pub use session::{HASH, Session, SignedBundle};
+pub use session::{ALGORITHM, LOGGED, Session, SignedBundle};

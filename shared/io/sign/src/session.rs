@@ -12,20 +12,20 @@ use entry::{LogEntry, Proposed, Signed, Verifier};
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
-use pki::Certificate;
+use pki::{Certificate, FulcioExtensions};
 use signer::Signer;
 use tokio::sync::Mutex;
 use trust::TrustedRoot;
 use url::Url;
-use verify::{Artifact, Expect, Step, Verified, VerifyError};
+use verify::{Artifact, Expect, IdentityPolicy, Matcher, Step, Verified, VerifyError};
 
 use crate::error::SignError;
 use crate::services::Services;
 
-/// The fresh keys' algorithm: what every client of Sigstore signs with.
-const ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
-/// The hash of the digests that a session with an identity signs; it goes with the algorithm.
-pub const HASH: HashAlgorithm = HashAlgorithm::Sha256;
+/// The fresh keys' algorithm, unless another one is asked for: what every client of Sigstore signs with.
+pub const ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
+/// The algorithms of which logs take signatures over digests.
+pub const LOGGED: [Algorithm; 7] = entry::REKOR_V2_ALGORITHMS;
 /// A certificate that ends within this time is not used for the next signature: log and timestamp authority need some of it. The longest
 /// that one call may take, with a moment for clocks that differ.
 const MARGIN: SignedDuration = SignedDuration::from_secs(75);
@@ -54,6 +54,10 @@ enum Holder {
 struct Login {
     authority: Url,
     token: IdentityToken,
+    /// Of the fresh keys.
+    algorithm: Algorithm,
+    /// The hash that goes with it.
+    hash: HashAlgorithm,
     /// Held while a certificate is asked for, so that signatures at the same time ask once; not while anything else is.
     credential: Mutex<Arc<Credential>>,
 }
@@ -68,11 +72,13 @@ struct Credential {
 impl Credential {
     /// The hash of digests that the key signs.
     fn hash(&self) -> Result<HashAlgorithm, SignError> {
-        let algorithm = self.signer.algorithm();
-        algorithm
-            .hash()
-            .ok_or(SignError::Key(signer::SignerError::NoDigests(algorithm)))
+        hash_of(self.signer.algorithm())
     }
+}
+
+fn hash_of(algorithm: Algorithm) -> Result<HashAlgorithm, SignError> {
+    let none = SignError::Key(signer::SignerError::NoDigests(algorithm));
+    algorithm.hash().ok_or(none)
 }
 
 /// A bundle that verifies.
@@ -125,8 +131,21 @@ impl Session {
         token: IdentityToken,
         now: Timestamp,
     ) -> Result<Self, SignError> {
+        Self::start_with(agent, services, root, token, ALGORITHM, now).await
+    }
+
+    /// [`start`](Self::start) with fresh keys of another algorithm: one of [`LOGGED`].
+    pub async fn start_with(
+        agent: &Agent,
+        services: Services,
+        root: TrustedRoot,
+        token: IdentityToken,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<Self, SignError> {
         let authority = services.fulcio().ok_or(SignError::NoAuthority)?.clone();
-        let credential = certify(agent, &authority, &root, &token, now).await?;
+        let hash = hash_of(algorithm)?;
+        let credential = certify(agent, &authority, &root, &token, algorithm, now).await?;
         Ok(Self {
             agent: agent.clone(),
             services,
@@ -134,6 +153,8 @@ impl Session {
             holder: Holder::Identity(Box::new(Login {
                 authority,
                 token,
+                algorithm,
+                hash,
                 credential: Mutex::new(Arc::new(credential)),
             })),
         })
@@ -160,9 +181,9 @@ impl Session {
     /// The hash of the digests that this session signs.
     pub fn hash(&self) -> HashAlgorithm {
         match &self.holder {
-            Holder::Identity(_) => HASH,
+            Holder::Identity(login) => login.hash,
             // There is one, or there would be no session.
-            Holder::Key(credential) => credential.hash().unwrap_or(HASH),
+            Holder::Key(credential) => credential.hash().unwrap_or(HashAlgorithm::Sha256),
         }
     }
 
@@ -172,6 +193,39 @@ impl Session {
             Holder::Identity(login) => login.credential.lock().await.leaf.clone(),
             Holder::Key(_) => None,
         }
+    }
+
+    /// What a bundle of this session's own signer is verified with: the identity in its certificate, or its key. It takes as well what the same signer
+    /// signed at another time; as for a log, what this session asks for. None when the certificate names nobody.
+    pub async fn own(&self) -> Option<Expect> {
+        match &self.holder {
+            Holder::Identity(login) => {
+                let credential = Arc::clone(&*login.credential.lock().await);
+                let leaf = credential.leaf.as_ref()?;
+                let extensions = FulcioExtensions::from_certificate(leaf).ok()?;
+                Some(Expect::Identity(IdentityPolicy {
+                    subject: Matcher::Exact(leaf.subject_names().first()?.value().to_owned()),
+                    issuer: Matcher::Exact(extensions.issuer()?.to_owned()),
+                    extensions: Vec::new(),
+                }))
+            }
+            Holder::Key(credential) => Some(self.key(credential)),
+        }
+    }
+
+    /// Whoever verifies with the key.
+    fn key(&self, credential: &Credential) -> Expect {
+        let key = credential.signer.public_key().clone();
+        if self.services.logs().is_empty() {
+            Expect::UnloggedKey(key)
+        } else {
+            Expect::Key(key)
+        }
+    }
+
+    /// What those who will verify trust.
+    pub const fn root(&self) -> &TrustedRoot {
+        &self.root
     }
 
     /// Whom the session calls.
@@ -214,7 +268,7 @@ impl Session {
         let mut attempt = 1;
         loop {
             match self.sign_with(&credential, what).await {
-                // ECDSA signatures differ each time, so that the next one is new to the log; RSA's do not.
+                // ECDSA signatures differ each time, so that the next one is new to the log; those of the other algorithms do not.
                 Err(SignError::Record { url, source })
                     if attempt < ATTEMPTS
                         && matches!(*source, RekorError::Duplicate { .. })
@@ -241,7 +295,7 @@ impl Session {
         });
         if !good {
             let (url, token) = (&login.authority, &login.token);
-            let next = certify(&self.agent, url, &self.root, token, now).await?;
+            let next = certify(&self.agent, url, &self.root, token, login.algorithm, now).await?;
             *current = Arc::new(next);
         }
         Ok(Arc::clone(&current))
@@ -337,11 +391,9 @@ impl Session {
             What::Message(digest) => *digest,
             What::Envelope { about, .. } => *about,
         });
-        let key = credential.signer.public_key();
         let expect = match &credential.leaf {
             Some(leaf) => Expect::ExactCertificate(leaf.clone()),
-            None if self.services.logs().is_empty() => Expect::UnloggedKey(key.clone()),
-            None => Expect::Key(key.clone()),
+            None => self.key(credential),
         };
         let verified =
             verify::bundle(&bundle, &artifact, &self.root, &expect).map_err(|source| {
@@ -381,11 +433,12 @@ async fn certify(
     url: &Url,
     root: &TrustedRoot,
     token: &IdentityToken,
+    algorithm: Algorithm,
     now: Timestamp,
 ) -> Result<Credential, SignError> {
     token.check_time(now).map_err(SignError::Token)?;
     let subject = token.subject_for_proof().map_err(SignError::Token)?;
-    let signer = Signer::generate(ALGORITHM).map_err(SignError::Key)?;
+    let signer = Signer::generate(algorithm).map_err(SignError::Key)?;
     let proof = signer
         .sign(subject.as_bytes())
         .await

@@ -407,7 +407,11 @@ async fn a_key_of_ones_own_signs_in_a_log_or_with_a_timestamp_alone() {
     let running = Running::start(Fault::None).await;
     let root = running.world.sigstore.root();
     let artifact = Artifact::from_bytes(b"file");
-    for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384] {
+    for algorithm in [
+        Algorithm::EcdsaP256Sha256,
+        Algorithm::EcdsaP384Sha384,
+        Algorithm::Ed25519Ph,
+    ] {
         let signer = Signer::generate(algorithm).unwrap();
         let key = signer.public_key().clone();
         let file = Digest::of(algorithm.hash().unwrap(), b"file");
@@ -440,6 +444,58 @@ async fn a_key_of_ones_own_signs_in_a_log_or_with_a_timestamp_alone() {
     let pure = Signer::generate(Algorithm::Ed25519).unwrap();
     let refused = Session::with_key(&running.agent, running.services(), root, pure);
     assert!(matches!(refused, Err(SignError::Key(_))));
+}
+
+/// What another client of the same identity signed is its own too, and what somebody else did is not.
+#[tokio::test]
+async fn fresh_keys_may_be_of_another_algorithm_and_the_signer_knows_its_own() {
+    let running = Running::start(Fault::None).await;
+    let root = running.world.sigstore.root();
+    let start = async |algorithm| {
+        let token = token(Some(running.now() + SignedDuration::from_mins(20)));
+        let (agent, services) = (&running.agent, running.services());
+        Session::start_with(
+            agent,
+            services,
+            root.clone(),
+            token,
+            algorithm,
+            running.now(),
+        )
+        .await
+    };
+    let artifact = Artifact::from_bytes(b"file");
+    let mut sessions = Vec::new();
+    for algorithm in [
+        Algorithm::EcdsaP256Sha256,
+        Algorithm::EcdsaP384Sha384,
+        Algorithm::RsaPkcs1Sha256_2048,
+    ] {
+        let session = start(algorithm).await.unwrap();
+        let hash = algorithm.hash().unwrap();
+        assert_eq!(session.hash(), hash);
+        let file = Digest::of(hash, b"file");
+        let signed = session.sign_digest(file, running.now()).await.unwrap();
+        let key = session.certificate().await.unwrap().public_key().clone();
+        assert_eq!(key.default_algorithm(), algorithm);
+        running.verify(signed.json(), b"file");
+        sessions.push((session, signed));
+    }
+    for (session, _) in &sessions {
+        let own = session.own().await.unwrap();
+        for (_, signed) in &sessions {
+            verify::bundle(signed.bundle(), &artifact, session.root(), &own).unwrap();
+        }
+        let strange = Sigstore::default().sign(b"file").bundle;
+        assert!(verify::bundle(&strange, &artifact, session.root(), &own).is_err());
+    }
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let keyed = Session::with_key(&running.agent, running.services(), root.clone(), key).unwrap();
+    let own = keyed.own().await.unwrap();
+    let (_, signed) = &sessions[0];
+    assert!(verify::bundle(signed.bundle(), &artifact, &root, &own).is_err());
+    let pure = start(Algorithm::Ed25519).await;
+    assert!(matches!(pure, Err(SignError::Key(_))));
 }
 
 #[test]

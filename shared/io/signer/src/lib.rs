@@ -22,6 +22,7 @@ mod file;
 mod local;
 mod ml_dsa;
 mod pkcs11;
+mod pkcs11_list;
 mod pkcs11_uri;
 mod plugin;
 mod private_pem;
@@ -33,7 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, SignatureError};
+use keys::{Algorithm, Digest, HashAlgorithm, PublicKey, SignatureError};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -45,6 +46,7 @@ use vault::TransitKey;
 
 pub use local::LocalKey;
 pub use ml_dsa::MlDsa44Signer;
+pub use pkcs11_list::{KeyInfo, TokenInfo, token_keys, tokens};
 pub use pkcs11_uri::UriError;
 pub use reference::{KeyRef, RefError};
 
@@ -151,6 +153,14 @@ pub enum SignerError {
     /// This key cannot sign a message of which only the digest is at hand.
     #[error("a key of algorithm {} signs messages only, not their digests", .0.registry_name())]
     NoDigests(Algorithm),
+    /// An algorithm that does not go with the key, or that its keeper is not asked for.
+    #[error("a key of algorithm {} does not sign with {}", key.registry_name(), asked.registry_name())]
+    OtherAlgorithm {
+        /// What the key signs with.
+        key: Algorithm,
+        /// What was asked for.
+        asked: Algorithm,
+    },
     /// The digest is by another hash than the one the key signs with.
     #[error("a key of algorithm {} does not sign {} digests", algorithm.registry_name(), found.name())]
     OtherDigest {
@@ -304,9 +314,27 @@ impl Signer {
         }
     }
 
-    /// What [`sign`](Self::sign) signs with: the default algorithm of the key's type.
+    /// What [`sign`](Self::sign) signs with: the default algorithm of the key's type, or what [`with_algorithm`](Self::with_algorithm) named.
     pub fn algorithm(&self) -> Algorithm {
-        self.public_key().default_algorithm()
+        match &self.0 {
+            Keeper::Local(key) => key.algorithm(),
+            _ => self.public_key().default_algorithm(),
+        }
+    }
+
+    /// The same key, which signs with another algorithm that goes with it: Ed25519ph instead of Ed25519, PSS instead of PKCS#1 v1.5. Only a key in
+    /// this process; a keeper elsewhere signs with its key's default algorithm.
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Result<Self, SignerError> {
+        if self.algorithm() == algorithm {
+            return Ok(self);
+        }
+        match &self.0 {
+            Keeper::Local(key) => Ok(Self::local(key.copy()?.with_algorithm(algorithm)?)),
+            _ => Err(SignerError::OtherAlgorithm {
+                key: self.algorithm(),
+                asked: algorithm,
+            }),
+        }
     }
 
     /// Signs a message. ECDSA signatures are ASN.1 DER.
@@ -326,7 +354,7 @@ impl Signer {
         Ok(signature)
     }
 
-    /// Signs a message of which only the digest is at hand, as of a file that was read as a stream. Not with Ed25519.
+    /// Signs a message of which only the digest is at hand, as of a file that was read as a stream. Not with pure Ed25519.
     pub async fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
         check_digest(self.algorithm(), digest)?;
         let signature = match &self.0 {
@@ -375,13 +403,11 @@ async fn in_time(
     signed.map_err(|_| SignerError::Late(SIGN_TIME))?
 }
 
-/// ECDSA and RSA sign a digest as well as a message, if it is by the algorithm's hash. Pure Ed25519 hashes for itself.
+/// All but pure Ed25519, which hashes for itself, sign a digest as well as a message, if it is by the algorithm's hash.
 pub(crate) fn check_digest(algorithm: Algorithm, digest: &Digest) -> Result<(), SignerError> {
-    if algorithm.key_type() == KeyType::Ed25519 {
-        return Err(SignerError::NoDigests(algorithm));
-    }
+    let hash = algorithm.hash().ok_or(SignerError::NoDigests(algorithm))?;
     let found = digest.algorithm();
-    if algorithm.hash() != Some(found) {
+    if hash != found {
         return Err(SignerError::OtherDigest { algorithm, found });
     }
     Ok(())

@@ -9,8 +9,9 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
     EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    RsaKeyPair,
+    RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
+use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, pem};
 use zeroize::Zeroizing;
 
@@ -20,6 +21,7 @@ use crate::{SignerError, check_digest, encrypted, private_pem};
 pub struct LocalKey {
     pair: Pair,
     public: PublicKey,
+    algorithm: Algorithm,
     pkcs8: Zeroizing<Vec<u8>>,
 }
 
@@ -36,7 +38,7 @@ const CURVES: [(KeyType, &EcdsaSigningAlgorithm); 3] = [
 ];
 
 impl LocalKey {
-    /// Makes a new key. The algorithm must be its key type's default one.
+    /// Makes a new key, which signs with this algorithm. Not with SHA-256 on the larger curves, as old clients did.
     pub fn generate(algorithm: Algorithm) -> Result<Self, SignerError> {
         let rsa = |size| {
             RsaKeyPair::generate(size)
@@ -52,15 +54,37 @@ impl LocalKey {
             Algorithm::EcdsaP256Sha256 => curve(&ECDSA_P256_SHA256_ASN1_SIGNING),
             Algorithm::EcdsaP384Sha384 => curve(&ECDSA_P384_SHA384_ASN1_SIGNING),
             Algorithm::EcdsaP521Sha512 => curve(&ECDSA_P521_SHA512_ASN1_SIGNING),
-            Algorithm::Ed25519 => Ed25519KeyPair::generate()
+            Algorithm::Ed25519 | Algorithm::Ed25519Ph => Ed25519KeyPair::generate()
                 .and_then(|pair| pair.to_pkcs8v1())
                 .map(|der| der.as_ref().to_vec()),
-            Algorithm::RsaPkcs1Sha256_2048 => rsa(KeySize::Rsa2048),
-            Algorithm::RsaPkcs1Sha256_3072 => rsa(KeySize::Rsa3072),
-            Algorithm::RsaPkcs1Sha256_4096 => rsa(KeySize::Rsa4096),
+            Algorithm::RsaPkcs1Sha256_2048 | Algorithm::RsaPssSha256_2048 => rsa(KeySize::Rsa2048),
+            Algorithm::RsaPkcs1Sha256_3072 | Algorithm::RsaPssSha256_3072 => rsa(KeySize::Rsa3072),
+            Algorithm::RsaPkcs1Sha256_4096 | Algorithm::RsaPssSha256_4096 => rsa(KeySize::Rsa4096),
             other => return Err(SignerError::Unsupported(other)),
         };
-        Self::from_pkcs8_der(Zeroizing::new(der.map_err(|_| SignerError::Failed)?))
+        Self::from_pkcs8_der(Zeroizing::new(der.map_err(|_| SignerError::Failed)?))?
+            .with_algorithm(algorithm)
+    }
+
+    /// The same key, which signs with another algorithm that goes with it: Ed25519ph instead of Ed25519, PSS instead of PKCS#1 v1.5.
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self, SignerError> {
+        let known = !matches!(
+            algorithm,
+            Algorithm::EcdsaP384Sha256 | Algorithm::EcdsaP521Sha256
+        );
+        if !known || algorithm.key_type() != self.public.key_type() {
+            return Err(SignerError::OtherAlgorithm {
+                key: self.public.default_algorithm(),
+                asked: algorithm,
+            });
+        }
+        self.algorithm = algorithm;
+        Ok(self)
+    }
+
+    /// A second object of the same key.
+    pub(crate) fn copy(&self) -> Result<Self, SignerError> {
+        Self::from_pkcs8_der(self.pkcs8.clone())?.with_algorithm(self.algorithm)
     }
 
     /// Reads a key that is not encrypted from PEM, of any kind that is read here.
@@ -92,6 +116,7 @@ impl LocalKey {
     pub(crate) fn from_pkcs8_der(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, SignerError> {
         let (pair, public) = parse(&pkcs8)?;
         Ok(Self {
+            algorithm: public.default_algorithm(),
             pair,
             public,
             pkcs8,
@@ -103,9 +128,18 @@ impl LocalKey {
         &self.public
     }
 
-    /// What [`sign`](Self::sign) signs with: the default algorithm of the key's type.
+    /// What [`sign`](Self::sign) signs with: the default algorithm of the key's type, or what [`with_algorithm`](Self::with_algorithm) named.
     pub fn algorithm(&self) -> Algorithm {
-        self.public.default_algorithm()
+        self.algorithm
+    }
+
+    fn padding(&self) -> &'static dyn RsaEncoding {
+        match self.algorithm {
+            Algorithm::RsaPssSha256_2048
+            | Algorithm::RsaPssSha256_3072
+            | Algorithm::RsaPssSha256_4096 => &RSA_PSS_SHA256,
+            _ => &RSA_PKCS1_SHA256,
+        }
     }
 
     /// Signs a message.
@@ -118,17 +152,20 @@ impl LocalKey {
                     .map_err(|_| SignerError::Failed)?;
                 Ok(signature.as_ref().to_vec())
             }
+            Pair::Ed25519(_) if self.algorithm == Algorithm::Ed25519Ph => {
+                self.sign_prehashed(&Digest::of(HashAlgorithm::Sha512, message))
+            }
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
+                pair.sign(self.padding(), &random, message, &mut signature)
                     .map_err(|_| SignerError::Failed)?;
                 Ok(signature)
             }
         }
     }
 
-    /// Signs a message of which only the digest is at hand; its hash must be the algorithm's. Not with Ed25519.
+    /// Signs a message of which only the digest is at hand; its hash must be the algorithm's. Not with pure Ed25519.
     pub fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
         check_digest(self.algorithm(), digest)?;
         let library = match digest.algorithm() {
@@ -147,12 +184,22 @@ impl LocalKey {
             }
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign_digest(&RSA_PKCS1_SHA256, &imported, &mut signature)
+                pair.sign_digest(self.padding(), &imported, &mut signature)
                     .map_err(|_| SignerError::Failed)?;
                 Ok(signature)
             }
-            Pair::Ed25519(_) => Err(SignerError::NoDigests(self.algorithm())),
+            Pair::Ed25519(_) => self.sign_prehashed(digest),
         }
+    }
+
+    /// Ed25519ph with an empty context (RFC 8032 5.1), which aws-lc-rs does not offer.
+    fn sign_prehashed(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
+        let key = ed25519_dalek::SigningKey::from_pkcs8_der(&self.pkcs8)
+            .map_err(|_| SignerError::Failed)?;
+        let signature = key
+            .sign_prehashed(keys::Ready::new(digest), None)
+            .map_err(|_| SignerError::Failed)?;
+        Ok(signature.to_bytes().to_vec())
     }
 
     /// The private key as PKCS#8 PEM under a password.

@@ -37,6 +37,50 @@ async fn every_kind_signs_and_survives_its_file() {
     }
 }
 
+/// Digests and messages alike, and the one algorithm's signature is not the other's.
+#[tokio::test]
+async fn a_key_signs_with_each_algorithm_that_goes_with_it() {
+    let message = b"message";
+    for (made, asked) in [
+        (Algorithm::Ed25519, Algorithm::Ed25519Ph),
+        (Algorithm::RsaPkcs1Sha256_2048, Algorithm::RsaPssSha256_2048),
+    ] {
+        let own = Signer::generate(made).unwrap();
+        let other = own.clone().with_algorithm(asked).unwrap();
+        assert_eq!(other.algorithm(), asked);
+        assert_eq!(other.public_key(), own.public_key());
+        let key = own.public_key();
+        let digest = Digest::of(asked.hash().unwrap(), message);
+        for signature in [
+            other.sign(message).await.unwrap(),
+            other.sign_digest(&digest).await.unwrap(),
+        ] {
+            assert_eq!(key.verify(asked, message, &signature), Ok(()));
+            assert!(key.verify(made, message, &signature).is_err());
+        }
+        // And back again.
+        let back = other.with_algorithm(made).unwrap();
+        let signature = back.sign(message).await.unwrap();
+        assert_eq!(key.verify(made, message, &signature), Ok(()));
+        for wrong in [Algorithm::EcdsaP256Sha256, Algorithm::RsaPssSha256_4096] {
+            assert!(matches!(
+                own.clone().with_algorithm(wrong),
+                Err(SignerError::OtherAlgorithm { .. })
+            ));
+        }
+    }
+    for algorithm in [Algorithm::Ed25519Ph, Algorithm::RsaPssSha256_3072] {
+        let made = Signer::generate(algorithm).unwrap();
+        assert_eq!(made.algorithm(), algorithm);
+    }
+    // Old clients did so; nobody has to any more.
+    let large = Signer::generate(Algorithm::EcdsaP384Sha384).unwrap();
+    assert!(matches!(
+        large.with_algorithm(Algorithm::EcdsaP384Sha256),
+        Err(SignerError::OtherAlgorithm { .. })
+    ));
+}
+
 #[test]
 fn a_key_file_is_never_replaced_and_never_read_when_others_can() {
     let folder = tempfile::tempdir().unwrap();
@@ -69,7 +113,7 @@ fn nonsense_is_refused_and_nothing_secret_is_shown() {
         Err(SignerError::Malformed(_))
     ));
     assert!(matches!(
-        Signer::generate(Algorithm::Ed25519Ph),
+        Signer::generate(Algorithm::EcdsaP384Sha256),
         Err(SignerError::Unsupported(_))
     ));
     let signer = Signer::generate(Algorithm::Ed25519).unwrap();

@@ -207,9 +207,9 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 /// A file of [`replace`] that was never renamed.
 fn is_left_behind(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    let temporary = name.is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp"));
+    let temporary = name.and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp"));
     let age = || fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
-    temporary && age().is_some_and(|age| age > LEFT_BEHIND)
+    temporary.is_some() && age().is_some_and(|age| age > LEFT_BEHIND)
 }
 
 /// A whole file of at most `limit` bytes.

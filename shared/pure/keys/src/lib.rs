@@ -20,4 +20,4 @@ pub mod weak;
 pub use alg::{Algorithm, HashAlgorithm, KeyType};
 pub use digest::{Digest, DigestError, Hasher, sha256};
 pub use ml_dsa::MlDsa44Key;
-pub use public::{KeyError, PublicKey, SignatureError};
+pub use public::{KeyError, PublicKey, Ready, SignatureError};

@@ -432,12 +432,13 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A digest that was computed elsewhere, in the shape of a hash function that is about to finish.
+/// A digest that was computed elsewhere, in the shape of a hash function that is about to finish: what Ed25519ph is signed and verified with.
 #[derive(Clone, Default)]
-struct Ready(sha2::digest::Output<Self>);
+pub struct Ready(sha2::digest::Output<Self>);
 
 impl Ready {
-    fn new(digest: &Digest) -> Self {
+    /// Of a SHA-512 digest; any other is filled with zeros, and so verifies nothing.
+    pub fn new(digest: &Digest) -> Self {
         let mut output = sha2::digest::Output::<Self>::default();
         for (to, from) in output.iter_mut().zip(digest.bytes()) {
             *to = *from;

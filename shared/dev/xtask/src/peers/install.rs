@@ -67,7 +67,7 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn all(report: &mut Report) -> Result<()> {
     fs::create_dir_all(folder())?;
     report.check(
-        "Debian: docker-registry, openssl, curl, ssh-agent, softhsm2, opensc",
+        "Debian: docker-registry, openssl, curl, ssh-agent, softhsm2, opensc, chromium, tmux",
         debian,
     );
     report.check("Debian unstable: cosign, sigstore-go, gitsign", || {
@@ -110,6 +110,8 @@ fn debian() -> Result<()> {
         ("ssh-agent", "openssh-client"),
         ("softhsm2-util", "softhsm2"),
         ("pkcs11-tool", "opensc"),
+        ("chromium", "chromium"),
+        ("tmux", "tmux"),
     ]
     .into_iter()
     .filter(|(program, _)| !run::installed(program))

@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::run::{self, Finished, quiet};
 
 /// A file beside this crate.
-fn script(name: &str) -> PathBuf {
+pub(super) fn script(name: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.join("peers").join(name)
 }
@@ -251,7 +251,7 @@ fn java(stack: &Stack) -> Result<()> {
 }
 
 /// A child that serves something, stopped when dropped.
-struct Serving(Child);
+pub(super) struct Serving(pub(super) Child);
 
 impl Drop for Serving {
     fn drop(&mut self) {

@@ -14,6 +14,8 @@ mod keys;
 pub(crate) mod record;
 mod rekor_v1;
 mod services;
+mod sign_in;
+mod signing;
 pub(crate) mod site;
 pub(crate) mod stack;
 mod timestamps;
@@ -58,6 +60,7 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     services::check(report)?;
     ctlog::check(report)?;
     keyed::check(report, &stack)?;
+    signing(report, &stack)?;
     keys::check(report)?;
     images::check(report, &stack)
 }
@@ -70,6 +73,17 @@ pub(crate) fn issuing(report: &mut Report) -> Result<()> {
 fn issuing_with(report: &mut Report, stack: &Stack) -> Result<()> {
     issuers::check(report, stack)?;
     timestamps::check(report, stack)
+}
+
+/// Those checks alone that are about signing: who signs in how, and what older and other programs make of it.
+pub(crate) fn signing_alone(report: &mut Report) -> Result<()> {
+    signing(report, &Stack::start()?)
+}
+
+fn signing(report: &mut Report, stack: &Stack) -> Result<()> {
+    crate::conformance::signing(report, stack);
+    sign_in::check(report, stack)?;
+    signing::check(report, stack)
 }
 
 /// The trust root alone, beside a stack of its own.

@@ -97,6 +97,31 @@ fn cosign_2_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finish
     )
 }
 
+/// Signs as before there were bundles: `old.json` with everything, `sig` and `cert`.
+pub(super) fn in_pieces(stack: &Stack, artifact: &Path, folder: &Path) -> Result<()> {
+    let mut sign = cosign_2(stack, "sign-blob")?;
+    let words: Vec<_> = sign.get_args().map(std::ffi::OsStr::to_owned).collect();
+    let mut old = Command::new(sign.get_program());
+    old.args(words.iter().filter(|word| *word != "--new-bundle-format"));
+    for (name, value) in sign.get_envs() {
+        if let Some(value) = value {
+            old.env(name, value);
+        }
+    }
+    sign = old;
+    sign.args(["--yes", "--identity-token", &stack.token()?])
+        .args(["--fulcio-url", &stack.address("fulcio")?])
+        .args(["--rekor-url", &stack.address("rekor")?]);
+    for (flag, name) in [
+        ("--bundle", "old.json"),
+        ("--output-signature", "sig"),
+        ("--output-certificate", "cert"),
+    ] {
+        sign.arg(flag).arg(folder.join(name));
+    }
+    quiet(sign.arg(artifact))?.expect(0).map(drop)
+}
+
 fn cosign_2_verify(
     stack: &Stack,
     artifact: &Path,

@@ -135,6 +135,24 @@ impl Stack {
         Ok(finished.stdout.trim().to_owned())
     }
 
+    /// The same for another audience than the certificate authority's.
+    pub(crate) fn token_for(&self, audience: &str) -> Result<String> {
+        let finished = quiet(
+            Command::new(self.programs.join("sigstack"))
+                .args([
+                    "token",
+                    "--email",
+                    IDENTITY,
+                    "--audience",
+                    audience,
+                    "--state",
+                ])
+                .arg(self.state()),
+        )?
+        .expect(0)?;
+        Ok(finished.stdout.trim().to_owned())
+    }
+
     /// The flags that say whom a verifier expects; the same in cosign and cosign-rs.
     pub(crate) fn expect(&self, identity: &str) -> [String; 4] {
         [

@@ -6,6 +6,11 @@ use openidconnect::{Nonce, PkceCodeChallenge, Scope};
 use super::{Prompt, Provider, SignInError, transport};
 use crate::identity::IdentityToken;
 
+/// Whether the provider has this flow.
+pub fn has_device_flow(provider: &Provider) -> bool {
+    provider.additional.device_authorization_endpoint.is_some()
+}
+
 /// Shows a code, and waits until somebody has typed it at the provider, as long as the provider lets the code live.
 pub async fn device(
     provider: &Provider,
@@ -22,7 +27,7 @@ pub async fn device(
         .set_device_authorization_url(endpoint);
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let http = transport(&provider.agent);
-    let details: CoreDeviceAuthorizationResponse = client
+    let mut request = client
         .exchange_device_code()
         .add_scope(Scope::new("email".to_owned()))
         // Not in RFC 8628, and ignored by who does not know it; Sigstore's provider binds the code to it.
@@ -30,7 +35,11 @@ pub async fn device(
         .add_extra_param(
             "code_challenge_method",
             challenge.method().as_str().to_owned(),
-        )
+        );
+    if let Some(audience) = &provider.audience {
+        request = request.add_extra_param("audience", audience.clone());
+    }
+    let details: CoreDeviceAuthorizationResponse = request
         .request_async(&http)
         .await
         .map_err(|error| provider.failed(error))?;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use url::Url;
+use url::{Host, Url};
+
+use super::SignInError;
 
 const PATH: &str = "/auth/callback";
 /// The longest request: a code and a state, and what browsers send with it.
@@ -32,22 +34,35 @@ pub(super) enum Callback {
 
 pub(super) struct Loopback {
     port: u16,
+    host: String,
+    path: String,
     listeners: Vec<TcpListener>,
 }
 
 impl Loopback {
-    /// Takes a free port on 127.0.0.1, and the same on ::1 where it is free too: `localhost` may be either.
-    pub(super) async fn bind() -> io::Result<Self> {
-        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let port = first.local_addr()?.port();
+    /// Takes a free port on 127.0.0.1, and the same on ::1 where it is free too: `localhost` may be either. `redirect` names another port, path or
+    /// address of this machine.
+    pub(super) async fn bind(redirect: Option<&Url>) -> Result<Self, SignInError> {
+        let (host, port, path) = match redirect {
+            None => ("localhost".to_owned(), 0, PATH.to_owned()),
+            Some(url) => here(url).ok_or_else(|| SignInError::Redirect(url.to_string()))?,
+        };
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+        let first = first.map_err(SignInError::Listen)?;
+        let port = first.local_addr().map_err(SignInError::Listen)?.port();
         let mut listeners = vec![first];
         listeners.extend(TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await);
-        Ok(Self { port, listeners })
+        Ok(Self {
+            port,
+            host,
+            path,
+            listeners,
+        })
     }
 
     /// Where the provider is to send the browser.
     pub(super) fn url(&self) -> String {
-        format!("http://localhost:{}{PATH}", self.port)
+        format!("http://{}:{}{}", self.host, self.port, self.path)
     }
 
     /// Waits for the answer that carries `state`.
@@ -66,9 +81,9 @@ impl Loopback {
                 }
                 stream = self.accept() => stream?,
             };
-            let (sender, state) = (sender.clone(), state.to_owned());
+            let (sender, path, state) = (sender.clone(), self.path.clone(), state.to_owned());
             connections.spawn(async move {
-                let served = serve(stream, &state);
+                let served = serve(stream, &path, &state);
                 if let Ok(Ok(Some(callback))) =
                     tokio::time::timeout(CONNECTION_TIMEOUT, served).await
                 {
@@ -92,7 +107,21 @@ impl Loopback {
     }
 }
 
-async fn serve(mut stream: TcpStream, state: &str) -> io::Result<Option<Callback>> {
+/// Host, port and path of a redirect to this machine. `http` only: nobody vouches for a certificate of `localhost`.
+fn here(url: &Url) -> Option<(String, u16, String)> {
+    let local = match url.host()? {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(address) => address == Ipv4Addr::LOCALHOST,
+        Host::Ipv6(address) => address == Ipv6Addr::LOCALHOST,
+    };
+    let plain = url.username().is_empty() && url.password().is_none();
+    let simple = plain && url.query().is_none() && url.fragment().is_none();
+    (local && simple && url.scheme() == "http").then_some(())?;
+    let port = url.port_or_known_default()?;
+    Some((url.host_str()?.to_owned(), port, url.path().to_owned()))
+}
+
+async fn serve(mut stream: TcpStream, path: &str, state: &str) -> io::Result<Option<Callback>> {
     let mut request = Vec::new();
     let mut piece = [0; 2048];
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -102,7 +131,7 @@ async fn serve(mut stream: TcpStream, state: &str) -> io::Result<Option<Callback
         }
         request.extend_from_slice(piece.get(..count).unwrap_or_default());
     }
-    let callback = understand(&request, state);
+    let callback = understand(&request, path, state);
     let (status, text) = match &callback {
         Some(Callback::Code(_)) => ("200 OK", DONE),
         Some(Callback::Refused(_)) => ("200 OK", NOT_DONE),
@@ -121,12 +150,12 @@ async fn serve(mut stream: TcpStream, state: &str) -> io::Result<Option<Callback
 }
 
 /// The answer, if it is one to our question.
-fn understand(request: &[u8], expected: &str) -> Option<Callback> {
+fn understand(request: &[u8], path: &str, expected: &str) -> Option<Callback> {
     let line = request.split(|byte| *byte == b'\r').next()?;
     let line = std::str::from_utf8(line).ok()?;
     let target = line.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?;
     let url = Url::parse("http://localhost").ok()?.join(target).ok()?;
-    if url.path() != PATH {
+    if url.path() != path {
         return None;
     }
     let parameter = |name: &str| {
@@ -156,6 +185,7 @@ mod tests {
     fn get(target: &str) -> Option<Callback> {
         understand(
             format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes(),
+            PATH,
             "s+1",
         )
     }
@@ -180,13 +210,33 @@ mod tests {
             get("/auth/callback?error=access_denied&error_description=no+way&state=s%2B1"),
             Some(Callback::Refused("access_denied no way".into()))
         );
-        assert_eq!(understand(b"POST / HTTP/1.1\r\n\r\n", "s"), None);
-        assert_eq!(understand(b"\xff\xfe", "s"), None);
+        assert_eq!(understand(b"POST / HTTP/1.1\r\n\r\n", "/", "s"), None);
+        assert_eq!(understand(b"\xff\xfe", "/", "s"), None);
+    }
+
+    #[tokio::test]
+    async fn a_redirect_leads_to_this_machine() {
+        let bound = async |text: &str| Loopback::bind(Some(&Url::parse(text).unwrap())).await;
+        let other = bound("http://127.0.0.1:0/cb").await.unwrap();
+        assert_eq!(other.url(), format!("http://127.0.0.1:{}/cb", other.port));
+        for elsewhere in [
+            "https://localhost:0/",
+            "http://example.org/",
+            "http://localhost.example.org/",
+            "http://user@localhost:0/",
+            "http://localhost:0/?x",
+            "urn:ietf:wg:oauth:2.0:oob",
+        ] {
+            assert!(
+                matches!(bound(elsewhere).await, Err(SignInError::Redirect(_))),
+                "{elsewhere}"
+            );
+        }
     }
 
     #[tokio::test]
     async fn a_wrong_answer_changes_nothing_and_the_right_one_ends_the_wait() {
-        let loopback = Loopback::bind().await.unwrap();
+        let loopback = Loopback::bind(None).await.unwrap();
         let port = loopback.port;
         let waiting = tokio::spawn(async move { loopback.wait("right").await });
         let ask = async |state: &str| {

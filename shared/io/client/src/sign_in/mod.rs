@@ -1,13 +1,17 @@
-//! Signing in at an OpenID provider to get an identity token: as a person at a browser ([`browser`]), or with a code to type on another
-//! device ([`device`]).
+//! Signing in at an OpenID provider to get an identity token: as a person at a browser ([`browser`]), with a code to type on another device
+//! ([`device`]) or to copy from there ([`out_of_band`]), or as a program that the provider knows ([`client_credentials`]).
 //!
 //! OpenID Connect Core 1.0, Discovery 1.0; OAuth 2.0 for native apps (RFC 8252) with PKCE S256 (RFC 7636); device grant (RFC 8628).
 //! The provider's answer is checked as a client must: issuer, audience, signature, time, nonce. Fulcio checks the token again.
 
 mod browser;
+mod client_credentials;
 mod device;
 mod loopback;
+mod out_of_band;
+mod question;
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -17,22 +21,58 @@ use openidconnect::core::{
     CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType, CoreTokenResponse,
 };
 use openidconnect::{
-    AdditionalProviderMetadata, ClaimsVerificationError, ClientId, DeviceAuthorizationUrl,
-    DiscoveryError, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
-    IssuerUrl, NonceVerifier, ProviderMetadata, RequestTokenError, TokenResponse as _,
+    AdditionalProviderMetadata, AuthType, ClaimsVerificationError, ClientId, ClientSecret,
+    DeviceAuthorizationUrl, DiscoveryError, EndpointMaybeSet, EndpointNotSet, EndpointSet,
+    HttpRequest, HttpResponse, IssuerUrl, NonceVerifier, ProviderMetadata, RequestTokenError,
+    TokenResponse as _,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
+use zeroize::Zeroizing;
 
-pub use browser::{PATIENCE, browser, open_in_browser};
-pub use device::device;
+pub use browser::{PATIENCE, browser, browser_only, open_in_browser};
+pub use client_credentials::client_credentials;
+pub use device::{device, has_device_flow};
+pub use out_of_band::out_of_band;
 
-use crate::agent::{Agent, Call, CallError, Repeat, printable};
+use crate::agent::{Agent, Call, CallError, Repeat, printable, with_causes};
 use crate::identity::{IdentityToken, TokenError};
 
 /// The client id that Sigstore's providers know, and the audience of the tokens.
 pub const CLIENT_ID: &str = "sigstore";
+
+/// Who we are at a provider.
+#[derive(Clone)]
+pub struct Registration {
+    /// The client id.
+    pub client_id: String,
+    /// The client's secret, where the provider gave it one. Programs that people run have none that is secret (RFC 8252 8.5).
+    pub secret: Option<Zeroizing<String>>,
+    /// Whom the token should be for besides the client, where the provider is to be asked for that (parameter `audience`).
+    pub audience: Option<String>,
+}
+
+impl Default for Registration {
+    /// As Sigstore's providers know every client.
+    fn default() -> Self {
+        Self {
+            client_id: CLIENT_ID.to_owned(),
+            secret: None,
+            audience: None,
+        }
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Registration")
+            .field("client_id", &self.client_id)
+            .field("audience", &self.audience)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What the person has to do now; to be shown on standard error.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +83,11 @@ pub enum Prompt<'a> {
         url: &'a str,
         /// A browser opened.
         opened: bool,
+    },
+    /// Go to this link with any browser, and copy the code that is shown in the end.
+    Copy {
+        /// The link.
+        url: &'a str,
     },
     /// Go there, on any device, and type the code.
     Code {
@@ -94,6 +139,20 @@ pub enum SignInError {
         /// Its words.
         why: String,
     },
+    /// There is no browser on this machine.
+    #[error("no browser opened")]
+    NoBrowser,
+    /// Nobody typed a code.
+    #[error("no code was typed")]
+    NoCode,
+    /// A redirect that does not come back to this machine.
+    #[error(
+        "the redirect URL {0:?} does not lead to this machine: expected http://localhost:PORT/PATH"
+    )]
+    Redirect(String),
+    /// Only a client with a secret can sign in by itself.
+    #[error("no client secret, and without one a program cannot sign in by itself")]
+    NoSecret,
     /// Nobody came back.
     #[error("nobody signed in within {0:?}")]
     Timeout(std::time::Duration),
@@ -154,6 +213,8 @@ pub struct Provider {
     issuer: String,
     client: Client,
     additional: Additional,
+    audience: Option<String>,
+    has_secret: bool,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<HttpResponse, CallError>> + Send>>;
@@ -163,7 +224,7 @@ impl Provider {
     pub async fn discover(
         agent: &Agent,
         issuer: &str,
-        client_id: &str,
+        registration: &Registration,
     ) -> Result<Self, SignInError> {
         let url = IssuerUrl::new(issuer.to_owned())
             .map_err(|_| SignInError::Issuer(printable(issuer)))?;
@@ -172,13 +233,28 @@ impl Provider {
             .await
             .map_err(|error| discovery_failed(issuer, error))?;
         let additional = metadata.additional_metadata().clone();
-        let client =
-            CoreClient::from_provider_metadata(metadata, ClientId::new(client_id.to_owned()), None);
+        // RFC 6749 2.3.1: by HTTP Basic, unless the provider lists ways and that is none of them.
+        let in_body = metadata
+            .token_endpoint_auth_methods_supported()
+            .is_some_and(|ways| {
+                !ways.contains(&CoreClientAuthMethod::ClientSecretBasic)
+                    && ways.contains(&CoreClientAuthMethod::ClientSecretPost)
+            });
+        let id = ClientId::new(registration.client_id.clone());
+        let secret = registration.secret.as_ref();
+        let secret = secret.map(|secret| ClientSecret::new(secret.to_string()));
+        let client = CoreClient::from_provider_metadata(metadata, id, secret);
         Ok(Self {
             agent: agent.clone(),
             issuer: issuer.to_owned(),
-            client,
+            client: if in_body {
+                client.set_auth_type(AuthType::RequestBody)
+            } else {
+                client
+            },
             additional,
+            audience: registration.audience.clone(),
+            has_secret: registration.secret.is_some(),
         })
     }
 
@@ -215,17 +291,23 @@ impl Provider {
         let token = response
             .id_token()
             .ok_or_else(|| self.missing("identity token in its answer"))?;
+        // The token is for this client, and for nobody else but whom it was asked for.
+        let wanted = self.audience.as_deref();
+        let verifier = self
+            .client
+            .id_token_verifier()
+            .set_other_audience_verifier_fn(move |other| Some(other.as_str()) == wanted);
         token
-            .claims(&self.client.id_token_verifier(), nonce)
+            .claims(&verifier, nonce)
             .map_err(|error| self.unverified(&error))?;
-        let text = zeroize::Zeroizing::new(token.to_string());
+        let text = Zeroizing::new(token.to_string());
         Ok(IdentityToken::parse(&text)?)
     }
 
     fn unverified(&self, error: &ClaimsVerificationError) -> SignInError {
         SignInError::Unverified {
             issuer: self.issuer.clone(),
-            why: printable(&chain(error)),
+            why: with_causes(error),
         }
     }
 
@@ -281,18 +363,7 @@ fn discovery_failed(issuer: &str, error: DiscoveryError<CallError>) -> SignInErr
         DiscoveryError::Request(source) => SignInError::Call { issuer, source },
         other => SignInError::Discovery {
             issuer,
-            why: printable(&chain(&other)),
+            why: with_causes(&other),
         },
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -1,0 +1,513 @@
+//! Signing as scripts see it: many files in one run, what becomes public, and what is looked at before.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure report"
+)]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keys::Algorithm;
+use serde_json::Value;
+use signer::Signer;
+use tempfile::TempDir;
+
+struct Scene(TempDir);
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Scene {
+    /// Files to sign, and a key that is not encrypted: deriving a key from a password takes more memory than all else.
+    fn new() -> Self {
+        let scene = Self(tempfile::tempdir().unwrap());
+        for name in ["a", "b", "c", "sub/a"] {
+            scene.write(name, &format!("the file {name}\n"));
+        }
+        let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+        scene.write("key.pem", &key.to_pkcs8_pem().unwrap());
+        let owner = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(scene.path("key.pem"), owner).unwrap();
+        scene.write("key.pub", &key.public_key().to_pem());
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn program(&self) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_cosign-rs"));
+        program
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("HOME", self.0.path())
+            .stdin(Stdio::null());
+        program
+    }
+
+    fn with(&self, variables: &[(&str, &str)], words: &str) -> Said {
+        let mut program = self.program();
+        program
+            .envs(variables.iter().copied())
+            .args(words.split_whitespace());
+        let output = program.output().unwrap();
+        Said {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn run(&self, words: &str) -> Said {
+        self.with(&[], words)
+    }
+
+    fn verify(&self, bundle: &str, file: &str) {
+        self.run(&format!(
+            "verify-blob --insecure-ignore-tlog --key key.pub --bundle {bundle} {file}"
+        ))
+        .accepted();
+    }
+}
+
+impl Said {
+    fn accepted(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self
+    }
+
+    fn refused(self, reason: &str) -> Self {
+        let refused = self.code.is_some_and(|code| code != 0);
+        assert!(refused, "{:?}: {}{}", self.code, self.out, self.err);
+        assert!(self.err.contains(reason), "expected {reason}: {}", self.err);
+        self
+    }
+}
+
+const KEYED: &str = "sign-blob --key key.pem --tlog-upload=false";
+
+#[test]
+fn each_of_many_files_gets_a_bundle_of_its_own() {
+    let scene = Scene::new();
+    let said = scene.run(&format!("{KEYED} a b c")).accepted();
+    assert!(said.err.contains("3 signed, 0 were before"), "{}", said.err);
+    for file in ["a", "b", "c"] {
+        scene.verify(&format!("{file}.sigstore.json"), file);
+    }
+    scene
+        .run(&format!("{KEYED} --bundle one.json a b"))
+        .refused("--bundle names one file, and 2 files are signed");
+    assert!(!scene.path("one.json").exists());
+    std::fs::create_dir(scene.path("out")).unwrap();
+    scene
+        .run(&format!(
+            "{KEYED} --bundle-folder out --bundle-suffix .json b c"
+        ))
+        .accepted();
+    scene.verify("out/b.json", "b");
+    scene
+        .run(&format!("{KEYED} --bundle-folder out a sub/a"))
+        .refused("would both be out/a.sigstore.json");
+    assert!(!scene.path("out/a.sigstore.json").exists());
+    scene
+        .run(&format!("{KEYED} --bundle-folder nowhere a b"))
+        .refused("there is no such folder");
+    scene.run(&format!("{KEYED} -")).refused("has no name");
+}
+
+#[test]
+fn what_is_signed_already_is_left_out_and_what_is_not_is_signed() {
+    let scene = Scene::new();
+    scene.run(&format!("{KEYED} a")).accepted();
+    let read = |name: &str| std::fs::read(scene.path(name)).unwrap();
+    let first = read("a.sigstore.json");
+    // Of another file, and so none of this one.
+    std::fs::write(scene.path("b.sigstore.json"), &first).unwrap();
+    let said = scene.run(&format!("{KEYED} --if-missing a b")).accepted();
+    assert!(said.err.contains("1 signed, 1 were before"), "{}", said.err);
+    assert_eq!(read("a.sigstore.json"), first);
+    scene.verify("b.sigstore.json", "b");
+    scene.write("a", "changed\n");
+    scene.run(&format!("{KEYED} --if-missing a")).accepted();
+    scene.verify("a.sigstore.json", "a");
+}
+
+#[test]
+fn after_a_failure_the_same_command_goes_on() {
+    let scene = Scene::new();
+    let words = format!("{KEYED} --max-workers 1 a missing b");
+    let said = scene.run(&words).refused("1 of 3 are signed");
+    assert!(said.err.contains("reading missing"), "{}", said.err);
+    assert!(!scene.path("b.sigstore.json").exists());
+    scene.write("missing", "here now\n");
+    let said = scene.run(&format!("{words} --if-missing")).accepted();
+    assert!(said.err.contains("2 signed, 1 were before"), "{}", said.err);
+}
+
+/// The most memory that the process had, in kB (proc(5): VmHWM), as long as it could be seen.
+fn peak(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[test]
+fn a_large_file_takes_no_more_memory_than_a_small_one() {
+    if !Path::new("/proc/self/status").exists() {
+        return;
+    }
+    let scene = Scene::new();
+    let large = std::fs::File::create(scene.path("large")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    for words in [
+        format!("{KEYED} large"),
+        "verify-blob --insecure-ignore-tlog --key key.pub --bundle large.sigstore.json large"
+            .to_owned(),
+    ] {
+        let mut child = scene
+            .program()
+            .args(words.split_whitespace())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut most = 0;
+        let status = loop {
+            most = peak(child.id()).unwrap_or(most).max(most);
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            std::thread::yield_now();
+        };
+        assert!(status.success(), "{words}");
+        assert!(most > 0 && most < 30 << 10, "{words}: {most} kB");
+    }
+}
+
+#[test]
+fn keys_sign_with_every_algorithm_that_goes_with_them() {
+    let scene = Scene::new();
+    for (made, with) in [
+        ("ed25519-ph", None),
+        ("ecdsa-sha2-512-nistp521", None),
+        ("rsa-sign-pss-2048-sha256", Some("rsa-sign-pss-2048-sha256")),
+        ("rsa-sign-pss-2048-sha256", None),
+        (
+            "rsa-sign-pkcs1-3072-sha256",
+            Some("rsa-sign-pss-3072-sha256"),
+        ),
+    ] {
+        let password = [("COSIGN_PASSWORD", "")];
+        let prefix = format!("k-{made}-{}", with.unwrap_or("own"));
+        scene
+            .with(
+                &password,
+                &format!(
+                    "generate-key-pair --output-key-prefix {prefix} --signing-algorithm {made}"
+                ),
+            )
+            .accepted();
+        let algorithm = with.map_or(String::new(), |name| format!("--signing-algorithm {name}"));
+        scene
+            .with(&password, &format!("sign-blob --key {prefix}.key --tlog-upload=false {algorithm} --bundle {prefix}.json a"))
+            .accepted();
+        let verify =
+            format!("verify-blob --insecure-ignore-tlog --key {prefix}.pub --bundle {prefix}.json");
+        scene.run(&format!("{verify} a")).accepted();
+        assert_ne!(scene.run(&format!("{verify} b")).code, Some(0));
+    }
+    scene
+        .run("sign-blob --key key.pem --tlog-upload=false --signing-algorithm ed25519-ph a")
+        .refused("does not sign with ed25519-ph");
+    scene
+        .run("sign-blob --signing-algorithm rsa-sign-pss-2048-sha256 a")
+        .refused("no log takes signatures of algorithm rsa-sign-pss-2048-sha256");
+    scene
+        .run("sign-blob --key key.pem --signing-algorithm ecdsa-sha2-256-nistp384 a")
+        .refused("does not sign with");
+}
+
+#[test]
+fn a_secret_that_is_mounted_is_a_key() {
+    let scene = Scene::new();
+    for (name, of) in [("cosign.key", "key.pem"), ("cosign.pub", "key.pub")] {
+        let text = std::fs::read_to_string(scene.path(of)).unwrap();
+        scene.write(&format!("secrets/ci/release/{name}"), &text);
+    }
+    let key = scene.path("secrets/ci/release/cosign.key");
+    let folder = scene.path("secrets").display().to_string();
+    let mounted = [("COSIGN_K8S_SECRETS_DIR", folder.as_str())];
+    let sign = "sign-blob --key k8s://ci/release --tlog-upload=false a";
+    scene.with(&mounted, sign).refused("others may read it");
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o400)).unwrap();
+    scene.with(&mounted, sign).accepted();
+    scene
+        .with(
+            &mounted,
+            "verify-blob --insecure-ignore-tlog --key k8s://ci/release --bundle a.sigstore.json a",
+        )
+        .accepted();
+    scene
+        .with(&mounted, "public-key --key k8s://ci/other")
+        .refused("nothing is mounted at");
+    scene
+        .with(&mounted, "public-key --key k8s://../release")
+        .refused("names no Secret");
+}
+
+const MODULES: [&str; 3] = [
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+];
+
+/// Without SoftHSM this test is skipped, which the test command reports by name.
+#[test]
+fn a_key_in_a_token_is_found_and_signs_by_the_uri_that_is_listed() {
+    let module = MODULES.iter().find(|module| Path::new(module).is_file());
+    let Some(module) = module else { return };
+    let scene = Scene::new();
+    std::fs::create_dir(scene.path("tokens")).unwrap();
+    let settings = scene.path("softhsm2.conf").display().to_string();
+    scene.write(
+        "softhsm2.conf",
+        &format!(
+            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+            scene.path("tokens").display()
+        ),
+    );
+    for words in [
+        "--init-token --free --label release --pin 1234 --so-pin 5678".to_owned(),
+        format!(
+            "--import {} --token release --pin 1234 --label signing --id 0a",
+            scene.path("key.pem").display()
+        ),
+    ] {
+        let done = Command::new("softhsm2-util")
+            .args(words.split_whitespace())
+            .env("SOFTHSM2_CONF", &settings)
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{words}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    let variables = [
+        ("SOFTHSM2_CONF", settings.as_str()),
+        ("COSIGN_PKCS11_MODULE_PATH", module),
+        ("COSIGN_PKCS11_PIN", "1234"),
+    ];
+    let tokens = scene.with(&variables, "pkcs11-tool list-tokens").accepted();
+    assert!(tokens.out.contains("\tLabel: release\n"), "{}", tokens.out);
+    let keys = scene
+        .with(&variables, "pkcs11-tool list-keys-uris")
+        .accepted();
+    let uri = keys
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("\tURI: "));
+    let uri = uri.unwrap_or_else(|| panic!("{}", keys.out));
+    assert!(!uri.contains("1234"), "{uri}");
+    scene
+        .with(
+            &variables,
+            &format!("sign-blob --key {uri} --tlog-upload=false a"),
+        )
+        .accepted();
+    scene.verify("a.sigstore.json", "a");
+    scene
+        .run("pkcs11-tool list-tokens --module-path /none.so")
+        .refused("loading the module");
+}
+
+fn token(claims: &str) -> String {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!(
+        "{}.{}.{}",
+        part(r#"{"alg":"ES256"}"#),
+        part(claims),
+        part("x")
+    )
+}
+
+#[test]
+fn what_a_private_project_signs_is_published_only_when_somebody_agreed() {
+    let scene = Scene::new();
+    let private = token(
+        r#"{"iss":"https://token.actions.githubusercontent.com","sub":"repo:octo/secret:ref:refs/heads/main","exp":1,"repository":"octo/secret","repository_visibility":"private","sha":"abc"}"#,
+    );
+    let sign = |variables: &[(&str, &str)], rest: &str| {
+        let mut all = vec![("SIGSTORE_ID_TOKEN", private.as_str())];
+        all.extend(variables);
+        scene.with(&all, &format!("sign-blob --offline {rest} a"))
+    };
+    let said = sign(&[], "").refused("nobody is there to agree");
+    for shown in [
+        "repository: octo/secret",
+        "sha: abc",
+        "project octo/secret",
+        "rekor.sigstore.dev",
+    ] {
+        assert!(said.err.contains(shown), "{shown}: {}", said.err);
+    }
+    // Who agreed is told only that the token is too old.
+    sign(&[], "--yes").refused("expired");
+    sign(&[("COSIGN_YES", "true")], "").refused("expired");
+    sign(&[("COSIGN_PUBLIC_LOG_CONSENT", "project octo/secret")], "").refused("expired");
+    sign(&[("COSIGN_PUBLIC_LOG_CONSENT", "project octo/sec")], "").refused("nobody is there");
+    scene.write(
+        ".config/cosign-rs/public-log-consent",
+        "# ours\nproject octo\n",
+    );
+    sign(&[], "").refused("expired");
+    let public = private_to_public(&private);
+    scene
+        .with(
+            &[
+                ("SIGSTORE_ID_TOKEN", public.as_str()),
+                ("HOME", "/nonexistent"),
+            ],
+            "sign-blob --offline a",
+        )
+        .refused("expired");
+}
+
+fn private_to_public(token: &str) -> String {
+    let parts: Vec<&str> = token.split('.').collect();
+    let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+    self::token(&claims.replace("private", "public"))
+}
+
+#[test]
+fn where_a_token_comes_from_can_be_said() {
+    let scene = Scene::new();
+    let sign = |rest: &str| scene.run(&format!("sign-blob --offline --yes {rest} a"));
+    sign("--oidc-provider goggle").refused("no surroundings are called goggle");
+    sign("--oidc-provider spiffe").refused("nothing of it is here");
+    sign("--fulcio-auth-flow token").refused("forbids to sign in");
+    sign("--fulcio-auth-flow client_credentials").refused("--oidc-client-secret-file");
+    let listed = scene
+        .with(&[("SIGSTORE_ID_TOKEN", "x")], "debug providers")
+        .accepted();
+    assert!(
+        listed
+            .out
+            .contains("envvar                    here, and the one that is asked\n"),
+        "{}",
+        listed.out
+    );
+    assert!(
+        listed
+            .out
+            .contains("github-actions            not here: give the job"),
+        "{}",
+        listed.out
+    );
+}
+
+#[test]
+fn the_environment_is_shown_without_its_secrets() {
+    let scene = Scene::new();
+    let said = scene
+        .with(
+            &[
+                ("COSIGN_PASSWORD", "s3cret"),
+                ("COSIGN_OIDC_CLIENT_ID", "me"),
+            ],
+            "env",
+        )
+        .accepted();
+    assert!(!said.out.contains("s3cret"), "{}", said.out);
+    assert!(
+        said.out.contains("COSIGN_OIDC_CLIENT_ID=\"me\"\n"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_and_what_to_do() {
+    let scene = Scene::new();
+    let said = scene.run("doctor --offline -o json --identity-token nonsense");
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let findings: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(findings["healthy"], false);
+    let checks = findings["checks"].as_array().unwrap();
+    let check = |name: &str| checks.iter().find(|check| check["name"] == name).unwrap();
+    assert_eq!(check("trusted root, transparency log")["state"], "ok");
+    assert_eq!(check("services")["state"], "skipped");
+    assert_eq!(check("identity token")["state"], "failed");
+    assert!(check("identity token")["remedy"].is_string());
+    scene.run("doctor --offline").accepted();
+}
+
+fn conformance(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../testdata/sigstore-conformance/bundle-verify");
+    root.join(name).display().to_string()
+}
+
+#[test]
+fn a_bundle_shows_itself_and_becomes_a_newer_one() {
+    let scene = Scene::new();
+    let old = conformance("happy-path-v0.2/bundle.sigstore.json");
+    let text = scene.run(&format!("bundle inspect {old}")).accepted();
+    for shown in [
+        "- version: 0.2\n",
+        "- logEntries: 1\n",
+        "kind: message-signature\n",
+        "checkpointOf: rekor.sigstore.dev",
+    ] {
+        assert!(text.out.contains(shown), "{shown}: {}", text.out);
+    }
+    assert!(
+        text.err.contains("nothing of it was verified"),
+        "{}",
+        text.err
+    );
+    let json = scene
+        .run(&format!("bundle inspect -o json {old}"))
+        .accepted();
+    let shown: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(shown["logEntries"][0]["kind"], "hashedrekord 0.0.1");
+    assert!(shown["certificate"]["names"][0].is_string());
+    // It has its proof, and so no log is asked: the address leads nowhere.
+    scene
+        .run(&format!(
+            "bundle upgrade --rekor-url http://localhost:1 --out new.json {old}"
+        ))
+        .accepted();
+    let new: Value =
+        serde_json::from_slice(&std::fs::read(scene.path("new.json")).unwrap()).unwrap();
+    assert_eq!(
+        new["mediaType"],
+        "application/vnd.dev.sigstore.bundle.v0.3+json"
+    );
+    let verify = |bundle: &str| {
+        scene
+            .run(&format!(
+                "verify-bundle --offline --bundle {bundle} --certificate-identity https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main --certificate-oidc-issuer https://token.actions.githubusercontent.com {}",
+                conformance("a.txt")
+            ))
+            .accepted();
+    };
+    verify(&old);
+    verify("new.json");
+    scene.run("bundle inspect a").refused("the bundle a");
+}
