@@ -77,6 +77,9 @@ fn next_id() -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("none"))
 }
 
+/// Where the lines about requests come from.
+pub(crate) const TARGET: &str = module_path!();
+
 /// The label of a request that no route matches.
 const NO_ROUTE: &str = "-";
 

@@ -337,6 +337,11 @@ impl Signer {
         }
     }
 
+    /// Is the key in this process? If it is elsewhere, every signature is verified before [`sign`](Self::sign) returns it.
+    pub const fn is_local(&self) -> bool {
+        matches!(self.0, Keeper::Local(_))
+    }
+
     /// Signs a message. ECDSA signatures are ASN.1 DER.
     ///
     /// A keeper outside this process has ten seconds, and its signature is verified before it is returned.

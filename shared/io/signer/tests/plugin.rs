@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a panic is the failure report"
+    clippy::print_stderr,
+    reason = "a panic is the failure report, and a skip has to be seen"
 )]
 
 use std::fs;
@@ -342,4 +343,44 @@ async fn a_process_that_is_left_behind_holds_nobody_up() {
     let signer = bench.open(&name.replacen("files", "leaving", 1)).await;
     signer.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
+/// A plug-in out of sigstore's own handler (`cargo xtask peers install` builds it), else this test skips itself by name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_of_sigstores_handler_understands_us() {
+    let this = std::env::current_exe().unwrap();
+    let target = this.ancestors().nth(3).unwrap();
+    let folder = target.join("peers/go");
+    if !folder.join("sigstore-kms-peer").is_file() {
+        eprintln!("SKIPPED: sigstore-kms-peer is not here (cargo xtask peers install)");
+        return;
+    }
+    let bench = Bench::new();
+    for algorithm in [
+        Algorithm::EcdsaP256Sha256,
+        Algorithm::EcdsaP384Sha384,
+        Algorithm::RsaPkcs1Sha256_2048,
+        Algorithm::Ed25519,
+    ] {
+        let (key, name) = bench.key(algorithm);
+        let name = name.replacen("files", "peer", 1);
+        let path = folder.display().to_string();
+        let signer = bench.open_in(&name, &path).await.unwrap();
+        assert_eq!(signer.public_key(), key.public_key());
+        let signature = signer.sign(b"message").await.unwrap();
+        key.public_key()
+            .verify(algorithm, b"message", &signature)
+            .unwrap();
+        if let Some(hash) = algorithm.hash() {
+            let digest = Digest::of(hash, b"message");
+            let signature = signer.sign_digest(&digest).await.unwrap();
+            key.public_key()
+                .verify(algorithm, b"message", &signature)
+                .unwrap();
+        }
+    }
+    let missing = format!("peer://{}", bench.path("missing.pem").display());
+    let error = bench.open_in(&missing, &folder.display().to_string()).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("the plug-in says: "), "{error}");
 }

@@ -1,9 +1,10 @@
 //! Public keys as SubjectPublicKeyInfo, and verification with them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest as library_digest;
-use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{self, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm};
 use const_oid::ObjectIdentifier;
 use der::asn1::{BitString, UintRef};
 use der::{Decode, Encode, Sequence};
@@ -28,13 +29,36 @@ const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// A public key on the list of [`KeyType`], well formed; keeps the bytes it was read from.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A public key on the list of [`KeyType`], well formed; keeps the bytes it was read from. Cloning is cheap.
+#[derive(Clone)]
 pub struct PublicKey {
+    key_type: KeyType,
+    held: Arc<Held>,
+}
+
+struct Held {
     spki: Vec<u8>,
     /// The contents of the subjectPublicKey bit string.
     raw: Vec<u8>,
-    key_type: KeyType,
+    /// The library's own form of it, for the default algorithm: services verify with the same few keys again and again. None for Ed25519, whose
+    /// form is the raw one.
+    library: Option<ParsedPublicKey>,
+}
+
+/// By the bytes that it was read from, which all the rest follows from.
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.held.spki == other.held.spki
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl std::hash::Hash for PublicKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // Not by the trait's name: algorithms have a method of that name.
+        std::hash::Hash::hash(&self.held.spki, state);
+    }
 }
 
 /// Why bytes are no key of ours.
@@ -95,13 +119,14 @@ impl PublicKey {
             .as_bytes()
             .ok_or_else(|| KeyError::Malformed("the key is not a whole number of bytes".into()))?;
         let key_type = key_type(&spki, raw)?;
-        let key = Self {
-            spki: der.to_vec(),
-            raw: raw.to_vec(),
+        Ok(Self {
             key_type,
-        };
-        key.check_point()?;
-        Ok(key)
+            held: Arc::new(Held {
+                library: check_point(key_type, raw)?,
+                spki: der.to_vec(),
+                raw: raw.to_vec(),
+            }),
+        })
     }
 
     /// Reads the bytes of a PKCS#1 `RSAPublicKey` (PEM label `RSA PUBLIC KEY`).
@@ -160,17 +185,17 @@ impl PublicKey {
 
     /// The SubjectPublicKeyInfo, DER, byte for byte as it was read.
     pub fn spki_der(&self) -> &[u8] {
-        &self.spki
+        &self.held.spki
     }
 
     /// PEM with the label `PUBLIC KEY`.
     pub fn to_pem(&self) -> String {
-        pem::encode("PUBLIC KEY", &self.spki)
+        pem::encode("PUBLIC KEY", &self.held.spki)
     }
 
     /// The contents of subjectPublicKey: a point, 32 bytes of Ed25519, or a PKCS#1 `RSAPublicKey`.
     pub fn raw(&self) -> &[u8] {
-        &self.raw
+        &self.held.raw
     }
 
     /// Kind and size.
@@ -180,20 +205,12 @@ impl PublicKey {
 
     /// SHA-256 over the SPKI: the id of a CT log (RFC 6962 3.2) and of a Rekor v1 log.
     pub fn key_id(&self) -> [u8; 32] {
-        sha256(&self.spki)
+        sha256(&self.held.spki)
     }
 
     /// The algorithm that Sigstore's registry takes for this key when nobody says otherwise.
     pub const fn default_algorithm(&self) -> Algorithm {
-        match self.key_type {
-            KeyType::EcdsaP256 => Algorithm::EcdsaP256Sha256,
-            KeyType::EcdsaP384 => Algorithm::EcdsaP384Sha384,
-            KeyType::EcdsaP521 => Algorithm::EcdsaP521Sha512,
-            KeyType::Ed25519 => Algorithm::Ed25519,
-            KeyType::Rsa2048 => Algorithm::RsaPkcs1Sha256_2048,
-            KeyType::Rsa3072 => Algorithm::RsaPkcs1Sha256_3072,
-            KeyType::Rsa4096 => Algorithm::RsaPkcs1Sha256_4096,
-        }
+        default_algorithm(self.key_type)
     }
 
     /// Verifies a signature over a message.
@@ -203,8 +220,13 @@ impl PublicKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), SignatureError> {
-        match (self.implementation(algorithm)?, algorithm.hash()) {
-            (Some(library), _) => UnparsedPublicKey::new(library, &self.raw)
+        let implementation = self.implementation(algorithm)?;
+        if let Some(library) = self.library(algorithm) {
+            let verified = library.verify_sig(message, signature);
+            return verified.map_err(|_| SignatureError::Bad);
+        }
+        match (implementation, algorithm.hash()) {
+            (Some(library), _) => UnparsedPublicKey::new(library, &self.held.raw)
                 .verify(message, signature)
                 .map_err(|_| SignatureError::Bad),
             (None, Some(hash)) => self.verify_prehashed(&hash.digest(message), signature),
@@ -234,9 +256,13 @@ impl PublicKey {
             implementation(digest.algorithm()),
         )
         .map_err(|_| SignatureError::Bad)?;
-        UnparsedPublicKey::new(library, &self.raw)
-            .verify_digest(&imported, signature)
-            .map_err(|_| SignatureError::Bad)
+        let verified = match self.library(algorithm) {
+            Some(library) => library.verify_digest_sig(&imported, signature),
+            None => {
+                UnparsedPublicKey::new(library, &self.held.raw).verify_digest(&imported, signature)
+            }
+        };
+        verified.map_err(|_| SignatureError::Bad)
     }
 
     /// Verifies an RSA signature of RSASSA-PKCS1-v1_5 (RFC 8017 8.2) over a message, for formats that name the hash beside the key. Sigstore's
@@ -258,7 +284,7 @@ impl PublicKey {
             HashAlgorithm::Sha384 => &signature::RSA_PKCS1_2048_8192_SHA384,
             HashAlgorithm::Sha512 => &signature::RSA_PKCS1_2048_8192_SHA512,
         };
-        UnparsedPublicKey::new(library, &self.raw)
+        UnparsedPublicKey::new(library, &self.held.raw)
             .verify(message, signature)
             .map_err(|_| SignatureError::Bad)
     }
@@ -282,9 +308,15 @@ impl PublicKey {
             HashAlgorithm::Sha384 => &signature::RSA_PSS_2048_8192_SHA384,
             HashAlgorithm::Sha512 => &signature::RSA_PSS_2048_8192_SHA512,
         };
-        UnparsedPublicKey::new(library, &self.raw)
+        UnparsedPublicKey::new(library, &self.held.raw)
             .verify(message, signature)
             .map_err(|_| SignatureError::Bad)
+    }
+
+    /// The library's form of the key, where it was made for this algorithm.
+    fn library(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        let library = self.held.library.as_ref();
+        library.filter(|_| algorithm == self.default_algorithm())
     }
 
     /// The library's algorithm; none for Ed25519ph, which aws-lc-rs does not offer.
@@ -292,31 +324,19 @@ impl PublicKey {
         &self,
         algorithm: Algorithm,
     ) -> Result<Option<&'static dyn VerificationAlgorithm>, SignatureError> {
-        if algorithm.key_type() != self.key_type {
+        let key_type = self.key_type;
+        if algorithm.key_type() != key_type {
             return Err(SignatureError::WrongAlgorithm {
                 algorithm,
-                key_type: self.key_type,
+                key_type,
             });
         }
-        Ok(match algorithm {
-            Algorithm::EcdsaP256Sha256 => Some(&signature::ECDSA_P256_SHA256_ASN1),
-            Algorithm::EcdsaP384Sha384 => Some(&signature::ECDSA_P384_SHA384_ASN1),
-            Algorithm::EcdsaP521Sha512 => Some(&signature::ECDSA_P521_SHA512_ASN1),
-            Algorithm::EcdsaP384Sha256 => Some(&signature::ECDSA_P384_SHA256_ASN1),
-            Algorithm::EcdsaP521Sha256 => Some(&signature::ECDSA_P521_SHA256_ASN1),
-            Algorithm::Ed25519 => Some(&signature::ED25519),
-            Algorithm::Ed25519Ph => None,
-            Algorithm::RsaPkcs1Sha256_2048
-            | Algorithm::RsaPkcs1Sha256_3072
-            | Algorithm::RsaPkcs1Sha256_4096 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
-            Algorithm::RsaPssSha256_2048
-            | Algorithm::RsaPssSha256_3072
-            | Algorithm::RsaPssSha256_4096 => Some(&signature::RSA_PSS_2048_8192_SHA256),
-        })
+        Ok(implementation_of(algorithm))
     }
 
     fn verify_prehashed(&self, digest: &Digest, signature: &[u8]) -> Result<(), SignatureError> {
         let bytes: &[u8; 32] = self
+            .held
             .raw
             .as_slice()
             .try_into()
@@ -327,38 +347,65 @@ impl PublicKey {
         key.verify_prehashed_strict(Ready::new(digest), None, &signature)
             .map_err(|_| SignatureError::Bad)
     }
+}
 
-    fn check_point(&self) -> Result<(), KeyError> {
-        let refused =
-            |_| KeyError::Insecure(format!("{:?}: the library refuses the key", self.key_type));
-        match self.implementation(self.default_algorithm()) {
-            Ok(Some(library)) if self.key_type != KeyType::Ed25519 => {
-                UnparsedPublicKey::new(library, &self.raw)
-                    .parse()
-                    .map(|_| ())
-                    .map_err(refused)
+/// See [`PublicKey::default_algorithm`].
+const fn default_algorithm(key_type: KeyType) -> Algorithm {
+    match key_type {
+        KeyType::EcdsaP256 => Algorithm::EcdsaP256Sha256,
+        KeyType::EcdsaP384 => Algorithm::EcdsaP384Sha384,
+        KeyType::EcdsaP521 => Algorithm::EcdsaP521Sha512,
+        KeyType::Ed25519 => Algorithm::Ed25519,
+        KeyType::Rsa2048 => Algorithm::RsaPkcs1Sha256_2048,
+        KeyType::Rsa3072 => Algorithm::RsaPkcs1Sha256_3072,
+        KeyType::Rsa4096 => Algorithm::RsaPkcs1Sha256_4096,
+    }
+}
+
+fn implementation_of(algorithm: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
+    match algorithm {
+        Algorithm::EcdsaP256Sha256 => Some(&signature::ECDSA_P256_SHA256_ASN1),
+        Algorithm::EcdsaP384Sha384 => Some(&signature::ECDSA_P384_SHA384_ASN1),
+        Algorithm::EcdsaP521Sha512 => Some(&signature::ECDSA_P521_SHA512_ASN1),
+        Algorithm::EcdsaP384Sha256 => Some(&signature::ECDSA_P384_SHA256_ASN1),
+        Algorithm::EcdsaP521Sha256 => Some(&signature::ECDSA_P521_SHA256_ASN1),
+        Algorithm::Ed25519 => Some(&signature::ED25519),
+        Algorithm::Ed25519Ph => None,
+        Algorithm::RsaPkcs1Sha256_2048
+        | Algorithm::RsaPkcs1Sha256_3072
+        | Algorithm::RsaPkcs1Sha256_4096 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::RsaPssSha256_2048
+        | Algorithm::RsaPssSha256_3072
+        | Algorithm::RsaPssSha256_4096 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+    }
+}
+
+/// Is the point on its curve, and the modulus one that the library takes? The library's form of the key, but for Ed25519.
+fn check_point(key_type: KeyType, raw: &[u8]) -> Result<Option<ParsedPublicKey>, KeyError> {
+    match implementation_of(default_algorithm(key_type)) {
+        Some(library) if key_type != KeyType::Ed25519 => {
+            let parsed = ParsedPublicKey::new(library, raw);
+            parsed.map(Some).map_err(|_| {
+                KeyError::Insecure(format!("{key_type:?}: the library refuses the key"))
+            })
+        }
+        _ => {
+            let bytes: &[u8; 32] = raw
+                .try_into()
+                .map_err(|_| KeyError::Malformed("an Ed25519 key has 32 bytes".into()))?;
+            let off_curve = || KeyError::Insecure("the Ed25519 point is not on the curve".into());
+            // RFC 8032 5.1.3: y must be below the prime 2^255 - 19; the library is lenient.
+            let [low, middle @ .., high] = bytes;
+            if *low >= 0xed && middle.iter().all(|byte| *byte == 0xff) && high | 0x80 == 0xff {
+                return Err(off_curve());
             }
-            _ => {
-                let bytes: &[u8; 32] = self
-                    .raw
-                    .as_slice()
-                    .try_into()
-                    .map_err(|_| KeyError::Malformed("an Ed25519 key has 32 bytes".into()))?;
-                let off_curve =
-                    || KeyError::Insecure("the Ed25519 point is not on the curve".into());
-                // RFC 8032 5.1.3: y must be below the prime 2^255 - 19; the library is lenient.
-                let [low, middle @ .., high] = bytes;
-                if *low >= 0xed && middle.iter().all(|byte| *byte == 0xff) && high | 0x80 == 0xff {
-                    return Err(off_curve());
-                }
-                let key = VerifyingKey::from_bytes(bytes).map_err(|_| off_curve())?;
-                if key.is_weak() {
-                    return Err(KeyError::Insecure(
-                        "the Ed25519 point has small order".into(),
-                    ));
-                }
-                Ok(())
+            let key = VerifyingKey::from_bytes(bytes).map_err(|_| off_curve())?;
+            if key.is_weak() {
+                return Err(KeyError::Insecure(
+                    "the Ed25519 point has small order".into(),
+                ));
             }
+            Ok(None)
         }
     }
 }
@@ -426,7 +473,7 @@ impl fmt::Debug for PublicKey {
         write!(
             formatter,
             "PublicKey({:?} {})",
-            self.key_type,
+            self.key_type(),
             hex::encode(self.key_id())
         )
     }

@@ -507,3 +507,31 @@ fn a_request_of_ours_becomes_an_intermediate() {
     );
     assert!(intermediate.is_signed_by(root.public_key()));
 }
+
+/// Strangers send certificates to logs: what is done for each extension must not grow with their number.
+#[test]
+fn an_extension_stands_once_among_however_many() {
+    let certificate = |ids: &[u64]| {
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.custom_extensions = ids
+            .iter()
+            .map(|id| rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, *id], vec![5, 0]))
+            .collect();
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let signed = parameters.self_signed(&key).unwrap();
+        Certificate::from_der(signed.der())
+    };
+    let many: Vec<u64> = (1..=3000).rev().collect();
+    assert_eq!(certificate(&many).unwrap().extensions().count(), 3000);
+    for (first, second) in [(0, 1), (0, 2999), (1500, 2998)] {
+        let mut twice = many.clone();
+        twice[second] = twice[first];
+        let expected = const_oid::ObjectIdentifier::new_unwrap("1.3.6.1")
+            .push_arc(u32::try_from(twice[first]).unwrap())
+            .unwrap();
+        assert_eq!(
+            certificate(&twice),
+            Err(pki::CertError::Duplicate(expected))
+        );
+    }
+}

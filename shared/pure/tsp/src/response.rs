@@ -1,5 +1,6 @@
 //! Tokens: prepared here, signed elsewhere, closed here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use const_oid::ObjectIdentifier as Oid;
@@ -14,12 +15,33 @@ use crate::{
     SIGNING_TIME, TST_INFO, hash_oid, tag,
 };
 
-/// A timestamp authority's side: its certificates and what it puts into tokens.
+/// A timestamp authority's side: its certificates and what it puts into tokens. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Authority {
+pub struct Authority(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
     chain: Vec<Certificate>,
     policy: Oid,
-    whole_chain: bool,
+    algorithm: Algorithm,
+    fixed: Fixed,
+}
+
+/// The parts of a token that are the same in each, encoded once.
+#[derive(Debug)]
+struct Fixed {
+    /// tsa [0] of TSTInfo.
+    name: Vec<u8>,
+    /// Attributes contentType and signingCertificateV2.
+    content_type: Vec<u8>,
+    signing_certificate: Vec<u8>,
+    /// Version, signer and digest algorithm: how SignerInfo begins.
+    signer: Vec<u8>,
+    signature_algorithm: Vec<u8>,
+    /// Version and digest algorithms: how SignedData begins.
+    data: Vec<u8>,
+    /// The certificates [0] of SignedData.
+    certificates: Vec<u8>,
 }
 
 /// A token that waits for its signature.
@@ -28,7 +50,6 @@ pub struct Prepared {
     info: Vec<u8>,
     attributes: Vec<u8>,
     authority: Authority,
-    algorithm: Algorithm,
     certificates: bool,
 }
 
@@ -137,25 +158,58 @@ impl Authority {
                 "each certificate must be signed by the next".into(),
             ));
         }
-        Ok(Self {
+        let algorithm = leaf.public_key().default_algorithm();
+        let brought = if whole_chain { chain.len() } else { 1 };
+        let brought = chain.get(..brought).unwrap_or_default();
+        let fixed = Fixed::of(leaf, algorithm, brought);
+        let fixed = fixed.map_err(|error| pki::PathError::NoPath(error.to_string()))?;
+        Ok(Self(Arc::new(Held {
             policy: policy.unwrap_or(DEFAULT_POLICY),
+            algorithm,
+            fixed,
             chain,
-            whole_chain,
-        })
+        })))
     }
 
     /// Leaf first.
     pub fn chain(&self) -> &[Certificate] {
-        &self.chain
+        &self.0.chain
     }
 
     /// The policy of tokens whose request names none.
-    pub const fn policy(&self) -> Oid {
-        self.policy
+    pub fn policy(&self) -> Oid {
+        self.0.policy
     }
 
     fn leaf(&self) -> Result<&Certificate, Malformed> {
-        self.chain.first().ok_or(Malformed("authority chain"))
+        self.0.chain.first().ok_or(Malformed("authority chain"))
+    }
+}
+
+impl Fixed {
+    fn of(
+        leaf: &Certificate,
+        algorithm: Algorithm,
+        brought: &[Certificate],
+    ) -> Result<Self, der::Error> {
+        let hash = algorithm_to_der(hash_oid(signature_hash(algorithm)), true)?;
+        let mut signer = vec![tag::INTEGER, 1, 1];
+        signer.extend(issuer_and_serial(leaf)?);
+        signer.extend(&hash);
+        let mut data = vec![tag::INTEGER, 1, 3];
+        data.extend(tlv::wrap(tag::SET, &hash)?);
+        let mut certificates: Vec<&[u8]> = brought.iter().map(Certificate::der).collect();
+        certificates.sort_unstable();
+        Ok(Self {
+            // tsa [0] EXPLICIT GeneralName, which is directoryName [4]
+            name: tlv::wrap(tag::CONTEXT_0, &tlv::wrap(0xa4, leaf.subject_der())?)?,
+            content_type: attribute(CONTENT_TYPE, &TST_INFO.to_der()?)?,
+            signing_certificate: signing_certificate(leaf)?,
+            signer,
+            signature_algorithm: signature_algorithm(algorithm)?,
+            data,
+            certificates: tlv::wrap(tag::CONTEXT_0, &certificates.concat())?,
+        })
     }
 }
 
@@ -175,9 +229,9 @@ fn build(
     serial: [u8; 20],
     stated: Stated,
 ) -> Result<Prepared, der::Error> {
-    let leaf = authority.leaf().map_err(|_| der::ErrorKind::Failed)?;
+    let held = &authority.0;
     let mut info = vec![tag::INTEGER, 1, 1];
-    info.extend(request.policy.unwrap_or(authority.policy).to_der()?);
+    info.extend(request.policy.unwrap_or(held.policy).to_der()?);
     info.extend(imprint_to_der(&request.imprint)?);
     info.extend(serial_number(serial)?);
     info.extend(gen_time(stated.time)?);
@@ -185,19 +239,13 @@ fn build(
     if let Some(nonce) = &request.nonce {
         info.extend(tlv::wrap(tag::INTEGER, nonce)?);
     }
-    // tsa [0] EXPLICIT GeneralName, which is directoryName [4]
-    info.extend(tlv::wrap(
-        tag::CONTEXT_0,
-        &tlv::wrap(0xa4, leaf.subject_der())?,
-    )?);
+    info.extend_from_slice(&held.fixed.name);
     let info = tlv::wrap(tag::SEQUENCE, &info)?;
-    let algorithm = leaf.public_key().default_algorithm();
-    let attributes = attributes(leaf, &info, signature_hash(algorithm), stated.time)?;
+    let attributes = attributes(held, &info, stated.time)?;
     Ok(Prepared {
         info,
         attributes,
         authority: authority.clone(),
-        algorithm,
         certificates: request.certificates,
     })
 }
@@ -243,22 +291,25 @@ impl Prepared {
     pub fn seal(self, signature: &[u8]) -> Result<Vec<u8>, Malformed> {
         let leaf = self.authority.leaf()?;
         leaf.public_key()
-            .verify(self.algorithm, &self.attributes, signature)
+            .verify(self.authority.0.algorithm, &self.attributes, signature)
             .map_err(|_| Malformed("signature"))?;
+        self.seal_unchecked(signature)
+    }
+
+    /// [`seal`](Self::seal) without its check, which costs more than all the rest of a token: for a signature that somebody has verified already,
+    /// or one of a series of which some are.
+    pub fn seal_unchecked(self, signature: &[u8]) -> Result<Vec<u8>, Malformed> {
         self.close(signature).map_err(|_| Malformed("token"))
     }
 
     fn close(&self, signature: &[u8]) -> Result<Vec<u8>, der::Error> {
-        let leaf = self.authority.leaf().map_err(|_| der::ErrorKind::Failed)?;
-        let hash = algorithm_to_der(hash_oid(signature_hash(self.algorithm)), true)?;
-        let mut signer = vec![tag::INTEGER, 1, 1];
-        signer.extend(issuer_and_serial(leaf)?);
-        signer.extend(&hash);
+        let fixed = &self.authority.0.fixed;
+        let mut signer = fixed.signer.clone();
         signer.extend(tlv::wrap(
             tag::CONTEXT_0,
             tlv::contents(tag::SET, &self.attributes)?,
         )?);
-        signer.extend(signature_algorithm(self.algorithm)?);
+        signer.extend_from_slice(&fixed.signature_algorithm);
         signer.extend(tlv::wrap(tag::OCTET_STRING, signature)?);
         let signer = tlv::wrap(tag::SEQUENCE, &signer)?;
 
@@ -267,24 +318,10 @@ impl Prepared {
             tag::CONTEXT_0,
             &tlv::wrap(tag::OCTET_STRING, &self.info)?,
         )?);
-        let mut data = vec![tag::INTEGER, 1, 3];
-        data.extend(tlv::wrap(tag::SET, &hash)?);
+        let mut data = fixed.data.clone();
         data.extend(tlv::wrap(tag::SEQUENCE, &content)?);
         if self.certificates {
-            let count = if self.authority.whole_chain {
-                self.authority.chain.len()
-            } else {
-                1
-            };
-            let mut certificates: Vec<&[u8]> = self
-                .authority
-                .chain
-                .iter()
-                .take(count)
-                .map(Certificate::der)
-                .collect();
-            certificates.sort_unstable();
-            data.extend(tlv::wrap(tag::CONTEXT_0, &certificates.concat())?);
+            data.extend_from_slice(&fixed.certificates);
         }
         data.extend(tlv::wrap(tag::SET, &signer)?);
 
@@ -328,18 +365,7 @@ pub fn rejection(why: Rejection, text: &str) -> Result<Vec<u8>, der::Error> {
 }
 
 /// The signed attributes: contentType, messageDigest, signingTime, signingCertificateV2, in the order of a DER SET.
-fn attributes(
-    leaf: &Certificate,
-    info: &[u8],
-    hash: HashAlgorithm,
-    now: Timestamp,
-) -> Result<Vec<u8>, der::Error> {
-    let attribute = |id: Oid, value: Vec<u8>| -> Result<Vec<u8>, der::Error> {
-        let mut body = id.to_der()?;
-        body.extend(tlv::wrap(tag::SET, &value)?);
-        tlv::wrap(tag::SEQUENCE, &body)
-    };
-    let certificate = Digest::of(HashAlgorithm::Sha256, leaf.der());
+fn attributes(held: &Held, info: &[u8], now: Timestamp) -> Result<Vec<u8>, der::Error> {
     // RFC 5652 11.3: UTCTime through 2049, GeneralizedTime from 2050
     let (time_tag, format) = if now.strftime("%Y").to_string().as_str() < "2050" {
         (tag::UTC_TIME, "%y%m%d%H%M%SZ")
@@ -347,6 +373,31 @@ fn attributes(
         (tag::GENERALIZED_TIME, "%Y%m%d%H%M%SZ")
     };
     let time = now.strftime(format).to_string();
+    let digest = signature_hash(held.algorithm).digest(info);
+    let signing_time = attribute(SIGNING_TIME, &tlv::wrap(time_tag, time.as_bytes())?)?;
+    let message_digest = attribute(
+        MESSAGE_DIGEST,
+        &tlv::wrap(tag::OCTET_STRING, digest.bytes())?,
+    )?;
+    let mut all = [
+        held.fixed.content_type.as_slice(),
+        &signing_time,
+        &message_digest,
+        &held.fixed.signing_certificate,
+    ];
+    all.sort_unstable();
+    tlv::wrap(tag::SET, &all.concat())
+}
+
+fn attribute(id: Oid, value: &[u8]) -> Result<Vec<u8>, der::Error> {
+    let mut body = id.to_der()?;
+    body.extend(tlv::wrap(tag::SET, value)?);
+    tlv::wrap(tag::SEQUENCE, &body)
+}
+
+/// The attribute signingCertificateV2.
+fn signing_certificate(leaf: &Certificate) -> Result<Vec<u8>, der::Error> {
+    let certificate = Digest::of(HashAlgorithm::Sha256, leaf.der());
     // ESSCertIDv2 (RFC 5816) with SHA-256, whose name is left out as the default, and issuerSerial
     let mut id = tlv::wrap(tag::OCTET_STRING, certificate.bytes())?;
     let name = tlv::wrap(tag::SEQUENCE, &tlv::wrap(0xa4, leaf.issuer_der())?)?;
@@ -358,17 +409,7 @@ fn attributes(
         tag::SEQUENCE,
         &tlv::wrap(tag::SEQUENCE, &tlv::wrap(tag::SEQUENCE, &id)?)?,
     )?;
-    let mut all = [
-        attribute(CONTENT_TYPE, TST_INFO.to_der()?)?,
-        attribute(SIGNING_TIME, tlv::wrap(time_tag, time.as_bytes())?)?,
-        attribute(
-            MESSAGE_DIGEST,
-            tlv::wrap(tag::OCTET_STRING, hash.digest(info).bytes())?,
-        )?,
-        attribute(SIGNING_CERTIFICATE_V2, signing_certificate)?,
-    ];
-    all.sort_unstable();
-    tlv::wrap(tag::SET, &all.concat())
+    attribute(SIGNING_CERTIFICATE_V2, &signing_certificate)
 }
 
 fn issuer_and_serial(leaf: &Certificate) -> Result<Vec<u8>, der::Error> {

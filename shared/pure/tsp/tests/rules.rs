@@ -708,8 +708,14 @@ fn what_we_prepare_and_seal_verifies_for_every_kind_of_key() {
             assert_eq!(verified.time().as_second(), now.as_second());
             assert_eq!(verified.accuracy(), Some(Duration::from_secs(1)));
             // Somebody else's signature does not close a token.
-            let prepared = prepare(&authority, &request, [0; 20], Stated::seconds(now)).unwrap();
-            assert!(prepared.seal(&signature).is_err());
+            let prepared = || prepare(&authority, &request, [0; 20], Stated::seconds(now)).unwrap();
+            assert!(prepared().seal(&signature).is_err());
+            // Who does not look closes it, and every verifier refuses it.
+            let bad = prepared().seal_unchecked(&signature).unwrap();
+            assert!(verify(&bad, DATA, &chain).is_err());
+            let signature = key.sign_local(prepared().to_be_signed()).unwrap();
+            let unchecked = prepared().seal_unchecked(&signature).unwrap();
+            assert_eq!(unchecked, prepared().seal(&signature).unwrap());
         }
     }
 }
@@ -733,4 +739,16 @@ fn an_authority_is_a_chain_in_order() {
         refused(vec![forge.root.clone(), forge.leaf.clone()]),
         PathError::LeafIsCa
     );
+}
+
+#[test]
+fn a_token_brings_no_more_certificates_than_a_chain_has() {
+    let with = |count: usize| {
+        broken(|forge| {
+            let certificates = forge.root.der().repeat(count);
+            forge.certificates = Some(wrap(0xa0, &[&certificates]));
+        })
+    };
+    assert!(with(16).is_ok());
+    malformed(&with(17), "certificates: more than any chain has");
 }

@@ -32,6 +32,9 @@ const GRPC_MODULES: &[&str] = &[
     "github.com/sigstore/rekor-tiles/v2@v2.3.0",
     "github.com/transparency-dev/formats@v0.1.1",
 ];
+/// A plug-in for keys, made of sigstore's own handler.
+const KMS_PROGRAM: &str = include_str!("../../peers/kms.go");
+const KMS_MODULE: &str = "github.com/sigstore/sigstore@v1.10.9";
 const TESSERA_PROGRAM: &str = include_str!("../../peers/tessera.go");
 const CARGO_DENY: &str = "0.20.2";
 /// A release of Debian whose programs are unpacked into a folder: packages, each with its program.
@@ -89,6 +92,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     );
     report.check("Debian: postgresql", super::cluster::install);
     report.check("Go: a gRPC client of rekor-tiles", grpc_client);
+    report.check("Go: a plug-in of sigstore's handler", kms_plugin);
     report.check("Go: Tessera's POSIX driver", tessera);
     report.check("crates: every platform's sources, cargo-deny", cargo_deny);
     Ok(())
@@ -359,6 +363,10 @@ fn referrers_registry() -> Result<()> {
 
 fn grpc_client() -> Result<()> {
     go_program(super::record::CLIENT, GRPC_PROGRAM, GRPC_MODULES)
+}
+
+fn kms_plugin() -> Result<()> {
+    go_program(super::keyed::PLUGIN, KMS_PROGRAM, &[KMS_MODULE])
 }
 
 fn tessera() -> Result<()> {
