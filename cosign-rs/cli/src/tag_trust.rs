@@ -186,19 +186,20 @@ impl Tags {
             refused(&path, &domain, error)
                 .unwrap_or_else(|error| explained(self.trusting.domain(), error))
         })?;
-        Ok(compare(&path, &domain, &target, manifest, size)?)
+        compare(&path, &domain, &target, manifest, size)
     }
 }
 
 /// The name under which a repository has the tag: registry and repository as [`Reference`] writes them, so `index.docker.io/library/alpine:3`.
-pub(crate) fn path_of(reference: &Reference) -> Result<TargetPath, TagRefused> {
+pub(crate) fn path_of(reference: &Reference) -> Result<TargetPath> {
     let Some(tag) = &reference.tag else {
         return Err(TagRefused::NoTag {
             image: reference.to_string(),
-        });
+        }
+        .into());
     };
     let tag = format!("{}:{tag}", reference.repository);
-    TargetPath::new(&tag).map_err(|_| TagRefused::Unnameable { tag })
+    TargetPath::new(&tag).map_err(|_| TagRefused::Unnameable { tag }.into())
 }
 
 /// What of the reasons why there is no target is about the tag.
@@ -231,7 +232,7 @@ fn compare(
     target: &Target,
     manifest: &Digest,
     size: u64,
-) -> Result<TagHeld, TagRefused> {
+) -> Result<TagHeld> {
     let by = target.by();
     // A repository may name other hashes; images are known by this one.
     let expected = target.sha256();
@@ -246,7 +247,8 @@ fn compare(
                 |digest| digest.to_string(),
             ),
             found: manifest.to_string(),
-        });
+        }
+        .into());
     }
     if target.length() != size {
         return Err(TagRefused::Size {
@@ -255,7 +257,8 @@ fn compare(
             role: by.role.clone(),
             expected: target.length(),
             found: size,
-        });
+        }
+        .into());
     }
     Ok(TagHeld {
         tag: path.to_string(),

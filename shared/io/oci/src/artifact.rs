@@ -68,9 +68,8 @@ impl Registry {
             what: what.clone(),
             why,
         };
-        let tag = match (&at.tag, &at.digest) {
-            (Some(tag), None) => tag,
-            _ => return Err(wrong("an artifact is written under a tag".to_owned())),
+        let (Some(tag), None) = (&at.tag, &at.digest) else {
+            return Err(wrong("an artifact is written under a tag".to_owned()));
         };
         let empty = Bytes::from_static(b"{}");
         let layers: Vec<Descriptor> = files

@@ -207,7 +207,8 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 /// A file of [`replace`] that was never renamed.
 fn is_left_behind(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    let temporary = name.is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp"));
+    let temporary = name.is_some_and(|name| name.starts_with('.'))
+        && path.extension().is_some_and(|extension| extension == "tmp");
     let age = || fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
     temporary && age().is_some_and(|age| age > LEFT_BEHIND)
 }

@@ -508,7 +508,7 @@ async fn a_cache_keeps_no_root_that_nobody_reads_again_and_nothing_of_a_killed_p
     for name in [old, new] {
         std::fs::write(history.join(name), "half").unwrap();
     }
-    let hours = std::time::SystemTime::now() - Duration::from_secs(2 * 3600);
+    let hours = std::time::SystemTime::now() - Duration::from_hours(2);
     let file = std::fs::File::options().write(true).open(history.join(old));
     file.unwrap().set_modified(hours).unwrap();
     // A newer program begins at a newer root.
