@@ -186,23 +186,20 @@ impl Tags {
             refused(&path, &domain, error)
                 .unwrap_or_else(|error| explained(self.trusting.domain(), error))
         })?;
-        Ok(compare(&path, &domain, &target, manifest, size)?)
+        compare(&path, &domain, &target, manifest, size)
     }
 }
 
 /// The name under which a repository has the tag: registry and repository as [`Reference`] writes them, so `index.docker.io/library/alpine:3`.
-#[expect(
-    clippy::result_large_err,
-    reason = "made once, and then the program ends"
-)]
-pub(crate) fn path_of(reference: &Reference) -> Result<TargetPath, TagRefused> {
+pub(crate) fn path_of(reference: &Reference) -> Result<TargetPath> {
     let Some(tag) = &reference.tag else {
         return Err(TagRefused::NoTag {
             image: reference.to_string(),
-        });
+        }
+        .into());
     };
     let tag = format!("{}:{tag}", reference.repository);
-    TargetPath::new(&tag).map_err(|_| TagRefused::Unnameable { tag })
+    TargetPath::new(&tag).map_err(|_| TagRefused::Unnameable { tag }.into())
 }
 
 /// What of the reasons why there is no target is about the tag.
@@ -229,17 +226,13 @@ fn refused(
     }
 }
 
-#[expect(
-    clippy::result_large_err,
-    reason = "made once, and then the program ends"
-)]
 fn compare(
     path: &TargetPath,
     domain: &str,
     target: &Target,
     manifest: &Digest,
     size: u64,
-) -> Result<TagHeld, TagRefused> {
+) -> Result<TagHeld> {
     let by = target.by();
     // A repository may name other hashes; images are known by this one.
     let expected = target.sha256();
@@ -254,7 +247,8 @@ fn compare(
                 |digest| digest.to_string(),
             ),
             found: manifest.to_string(),
-        });
+        }
+        .into());
     }
     if target.length() != size {
         return Err(TagRefused::Size {
@@ -263,7 +257,8 @@ fn compare(
             role: by.role.clone(),
             expected: target.length(),
             found: size,
-        });
+        }
+        .into());
     }
     Ok(TagHeld {
         tag: path.to_string(),

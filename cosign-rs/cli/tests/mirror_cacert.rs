@@ -91,7 +91,7 @@ fn a_private_authority_is_believed_where_it_is_named_and_remembered_where_it_was
     let root = repository().join("12.root.json").display().to_string();
     let initialize = ["initialize", "--mirror", &mirror, "--root", &root];
     let refused = |output: &Output, words: &str| {
-        assert_eq!(output.status.code(), Some(1));
+        assert_ne!(output.status.code(), Some(0));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(words), "{said}");
     };

@@ -32,7 +32,7 @@ impl Said {
     }
 
     fn refused(self, words: &str) {
-        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        assert_ne!(self.code, Some(0), "{}{}", self.out, self.err);
         assert!(self.err.contains(words), "expected {words}: {}", self.err);
     }
 }
@@ -199,7 +199,7 @@ async fn a_trust_root_is_published_to_a_registry_and_followed_there() {
     layers[timestamp]["size"] = size;
     scene.put("latest", swapped.to_string()).await;
     let said = scene.exported(&[]).await;
-    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert_ne!(said.code, Some(0), "{}", said.out);
     scene.put("latest", second.clone()).await;
     scene.exported(&[]).await.accepted();
 

@@ -207,9 +207,10 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 /// A file of [`replace`] that was never renamed.
 fn is_left_behind(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    let temporary = name.and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp"));
+    let temporary = name.is_some_and(|name| name.starts_with('.'))
+        && path.extension().is_some_and(|extension| extension == "tmp");
     let age = || fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
-    temporary.is_some() && age().is_some_and(|age| age > LEFT_BEHIND)
+    temporary && age().is_some_and(|age| age > LEFT_BEHIND)
 }
 
 /// A whole file of at most `limit` bytes.

@@ -87,7 +87,7 @@ impl<'a> Scene<'a> {
     fn new(stack: &'a Stack) -> Result<Self> {
         let root: Value = serde_json::from_slice(&fs::read(stack.trusted_root())?)?;
         let config: Value = serde_json::from_slice(&fs::read(stack.signing_config())?)?;
-        let timestamps = config["tsaUrls"][0]["url"].as_str();
+        let timestamps = config.pointer("/tsaUrls/0/url").and_then(Value::as_str);
         let timestamps = timestamps.context("no timestamp authority")?.to_owned();
         let folder = stack.path("created");
         fs::create_dir_all(&folder)?;
@@ -101,16 +101,20 @@ impl<'a> Scene<'a> {
             ("certificateAuthorities", "fulcio"),
             ("timestampAuthorities", "tsa"),
         ] {
-            let certificates = &scene.first(list)["certChain"]["certificates"];
-            let certificates = certificates.as_array().context("no certificates")?;
+            let certificates = scene.first(list).pointer("/certChain/certificates");
+            let certificates = certificates.and_then(Value::as_array);
+            let certificates = certificates.context("no certificates")?;
             let pem: Result<String> = certificates
                 .iter()
-                .map(|one| pem("CERTIFICATE", &one["rawBytes"]))
+                .map(|one| pem("CERTIFICATE", one.get("rawBytes")))
                 .collect();
             fs::write(scene.file(name), pem?)?;
         }
         for (list, name) in [("tlogs", "rekor"), ("ctlogs", "ctfe")] {
-            let key = pem("PUBLIC KEY", &scene.first(list)["publicKey"]["rawBytes"])?;
+            let key = pem(
+                "PUBLIC KEY",
+                scene.first(list).pointer("/publicKey/rawBytes"),
+            )?;
             fs::write(scene.file(name), key)?;
         }
         Ok(scene)
@@ -118,7 +122,8 @@ impl<'a> Scene<'a> {
 
     /// Of the logs the one that the stack signs with: Rekor v2.
     fn first(&self, list: &str) -> &Value {
-        let instances = self.root[list].as_array().map(Vec::as_slice);
+        let instances = self.root.get(list).and_then(Value::as_array);
+        let instances = instances.map(Vec::as_slice);
         let instances = instances.unwrap_or_default();
         let rekor = self.stack.address("rekor").unwrap_or_default();
         let chosen = instances
@@ -311,8 +316,8 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn pem(label: &str, base64: &Value) -> Result<String> {
-    let text = base64.as_str().context("no bytes")?;
+fn pem(label: &str, base64: Option<&Value>) -> Result<String> {
+    let text = base64.and_then(Value::as_str).context("no bytes")?;
     // Written anew, so that what is no base64 is told here.
     let text = STANDARD.encode(STANDARD.decode(text)?);
     let lines: Vec<&str> = text
