@@ -505,6 +505,12 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(refused) = find::<Refused>(error) {
         return verify_hint(&refused.why).map(str::to_owned);
     }
+    if find::<Unmet>(error).is_some() {
+        return Some(
+            "--output json says of each signature whether it counts, and --explain how it was verified"
+                .to_owned(),
+        );
+    }
     if let Some(hint) = find::<SignError>(error).and_then(sign_hint) {
         return Some(hint.to_owned());
     }

@@ -24,6 +24,8 @@ pub(crate) struct Judge {
     /// Never empty.
     expects: Vec<Expect>,
     policy: Option<Policy>,
+    /// The file that the policy was read from, byte for byte.
+    policy_file: Option<Vec<u8>>,
     rego: Option<Rego>,
     signed_timestamps: bool,
     explain: bool,
@@ -80,13 +82,14 @@ impl Judge {
         policies: Vec<&Path>,
         rego: Option<Rego>,
     ) -> Result<Self> {
-        let policy = policy(&policies)?;
+        let (policy, policy_file) = policy(&policies)?.unzip();
         let expects = expectation::of_all(expected, policy.as_ref()).await?;
         let root = Tags::trusted_root(tags, strictest(&expects)?, trust).await?;
         Ok(Self {
             root,
             expects,
             policy,
+            policy_file,
             rego,
             signed_timestamps: judging.use_signed_timestamps,
             explain: judging.explain,
@@ -124,7 +127,7 @@ impl Judge {
         let policies: Vec<&Path> = policies(judging).collect();
         let policy = match at_hand {
             Some(policy) if policies.is_empty() => Some(policy),
-            _ => policy(&policies)?,
+            _ => policy(&policies)?.map(|(policy, _)| policy),
         };
         let expects = expectation::of_all(expected, policy.as_ref()).await?;
         Ok((expects, policy))
@@ -136,10 +139,16 @@ impl Judge {
             root,
             expects,
             policy,
+            policy_file: None,
             rego: None,
             signed_timestamps: judging.use_signed_timestamps,
             explain: judging.explain,
         }
+    }
+
+    /// The policy's file, for whoever hands it on.
+    pub(crate) fn policy_file(&self) -> Option<&[u8]> {
+        self.policy_file.as_deref()
     }
 
     /// Whom it trusts.
@@ -155,6 +164,7 @@ impl Judge {
             root,
             expects: vec![expect],
             policy: None,
+            policy_file: None,
             rego: None,
             signed_timestamps: false,
             explain: false,
@@ -301,7 +311,7 @@ fn is_a(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-fn policy(paths: &[&Path]) -> Result<Option<Policy>> {
+fn policy(paths: &[&Path]) -> Result<Option<(Policy, Vec<u8>)>> {
     if let Some(path) = paths.iter().find(|path| is_a(path, "cue")) {
         return Err(usage(
             format!("--policy {}", path.display()),
@@ -326,5 +336,5 @@ fn policy(paths: &[&Path]) -> Result<Option<Policy>> {
             "`cosign-rs schema policy` prints what a policy may say",
         )
     })?;
-    Ok(Some(policy))
+    Ok(Some((policy, bytes)))
 }

@@ -118,7 +118,7 @@ fn verify<'a>(bundle: &'a str, file: &'a str, more: &[&'a str]) -> Vec<&'a str> 
         "--bundle",
         bundle,
         "--certificate-identity-regexp",
-        "https://github.com/sigstore-conformance/.*",
+        r"https://github\.com/sigstore-conformance/.*",
         "--certificate-oidc-issuer",
         "https://token.actions.githubusercontent.com",
         file,

@@ -32,18 +32,18 @@ async fn create(arguments: KitCreate) -> Result<()> {
     if arguments.to.as_os_str() == "-" {
         return Err(usage("--to -: a kit is no text", "name a file"));
     }
+    if arguments.to.is_dir() {
+        return Err(usage(
+            format!("--to {} is a folder", arguments.to.display()),
+            "name a file in it",
+        ));
+    }
     let file = BundleFile::prepare(
         &arguments.to,
         arguments.bundle.iter().map(std::path::PathBuf::as_path),
     )?;
     let created = arguments.trust.following.now.unwrap_or_else(Timestamp::now);
-    let policy = arguments
-        .judging
-        .policy
-        .first()
-        .filter(|path| !path.as_os_str().is_empty())
-        .map(|path| trust_files::read(path))
-        .transpose()?;
+    let policy = judge.policy_file().map(<[u8]>::to_vec);
     let root = judge.root().to_json()?.into_bytes();
     let kit = match (&arguments.image, &arguments.blob) {
         (Some(name), _) => {
