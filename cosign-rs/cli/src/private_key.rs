@@ -39,7 +39,8 @@ pub(crate) async fn open(text: &str) -> Result<Signer> {
 
 /// The public key that a verifier names: itself, or the public half of a key elsewhere.
 pub(crate) async fn public(text: &str) -> Result<PublicKey> {
-    let elsewhere = text.contains("://") && !text.starts_with("env://");
+    let here = text.starts_with("env://") || text.starts_with("k8s://");
+    let elsewhere = text.contains("://") && !here;
     if elsewhere || text.starts_with("pkcs11:") {
         let reference = reference(text)?;
         let opened = Signer::open(&reference).await;

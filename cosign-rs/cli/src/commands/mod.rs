@@ -123,13 +123,16 @@ impl Prepared {
             });
         };
         let signer = private_key::open(reference).await?;
-        // Ed25519 signs digests of messages only so, and what is logged or read as a stream is a digest.
-        let prehashed = (signer.algorithm() == Algorithm::Ed25519).then_some(Algorithm::Ed25519Ph);
-        let signer = match key.signing_algorithm.or(prehashed) {
-            None => signer,
+        let signer = match key.signing_algorithm {
             Some(algorithm) => signer
                 .with_algorithm(algorithm)
                 .with_context(|| format!("--signing-algorithm {}", algorithm.registry_name()))?,
+            // It signs digests only so, and what is logged or read as a stream is a digest. Keepers elsewhere cannot, which is said below.
+            None if signer.algorithm() == Algorithm::Ed25519 => {
+                let prehashed = signer.clone().with_algorithm(Algorithm::Ed25519Ph);
+                prehashed.unwrap_or(signer)
+            }
+            None => signer,
         };
         if key.tlog_upload {
             loggable(signer.algorithm())?;
