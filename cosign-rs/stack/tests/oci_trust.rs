@@ -107,10 +107,8 @@ async fn a_trust_root_is_published_to_a_registry_and_followed_there() {
     let init = ["root", "init", "--development"];
     scene.run(&[&init[..], &target].concat()).await.accepted();
     let policy = scene.folder.path().join("trust/policy.toml");
-    let mut text = std::fs::read_to_string(&policy).unwrap();
-    text.push_str(&format!(
-        "\n[[publish]]\noci = \"{host}/team/trust:latest\"\n"
-    ));
+    let text = std::fs::read_to_string(&policy).unwrap();
+    let text = format!("{text}\n[[publish]]\noci = \"{host}/team/trust:latest\"\n");
     std::fs::write(&policy, text).unwrap();
     let said = scene.run(&["root", "refresh", "--force"]).await.accepted();
     assert!(said.err.contains(": written, sha256:"), "{}", said.err);

@@ -548,9 +548,10 @@ fn several(folder: &std::path::Path, logs: &[(&str, &str, &str)]) -> PathBuf {
             keys::Algorithm::EcdsaP256Sha256,
         )
         .unwrap();
-        text.push_str(&format!(
+        let table = format!(
             "[[log]]\nurl = \"http://localhost:{port}/{name}\"\nkey = \"{name}.pem\"\nfolder = \"{name}\"\nroots = \"{roots}\"\n{window}\n"
-        ));
+        );
+        text.push_str(&table);
     }
     let settings = folder.join(format!("{port}.toml"));
     fs::write(&settings, text).unwrap();

@@ -153,7 +153,7 @@ async fn story(report: &mut Report<std::io::Stdout>, folder: &Path) -> Result<()
     report.part("1. A Sigstore of our own");
     let title = "make keys, start CA, CT log, TSA, Rekor, issuer, registry, TUF repository";
     let mut stack = report
-        .step(title, Stack::start(&Options::free(folder)))
+        .step(title, Box::pin(Stack::start(&Options::free(folder))))
         .await?;
     let told = tell(report, folder, &mut stack).await;
     // The services end in order also when a step failed.
