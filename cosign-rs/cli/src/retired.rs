@@ -90,19 +90,6 @@ const RETIRED: &[(&str, &str)] = &[
     ("--experimental-oci11", "bundles are attached as referrers"),
     ("--sk", HARDWARE),
     ("--slot", HARDWARE),
-    ("--output", ONE_BUNDLE),
-    (
-        "--output-file",
-        "redirect standard error: messages go there, and data to standard output",
-    ),
-    (
-        "--sign-container-identity",
-        "the signed statement names the image by its digest, and by no name",
-    ),
-    (
-        "--signature-digest-algorithm",
-        "the digest that was signed is found by the key's algorithm",
-    ),
     (
         "--digest",
         "name the digest instead of the file, as sha256:HEX",
@@ -112,12 +99,16 @@ const RETIRED: &[(&str, &str)] = &[
         "name the digest instead of the file, as sha256:HEX",
     ),
     (
-        "--allow-certificate-chain",
-        "a certificate chain in a bundle is never believed: the trusted root has the chain",
-    ),
-    (
         "--use-signed-timestamps",
         "whatever time a bundle states has to hold, and one is always needed",
+    ),
+    (
+        "--max-workers",
+        "what can be read at the same time is read so already",
+    ),
+    (
+        "--yes",
+        "nothing is asked here, and a key that is there is never replaced",
     ),
     (
         "--kms",
@@ -138,10 +129,6 @@ const RETIRED: &[(&str, &str)] = &[
     (
         "--recursive",
         "name each image by its digest; several in one command take one login and one certificate",
-    ),
-    (
-        "--policy",
-        "verify first, and give the envelopes that are printed to the policy engine",
     ),
     (
         "--predicate-type",
@@ -329,6 +316,17 @@ mod tests {
                     "{command} {flag}: {error}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn nothing_stands_twice() {
+        for table in [RETIRED, COMMANDS] {
+            let mut names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+            names.sort_unstable();
+            let all = names.len();
+            names.dedup();
+            assert_eq!(names.len(), all, "{names:?}");
         }
     }
 

@@ -24,6 +24,8 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
     let title = "many files, one login and one certificate: cosign verifies each";
     if present("cosign") {
         report.check(title, || many(stack));
+        let title = "many images, one login: none is signed twice, and cosign verifies each; a statement is signed as it is";
+        report.check(title, || images(stack));
         let title = "keys of every algorithm that a log takes: cosign and cosign-rs verify what the other signs";
         report.check(title, || algorithms(stack));
         let title =
@@ -106,6 +108,77 @@ fn many(stack: &Stack) -> Result<()> {
         sign()?.stderr.contains("0 signed, 12 were before"),
         "what was signed is signed again"
     );
+    Ok(())
+}
+
+fn images(stack: &Stack) -> Result<()> {
+    let images: Vec<String> = (0..3)
+        .map(|number| stack.push_image(&format!("batch/image-{number}:v1")))
+        .collect::<Result<_>>()?;
+    let token = stack.token()?;
+    let who = stack.expect(IDENTITY);
+    let sign = |rest: &[&str]| -> Result<String> {
+        let mut sign = ours(stack, "sign");
+        sign.args(["--identity-token", &token, "--if-missing"])
+            .args(rest)
+            .args(&images);
+        Ok(quiet(&mut sign)?.expect(0)?.stderr)
+    };
+    for (rest, told) in [
+        (&[][..], "3 signed, 0 were before"),
+        (&[], "0 signed, 3 were before"),
+        (&["-a", "stage=release"], "3 signed, 0 were before"),
+        (&["-a", "stage=release"], "0 signed, 3 were before"),
+    ] {
+        let said = sign(rest)?;
+        ensure!(said.contains(told), "expected {told}: {said}");
+    }
+    for image in &images {
+        let mut verify = cosign(stack, "verify");
+        verify
+            .arg("--trusted-root")
+            .arg(stack.trusted_root())
+            .args(&who)
+            .args(["-a", "stage=release", image]);
+        quiet(&mut verify)?.expect(0)?;
+    }
+    let [first, others @ ..] = images.as_slice() else {
+        bail!("no images");
+    };
+    let statement = |digest: &str| {
+        let text = format!(
+            "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{{\"name\":\"image\",\"digest\":{{\"sha256\":\"{digest}\"}}}}],\
+             \"predicateType\":\"https://example.com/reviewed/v1\",\"predicate\":{{\"by\":\"somebody\"}}}}"
+        );
+        stack.file("image-statement.json", &text)
+    };
+    let attest = |path: &Path| {
+        let mut attest = ours(stack, "attest");
+        attest.args(["--identity-token", &token, "--statement"]);
+        quiet(attest.arg(path).arg(first))
+    };
+    let (_, digest) = first.rsplit_once("sha256:").context("no digest")?;
+    attest(&statement(digest)?)?.expect(0)?;
+    let strange = attest(&statement(&"0".repeat(64))?)?;
+    refused(&strange)?;
+    ensure!(
+        strange.stderr.contains("is not about"),
+        "{}",
+        strange.stderr
+    );
+    let verify = |image: &String| {
+        let mut verify = cosign(stack, "verify-attestation");
+        verify
+            .arg("--trusted-root")
+            .arg(stack.trusted_root())
+            .args(&who)
+            .args(["--type", "https://example.com/reviewed/v1", image]);
+        quiet(&mut verify)
+    };
+    verify(first)?.expect(0)?;
+    for other in others {
+        refused(&verify(other)?)?;
+    }
     Ok(())
 }
 
