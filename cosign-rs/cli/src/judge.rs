@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use bundle::Bundle;
+use bundle::legacy::Legacy;
+use keys::Digest;
 use policy::{Asked, Decision, Policy};
 use trust::TrustedRoot;
-use verify::{Artifact, Expect, Verified, VerifyError, Witness};
+use verify::{Artifact, Expect, Trace, Verified, VerifyError, Witness};
 
 use crate::args::{Expected, Judging, Trust};
 use crate::explained::Explained;
@@ -195,9 +197,41 @@ impl Judge {
         bundle: &Bundle,
         artifact: &Artifact,
     ) -> (Result<Verified, VerifyError>, Option<Explained>) {
+        self.check_by(name, |expect| {
+            if self.explain {
+                let (outcome, trace) = verify::explain(bundle, artifact, &self.root, expect);
+                (outcome, Some(trace))
+            } else {
+                (verify::bundle(bundle, artifact, &self.root, expect), None)
+            }
+        })
+    }
+
+    /// The same for what cosign before version 3 attached to an image.
+    pub(crate) fn check_legacy(
+        &self,
+        name: &str,
+        item: &Legacy,
+        image: &Digest,
+    ) -> (Result<Verified, VerifyError>, Option<Explained>) {
+        self.check_by(name, |expect| {
+            if self.explain {
+                let (outcome, trace) = verify::explain_legacy(item, image, &self.root, expect);
+                (outcome, Some(trace))
+            } else {
+                (verify::legacy(item, image, &self.root, expect), None)
+            }
+        })
+    }
+
+    fn check_by(
+        &self,
+        name: &str,
+        verify: impl Fn(&Expect) -> (Result<Verified, VerifyError>, Option<Trace>),
+    ) -> (Result<Verified, VerifyError>, Option<Explained>) {
         let mut nearest: Option<(VerifyError, Option<Explained>)> = None;
         for expect in &self.expects {
-            let (outcome, explained) = self.check_against(name, bundle, artifact, expect);
+            let (outcome, explained) = self.check_against(name, verify(expect));
             match outcome {
                 Ok(verified) => return (Ok(verified), explained),
                 Err(error) => {
@@ -223,16 +257,8 @@ impl Judge {
     fn check_against(
         &self,
         name: &str,
-        bundle: &Bundle,
-        artifact: &Artifact,
-        expect: &Expect,
+        (mut outcome, mut trace): (Result<Verified, VerifyError>, Option<Trace>),
     ) -> (Result<Verified, VerifyError>, Option<Explained>) {
-        let (mut outcome, mut trace) = if self.explain {
-            let (outcome, trace) = verify::explain(bundle, artifact, &self.root, expect);
-            (outcome, Some(trace))
-        } else {
-            (verify::bundle(bundle, artifact, &self.root, expect), None)
-        };
         if let Ok(verified) = &outcome
             && self.signed_timestamps
             && !verified

@@ -10,7 +10,7 @@
 //! has codes of its own.
 //!
 //! Verifying calls nobody but the registry that holds the image and, once a day, the trust domain's repository; with `--offline`, or with a
-//! trusted root from a file, not even that. Deliberately not here yet: the formats of cosign before 3.
+//! trusted root from a file, not even that. What cosign before 3 attached is read too.
 
 mod args;
 mod artifact;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use bundle::legacy::SimpleSigning;
 use dsse::{STATEMENT_V01, STATEMENT_V1, Statement, Subject};
 use jiff::Timestamp;
 use keys::Digest;
@@ -167,6 +168,17 @@ pub(crate) fn annotated(
     wanted.iter().all(|(key, value)| {
         found
             .and_then(|found| found.get(key))
+            .and_then(serde_json::Value::as_str)
+            == Some(value)
+    })
+}
+
+/// Does a simple signature say these?
+pub(crate) fn claimed(claims: &SimpleSigning, wanted: &[(String, String)]) -> bool {
+    wanted.iter().all(|(key, value)| {
+        claims
+            .optional()
+            .and_then(|optional| optional.get(key))
             .and_then(serde_json::Value::as_str)
             == Some(value)
     })

@@ -315,3 +315,10 @@ pub(crate) fn print(text: &str) -> Result<()> {
 pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     print(&serde_json::to_string(value)?)
 }
+
+/// Writes a file's content to standard output, as it is.
+pub(crate) fn print_bytes(content: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(content)?;
+    Ok(out.flush()?)
+}

@@ -141,39 +141,7 @@ const RETIRED: &[(&str, &str)] = &[
 ];
 
 /// Commands of cosign that are not here.
-const COMMANDS: &[(&str, &str)] = &[
-    (
-        "login",
-        "use the login of docker, podman or oras: their credentials are read",
-    ),
-    (
-        "tree",
-        "verify lists signatures; oras discover shows all that is attached",
-    ),
-    (
-        "triangulate",
-        "bundles are attached as referrers, not under a tag",
-    ),
-    (
-        "clean",
-        "bundles are attached as referrers: oras discover and oras manifest delete remove them",
-    ),
-    (
-        "copy",
-        "oras copy --recursive copies an image with its signatures",
-    ),
-    (
-        "save",
-        "oras copy --recursive --to-oci-layout saves an image with its signatures",
-    ),
-    (
-        "load",
-        "oras copy --recursive --from-oci-layout loads an image with its signatures",
-    ),
-    ("attach", "bundles are attached by sign and attest"),
-    ("download", "oras pull gets what is attached to an image"),
-    ("upload", "oras push uploads files"),
-];
+const COMMANDS: &[(&str, &str)] = &[("upload", "oras push uploads files")];
 
 /// Prints clap's own message (help to standard output) and, for a flag or command that is not here, what to do instead.
 pub(crate) fn explain(mut error: clap::Error) -> ExitCode {

@@ -19,9 +19,9 @@ pub(crate) struct KitCommands {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KitCommand {
     /// Pack what verifies an image or a file: its digest, its bundles, the trusted root, and the policy
-    Create(KitCreate),
+    Create(Box<KitCreate>),
     /// Verify a kit. Opens no connection
-    Verify(KitVerify),
+    Verify(Box<KitVerify>),
 }
 
 /// `kit create`.

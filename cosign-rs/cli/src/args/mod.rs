@@ -10,9 +10,11 @@ mod create;
 mod key;
 mod kit;
 mod looking;
+mod platforms;
 mod registry;
 mod server;
 mod signing;
+mod storage;
 mod tag_trust;
 mod trust;
 mod variables;
@@ -34,10 +36,17 @@ pub(crate) use looking::{
     BundleCommand, BundleCommands, BundleCreate, BundleUpgrade, Debug as DebugCommands,
     DebugCommand, Doctor, Env,
 };
+pub(crate) use platforms::Platforms;
 pub(crate) use registry::Registry;
 pub(crate) use server::VerifyServer;
 pub(crate) use signing::{
-    Attest, AttestBlob, AuthFlow, Batching, Identity, Sign, SignBlob, SigningKey, StatementVersion,
+    Attest, AttestBlob, AuthFlow, Batching, Formats, Identity, Sign, SignBlob, SigningKey,
+    StatementVersion,
+};
+pub(crate) use storage::{
+    Attach, AttachAttestation, AttachSbom, AttachSignature, AttachWhat, Clean, Cleaned, Copy,
+    Download, DownloadAttestation, DownloadSbom, DownloadSignature, DownloadWhat, Load, Login,
+    Only, Save, SbomFormat, SbomType, Tree, Triangulate, Triangulated,
 };
 pub(crate) use tag_trust::TagTrust;
 pub(crate) use trust::{
@@ -91,6 +100,24 @@ pub(crate) enum Command {
     AttestBlob(AttestBlob),
     /// Verify a signed statement about a file
     VerifyBlobAttestation(VerifyBlobAttestation),
+    /// Copy an image with everything that is attached to it
+    Copy(Copy),
+    /// Save an image with everything that is attached to it into a folder
+    Save(Save),
+    /// Load an image with everything that is attached to it from a folder
+    Load(Load),
+    /// Show what is attached to an image
+    Tree(Tree),
+    /// Delete what is attached to an image
+    Clean(Clean),
+    /// Print where things of an image are kept
+    Triangulate(Triangulate),
+    /// Attach things that were made elsewhere
+    Attach(Attach),
+    /// Print what is attached to an image
+    Download(Download),
+    /// Log in to a registry, in Docker's configuration
+    Login(Login),
     /// Make a pair of keys: the private one encrypted under a password
     GenerateKeyPair(GenerateKeyPair),
     /// Take over a private key that another program made
@@ -170,6 +197,7 @@ impl Command {
             Self::VerifyAttestation(verify) => verify.output,
             Self::VerifyBlob(verify) => verify.output,
             Self::VerifyBlobAttestation(verify) => verify.output,
+            Self::Tree(tree) => tree.output,
             Self::Kit(KitCommands {
                 command: KitCommand::Verify(verify),
             }) => verify.output,

@@ -36,6 +36,15 @@ pub(crate) struct Registry {
     /// Certificate authorities for registries besides the system's, PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) registry_cacert: Option<PathBuf>,
+    /// Certificate that we show to the registry (mutual TLS), PEM, with those above it
+    #[arg(long, value_name = "FILE", requires = "registry_client_key")]
+    pub(crate) registry_client_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "registry_client_cert")]
+    pub(crate) registry_client_key: Option<PathBuf>,
+    /// Name that the registry's TLS certificate must be for, instead of the name it is called by
+    #[arg(long, value_name = "NAME")]
+    pub(crate) registry_server_name: Option<String>,
     /// Repository that holds the signatures, instead of the image's own
     #[arg(
         long = "signature-repository",

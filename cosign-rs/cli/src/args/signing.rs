@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use keys::Algorithm;
 
 use super::key_value;
+use super::platforms::Platforms;
 use super::registry::Registry;
 use super::trust::{Services, Trust};
 
@@ -113,6 +114,37 @@ pub(crate) enum StatementVersion {
     V1,
 }
 
+/// In which format signatures are attached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Formats {
+    /// In which format to attach it: both are for the time in which some still verify with a cosign before version 3
+    #[arg(long, value_enum, default_value_t = Format::Bundle, value_name = "FORMAT")]
+    format: Format,
+}
+
+impl Formats {
+    /// As a bundle, which refers to the image?
+    pub(crate) const fn bundle(&self) -> bool {
+        !matches!(self.format, Format::Legacy)
+    }
+
+    /// Under the old tag?
+    pub(crate) const fn legacy(&self) -> bool {
+        !matches!(self.format, Format::Bundle)
+    }
+}
+
+/// Formats of signatures at images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A bundle that refers to the image
+    Bundle,
+    /// What cosign before version 3 reads, under a tag that is made of the digest
+    Legacy,
+    /// Both, in one run
+    Both,
+}
+
 /// `sign`.
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
@@ -138,6 +170,13 @@ pub(crate) struct Sign {
     pub(crate) trust: Trust,
     #[command(flatten)]
     pub(crate) services: Services,
+    #[command(flatten)]
+    pub(crate) formats: Formats,
+    /// The images are folders with OCI image layouts, and the signature goes into them
+    #[arg(long)]
+    pub(crate) local_image: bool,
+    #[command(flatten)]
+    pub(crate) platforms: Platforms,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }
@@ -181,6 +220,13 @@ pub(crate) struct Attest {
     pub(crate) trust: Trust,
     #[command(flatten)]
     pub(crate) services: Services,
+    #[command(flatten)]
+    pub(crate) formats: Formats,
+    /// The images are folders with OCI image layouts, and the signature goes into them
+    #[arg(long)]
+    pub(crate) local_image: bool,
+    #[command(flatten)]
+    pub(crate) platforms: Platforms,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }

@@ -202,6 +202,6 @@ fn time(text: &str) -> Result<Timestamp, String> {
 fn only_true(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(true),
-        _ => Err("the format before bundles is not supported".to_owned()),
+        _ => Err("verify reads the format before bundles too, and sign and attest write it with --format legacy or both".to_owned()),
     }
 }

@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use pki::Field;
 
 use super::key_value;
+use super::platforms::Platforms;
 use super::registry::Registry;
 use super::tag_trust::TagTrust;
 use super::trust::Trust;
@@ -175,6 +176,11 @@ pub(crate) struct Verify {
     pub(crate) judging: Judging,
     #[command(flatten)]
     pub(crate) trust: Trust,
+    /// The images are folders with OCI image layouts, as save writes them, or archives of docker save
+    #[arg(long)]
+    pub(crate) local_image: bool,
+    #[command(flatten)]
+    pub(crate) platforms: Platforms,
     #[command(flatten)]
     pub(crate) tag_trust: TagTrust,
     #[command(flatten)]
@@ -202,6 +208,11 @@ pub(crate) struct VerifyAttestation {
     pub(crate) judging: Judging,
     #[command(flatten)]
     pub(crate) trust: Trust,
+    /// The images are folders with OCI image layouts, as save writes them, or archives of docker save
+    #[arg(long)]
+    pub(crate) local_image: bool,
+    #[command(flatten)]
+    pub(crate) platforms: Platforms,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }

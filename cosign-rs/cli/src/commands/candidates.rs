@@ -4,8 +4,9 @@ use std::error::Error;
 
 use anyhow::Result;
 use bundle::Bundle;
+use bundle::legacy::Legacy;
 use keys::Digest;
-use oci::{Found, Image, Reference};
+use oci::{Found, Image, LegacyKind};
 use policy::{Asked, Decision};
 use verify::{Artifact, Verified};
 
@@ -38,10 +39,10 @@ pub(super) struct Chosen {
 
 impl Candidates {
     /// Verifies each. A bundle may sign the manifest's bytes, or a digest of them.
-    pub(super) fn check(reference: &Reference, image: &Image, found: Found, judge: &Judge) -> Self {
+    pub(super) fn check(name: &str, image: &Image, found: Found, judge: &Judge) -> Self {
         let artifact = Artifact::from_bytes(&image.manifest);
         let mut candidates = Self {
-            name: reference.to_string(),
+            name: name.to_owned(),
             digest: image.descriptor.digest,
             size: image.descriptor.size,
             held: Vec::new(),
@@ -66,6 +67,33 @@ impl Candidates {
                     candidates.explained.extend(story);
                     match outcome {
                         Ok(verified) => candidates.held.push((manifest, bundle, verified)),
+                        Err(why) => candidates.refused.push(Refused {
+                            what: format!("{} ({name})", candidates.name),
+                            why,
+                        }),
+                    }
+                }
+            }
+        }
+        for layer in &found.legacy {
+            let (what, content) = (layer.descriptor.digest, layer.content.to_vec());
+            let read = match layer.kind {
+                LegacyKind::Signature => Legacy::signature(content, layer.annotations()),
+                LegacyKind::Attestation => Legacy::attestation(content, layer.annotations()),
+                LegacyKind::Sbom => continue,
+            };
+            match read {
+                Err(error) => {
+                    candidates
+                        .malformed
+                        .push(format!("{} {what}: {}", layer.kind, chain(&error)));
+                }
+                Ok(item) => {
+                    let name = format!("{} {what}", layer.kind);
+                    let (outcome, story) = judge.check_legacy(&name, &item, &candidates.digest);
+                    candidates.explained.extend(story);
+                    match outcome {
+                        Ok(verified) => candidates.held.push((what, item.to_bundle(), verified)),
                         Err(why) => candidates.refused.push(Refused {
                             what: format!("{} ({name})", candidates.name),
                             why,
@@ -188,7 +216,7 @@ impl Missed {
                 Outcome::NoSignature,
                 Some("no-signature"),
                 format!("{}: nothing is signed about {}", self.name, self.digest),
-                "was it signed in another repository (--signature-repository), or by a cosign before 3, whose signatures are not read yet?",
+                "was it signed in another repository (--signature-repository), or is it one image of an index that was signed as a whole?",
             ),
             None => advice_of(
                 Outcome::NoMatch,

@@ -2,101 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bundle::{Bundle, Content};
 use futures_util::{StreamExt as _, stream};
 use keys::Digest;
-use oci::{Credentials, Keychain, Reference, Repository};
+use oci::{LegacyKind, Reference};
 use policy::Asked;
 use serde::Serialize;
 use verify::Verified;
-use zeroize::Zeroizing;
 
 use super::candidates::{Candidates, Chosen};
+use super::targets::{Plan, Target};
 use crate::args::{self, Output, Verify, VerifyAttestation};
 use crate::explained;
-use crate::failure::{Outcome, Told, advice_of, say};
+use crate::failure::{Outcome, Told, advice, advice_of, say};
 use crate::judge::Judge;
+use crate::predicate;
 use crate::report::{self, Report};
 use crate::tag_trust::{TagHeld, Tags};
-use crate::{predicate, trust_files};
-
-/// The largest file with certificate authorities.
-const ROOTS_MAX: u64 = 4 << 20;
-/// A registry, the images asked for and the place of their signatures.
-pub(super) struct Plan {
-    pub(super) registry: oci::Registry,
-    pub(super) references: Vec<Reference>,
-    elsewhere: Option<Repository>,
-}
-
-impl Plan {
-    pub(super) fn new(images: &[String], flags: &args::Registry) -> Result<Self> {
-        let references = images
-            .iter()
-            .map(|image| Reference::parse(image).map_err(Into::into))
-            .collect::<Result<_>>()?;
-        let elsewhere = flags
-            .signature_repository
-            .as_deref()
-            .filter(|name| !name.is_empty())
-            .map(Repository::parse)
-            .transpose()
-            .context("--signature-repository")?;
-        Ok(Self {
-            registry: oci::Registry::new(settings(flags)?),
-            references,
-            elsewhere,
-        })
-    }
-
-    /// Whose images they are, and where it is shown that somebody signs them.
-    pub(super) fn repositories(&self) -> Vec<&Repository> {
-        let own = self
-            .references
-            .iter()
-            .map(|reference| &reference.repository);
-        own.chain(&self.elsewhere).collect()
-    }
-
-    pub(super) fn place<'a>(&'a self, reference: &'a Reference) -> &'a Repository {
-        self.elsewhere.as_ref().unwrap_or(&reference.repository)
-    }
-}
-
-fn settings(flags: &args::Registry) -> Result<oci::Settings> {
-    let secret = |text: &String| Zeroizing::new(text.clone());
-    let keychain = match (
-        &flags.registry_token,
-        &flags.registry_username,
-        &flags.registry_password,
-    ) {
-        (Some(token), _, _) => Keychain::Given(Credentials::Bearer(secret(token))),
-        (None, Some(user), Some(password)) => Keychain::Given(Credentials::Password {
-            user: user.clone(),
-            password: secret(password),
-        }),
-        _ => Keychain::Configured,
-    };
-    let mut settings = oci::Settings {
-        keychain,
-        plain_http: flags.allow_http_registry,
-        ..oci::Settings::default()
-    };
-    settings.agent.any_certificate = flags.allow_insecure_registry;
-    if let Some(path) = &flags.registry_cacert {
-        settings.agent.extra_roots_pem = trust_files::read_at_most(path, ROOTS_MAX)?;
-    }
-    Ok(settings)
-}
 
 /// What a registry shows of an image, in words.
 pub(super) async fn look(name: &str, flags: &args::Registry) -> Result<String> {
-    let plan = Plan::new(&[name.to_owned()], flags)?;
-    let reference = plan.references.first().context("no image")?;
-    let image = plan.registry.image(reference).await?;
-    let digest = image.descriptor.digest;
-    let found = plan.registry.bundles(plan.place(reference), &digest).await;
+    let plan = Plan::new(&[], flags, false)?;
+    let target = plan.target(&Reference::parse(name)?).await?;
+    let digest = target.image.descriptor.digest;
+    let kinds = [LegacyKind::Signature, LegacyKind::Attestation];
+    let found = target.place.attached(&digest, &kinds).await?;
     if let Some(problem) = found.problems.into_iter().next() {
         return Err(anyhow::Error::from(problem.why)
             .context(format!("{digest} is there; reading {}", problem.what)));
@@ -138,8 +69,19 @@ struct ManifestDigest {
 }
 
 pub(super) async fn verify(arguments: Verify) -> Result<()> {
-    let plan = Plan::new(&arguments.images, &arguments.registry)?;
-    let mut tags = Tags::open(&arguments.tag_trust, &arguments.trust, &plan.references).await?;
+    let plan = Plan::new(
+        &arguments.images,
+        &arguments.registry,
+        arguments.local_image,
+    )?;
+    let named = plan.references();
+    let mut tags = Tags::open(&arguments.tag_trust, &arguments.trust, &named).await?;
+    if tags.is_some() && (arguments.local_image || arguments.platforms.any()) {
+        return Err(advice(
+            "what a repository says about a tag is about the whole image in its registry",
+            "leave out --local-image, --platform, --all-platforms and --recursive, or ask about the tag in a run of its own",
+        ));
+    }
     let judge = Judge::beside(
         tags.as_mut(),
         &arguments.expected,
@@ -147,19 +89,22 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         &arguments.trust,
     )
     .await?;
-    let verifying = stream::iter(&plan.references)
-        .map(|reference| candidates(&plan, reference, &judge))
+    let targets = plan.targets(&arguments.platforms).await?;
+    let verifying = stream::iter(&targets)
+        .map(|target| candidates_of(target, LegacyKind::Signature, &judge))
         .buffered(usize::from(arguments.max_workers));
     let mut verifying = std::pin::pin!(verifying);
-    let mut references = plan.references.iter();
-    while let (Some(candidates), Some(reference)) = (verifying.next().await, references.next()) {
+    let mut targets = targets.iter();
+    while let (Some(candidates), Some(target)) = (verifying.next().await, targets.next()) {
         let mut candidates = candidates?;
         let digest = candidates.digest();
         let explained = candidates.stories();
         explained::tell(&explained);
-        let tag = match &mut tags {
-            Some(tags) => Some(tags.check(reference, &digest, candidates.size()).await?),
-            None => None,
+        let tag = match (&mut tags, &target.reference) {
+            (Some(tags), Some(reference)) => {
+                Some(tags.check(reference, &digest, candidates.size()).await?)
+            }
+            _ => None,
         };
         let chosen = match signatures(&judge, candidates, &digest, &arguments.annotations) {
             Ok(chosen) => chosen,
@@ -174,12 +119,12 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
                     let report = Report::of(verified)
                         .judged(chosen.decision.as_ref())
                         .explained(explained.take().unwrap_or_default());
-                    row(reference, &digest, verified, report, tag.as_ref())
+                    row(&target.name, &digest, verified, report, tag.as_ref())
                 })
                 .collect();
             report::print_json(&rows)?;
         }
-        told(reference, "signature", &chosen.accepted);
+        told(&target.name, "signature", &chosen.accepted);
         if let Some(tag) = &tag {
             say(&tag.text());
         }
@@ -200,14 +145,19 @@ pub(super) fn signatures(
                 "an attestation of type {}",
                 statement.predicate_type
             )),
-            statement => (!predicate::annotated(statement, digest, annotations))
-                .then(|| "signed without the annotations asked for".to_owned()),
+            statement => {
+                let annotated = match holds.claims() {
+                    Some(claims) => predicate::claimed(claims, annotations),
+                    None => predicate::annotated(statement, digest, annotations),
+                };
+                (!annotated).then(|| "signed without the annotations asked for".to_owned())
+            }
         }
     })
 }
 
 fn row<'a>(
-    reference: &Reference,
+    name: &str,
     digest: &Digest,
     verified: &'a Verified,
     report: Report<'a>,
@@ -217,7 +167,7 @@ fn row<'a>(
     Row {
         critical: Critical {
             identity: DockerReference {
-                docker_reference: reference.to_string(),
+                docker_reference: name.to_owned(),
             },
             image: ManifestDigest {
                 docker_manifest_digest: digest.to_string(),
@@ -226,9 +176,12 @@ fn row<'a>(
                 statement.predicate_type.as_str()
             }),
         },
-        optional: statement
-            .and_then(|statement| statement.subject_of(digest))
-            .and_then(|subject| subject.annotations.as_ref()),
+        optional: match verified.claims() {
+            Some(claims) => claims.optional(),
+            None => statement
+                .and_then(|statement| statement.subject_of(digest))
+                .and_then(|subject| subject.annotations.as_ref()),
+        },
         verified: report,
         tag,
     }
@@ -239,13 +192,18 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
         Judge::of_attestations(&arguments.expected, &arguments.judging, &arguments.trust).await?;
     let wanted = predicate::type_of(&arguments.predicate_type)?;
     let what = format!("attestation of type {wanted}");
-    let plan = Plan::new(&arguments.images, &arguments.registry)?;
-    let verifying = stream::iter(&plan.references)
-        .map(|reference| candidates(&plan, reference, &judge))
+    let plan = Plan::new(
+        &arguments.images,
+        &arguments.registry,
+        arguments.local_image,
+    )?;
+    let targets = plan.targets(&arguments.platforms).await?;
+    let verifying = stream::iter(&targets)
+        .map(|target| candidates_of(target, LegacyKind::Attestation, &judge))
         .buffered(usize::from(arguments.max_workers));
     let mut verifying = std::pin::pin!(verifying);
-    let mut references = plan.references.iter();
-    while let (Some(candidates), Some(reference)) = (verifying.next().await, references.next()) {
+    let mut targets = targets.iter();
+    while let (Some(candidates), Some(target)) = (verifying.next().await, targets.next()) {
         let mut candidates = candidates?;
         let explained = candidates.stories();
         explained::tell(&explained);
@@ -257,7 +215,7 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
         // As in cosign, one attestation of that type that is not allowed is one too many.
         for (bundle, _) in &chosen.accepted {
             if let Content::Envelope(envelope) = &bundle.content
-                && let Err(error) = judge.check_rego(&reference.to_string(), &envelope.payload)
+                && let Err(error) = judge.check_rego(&target.name, &envelope.payload)
             {
                 return Err(Told::with(error, explained));
             }
@@ -269,7 +227,7 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
                 }
             }
         }
-        told(reference, &what, &chosen.accepted);
+        told(&target.name, &what, &chosen.accepted);
     }
     Ok(())
 }
@@ -289,24 +247,29 @@ pub(super) fn attestations(judge: &Judge, candidates: Candidates, wanted: &str) 
     )
 }
 
+/// What is attached to an image, each piece of it verified or refused.
+async fn candidates_of(target: &Target, old: LegacyKind, judge: &Judge) -> Result<Candidates> {
+    let digest = target.image.descriptor.digest;
+    let found = target.place.attached(&digest, &[old]).await?;
+    Ok(Candidates::check(&target.name, &target.image, found, judge))
+}
+
+/// The same for an image by its name.
 pub(super) async fn candidates(
     plan: &Plan,
     reference: &Reference,
+    old: LegacyKind,
     judge: &Judge,
 ) -> Result<Candidates> {
-    let image = plan.registry.image(reference).await?;
-    let place = plan.place(reference);
-    let found = plan.registry.bundles(place, &image.descriptor.digest).await;
-    Ok(Candidates::check(reference, &image, found, judge))
+    candidates_of(&plan.target(reference).await?, old, judge).await
 }
 
 /// An image's manifest, and all bundles that are attached to it. What could not be read may be anything, so that it is an error here.
 pub(super) async fn fetch(name: &str, flags: &args::Registry) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
-    let plan = Plan::new(&[name.to_owned()], flags)?;
-    let reference = plan.references.first().context("no image")?;
-    let image = plan.registry.image(reference).await?;
-    let digest = &image.descriptor.digest;
-    let found = plan.registry.bundles(plan.place(reference), digest).await;
+    let plan = Plan::new(&[], flags, false)?;
+    let target = plan.target(&Reference::parse(name)?).await?;
+    let digest = &target.image.descriptor.digest;
+    let found = target.place.attached(digest, &[]).await?;
     if let Some(problem) = found.problems.into_iter().next() {
         let what = problem.what;
         return Err(anyhow::Error::from(problem.why).context(format!("{name}: {what}")));
@@ -320,18 +283,15 @@ pub(super) async fn fetch(name: &str, flags: &args::Registry) -> Result<(Vec<u8>
         return Err(advice_of(
             Outcome::NoSignature,
             Some("no-signature"),
-            format!("{name}: nothing is signed about {digest}"),
-            "was it signed in another repository (--signature-repository)?",
+            format!("{name}: no bundle is attached to {digest}"),
+            "was it signed in another repository (--signature-repository), or by a cosign before 3, whose signatures are no bundles?",
         ));
     }
-    Ok((image.manifest.to_vec(), bundles))
+    Ok((target.image.manifest.to_vec(), bundles))
 }
 
-fn told(reference: &Reference, what: &str, accepted: &[(Bundle, Verified)]) {
-    say(&format!(
-        "\nVerified {reference}: {} x {what}",
-        accepted.len()
-    ));
+fn told(name: &str, what: &str, accepted: &[(Bundle, Verified)]) {
+    say(&format!("\nVerified {name}: {} x {what}", accepted.len()));
     for (_, verified) in accepted {
         say(&Report::of(verified).text());
     }

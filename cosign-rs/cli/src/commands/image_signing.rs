@@ -8,14 +8,14 @@ use bundle::Bundle;
 use bytes::Bytes;
 use dsse::Statement;
 use jiff::Timestamp;
-use oci::{Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, Image, Reference};
+use oci::{Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED};
 use sign::{Session, SignedBundle};
 use verify::{Artifact, Expect};
 
-use super::Prepared;
 use super::batch::{Batch, Done};
-use super::image::Plan;
-use crate::args::{Attest, Batching, Sign, StatementVersion};
+use super::targets::{Plan, Target};
+use super::{Prepared, image_old};
+use crate::args::{Attest, Batching, Formats, Platforms, Sign, StatementVersion};
 use crate::bundle_file::BundleFile;
 use crate::failure::{advice, say};
 use crate::report::Report;
@@ -28,48 +28,73 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
     let prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
     // What the key cannot sign is known before the registry is asked.
     prepared.hash()?;
-    let plan = Plan::new(&arguments.images, &arguments.registry)?;
-    let file = one_bundle(arguments.bundle.as_deref(), &plan, &[])?;
+    let plan = Plan::new(
+        &arguments.images,
+        &arguments.registry,
+        arguments.local_image,
+    )?;
+    let path = arguments.bundle.as_deref();
+    let file = one_bundle(path, &plan, &arguments.platforms, &[])?;
+    let formats = &arguments.formats;
+    may_be_old(formats, path, &arguments.batching, &prepared)?;
+    if formats.legacy() && !formats.bundle() && !arguments.upload {
+        return Err(advice(
+            "--format legacy with --upload=false: that format is attached in registries only",
+            "leave one of them out",
+        ));
+    }
     if !arguments.upload && arguments.bundle.is_none() {
         return Err(advice(
             "--upload=false without --bundle: the signature would be nowhere",
             "write it to a file with --bundle",
         ));
     }
-    let images = resolve(&plan).await?;
-    for (reference, image) in plan.references.iter().zip(&images) {
-        if reference.digest.is_none() {
-            say(&format!(
-                "note: {reference} is {} now; a tag may be moved before somebody signs or verifies it, a digest is always the same image",
-                image.descriptor.digest
-            ));
-        }
+    let targets = plan.targets(&arguments.platforms).await?;
+    for target in targets.iter().filter(|target| target.by_tag) {
+        say(&format!(
+            "note: {} is {} now; a tag may be moved before somebody signs or verifies it, a digest is always the same image",
+            target.name, target.image.descriptor.digest
+        ));
     }
+    let works = targets.into_iter().map(|target| {
+        let digest = target.image.descriptor.digest;
+        let statement = predicate::signature(&digest, &arguments.annotations)?;
+        Ok::<_, anyhow::Error>((target, statement))
+    });
+    let works: Vec<_> = works.collect::<Result<_>>()?;
     let signing = Signing {
         session: prepared
             .session(&arguments.identity, &plan.repositories())
             .await?,
-        plan,
         file: Cell::new(file),
+        bundle: formats.bundle(),
         upload: arguments.upload,
+        old: (formats.legacy() && arguments.upload).then(|| Old::Signature {
+            annotations: arguments.annotations.clone(),
+        }),
         if_missing: arguments.batching.if_missing,
     };
-    let works = images.into_iter().enumerate().map(|(index, image)| {
-        let digest = image.descriptor.digest;
-        let statement = predicate::signature(&digest, &arguments.annotations)?;
-        Ok::<_, anyhow::Error>((index, image, statement))
-    });
-    let works: Vec<_> = works.collect::<Result<_>>()?;
     signing.run("signed", works, &arguments.batching).await
+}
+
+/// What is written for cosign before 3.
+enum Old {
+    /// A signature over the payload that names the image: another one than the bundle's, which is over a statement.
+    Signature { annotations: Vec<(String, String)> },
+    /// The envelope of the bundle.
+    Attestation,
 }
 
 /// What signing images takes, once it is known who signs.
 struct Signing {
     session: Session,
-    plan: Plan,
     /// For one image.
     file: Cell<Option<BundleFile>>,
+    /// Whether there is to be a bundle.
+    bundle: bool,
+    /// Whether it is attached to the image.
     upload: bool,
+    old: Option<Old>,
     if_missing: bool,
 }
 
@@ -78,19 +103,28 @@ impl Signing {
     async fn run(
         &self,
         done: &str,
-        works: Vec<(usize, Image, Vec<u8>)>,
+        works: Vec<(Target, Vec<u8>)>,
         batching: &Batching,
     ) -> Result<()> {
         let own = self.session.own().await;
         let batch = Batch::new(works.len(), usize::from(batching.max_workers));
-        let one = async |(index, image, statement): (usize, Image, Vec<u8>)| -> Result<Done> {
-            let reference = self.plan.references.get(index).context("no such image")?;
-            let name = reference.repository.at(image.descriptor.digest);
+        let one = async |(target, statement): (Target, Vec<u8>)| -> Result<Done> {
+            let name = target.exact();
             if let Some(own) = own.as_ref().filter(|_| self.if_missing)
-                && self.is_there(reference, &image, &statement, own).await?
+                && self.is_there(&target, &statement, own).await?
             {
                 batch.say(&format!("{name}: {done} already"));
                 return Ok(Done::Already);
+            }
+            if let Some(Old::Signature { annotations }) = &self.old {
+                let signed = image_old::sign(&self.session, &target, annotations).await?;
+                batch.say(&format!(
+                    "{done} {name} for cosign before 3\n{}",
+                    Report::of(signed.verified()).text()
+                ));
+                if !self.bundle {
+                    return Ok(Done::Signed);
+                }
             }
             let predicate_type = Statement::parse(&statement)?.predicate_type;
             let signed = self
@@ -101,8 +135,11 @@ impl Signing {
             if let Some(file) = self.file.take() {
                 file.write(signed.json())?;
             }
-            if self.upload {
-                attach(&self.plan, reference, &image, &signed, &predicate_type).await?;
+            if self.upload && self.bundle {
+                attach(&target, &signed, &predicate_type).await?;
+            }
+            if matches!(self.old, Some(Old::Attestation)) {
+                image_old::attach_attestation(&target, &signed, &predicate_type).await?;
             }
             batch.say(&format!(
                 "{done} {name}\n{}",
@@ -114,26 +151,17 @@ impl Signing {
     }
 
     /// Is there a bundle at the image already, in which the same signer says the same? What cannot be read may be one.
-    async fn is_there(
-        &self,
-        reference: &Reference,
-        image: &Image,
-        statement: &[u8],
-        own: &Expect,
-    ) -> Result<bool> {
-        let plan = &self.plan;
-        let found = plan
-            .registry
-            .bundles(plan.place(reference), &image.descriptor.digest)
-            .await;
+    async fn is_there(&self, target: &Target, statement: &[u8], own: &Expect) -> Result<bool> {
+        let digest = &target.image.descriptor.digest;
+        let found = target.place.attached(digest, &[]).await?;
         if let Some(problem) = found.problems.into_iter().next() {
             return Err(anyhow::Error::from(problem.why).context(format!(
-                "{reference}: whether it is signed already: reading {}",
-                problem.what
+                "{}: whether it is signed already: reading {}",
+                target.name, problem.what
             )));
         }
         let (artifact, wanted) = (
-            Artifact::from_bytes(&image.manifest),
+            Artifact::from_bytes(&target.image.manifest),
             Statement::parse(statement)?,
         );
         Ok(found.attached.iter().any(|attached| {
@@ -152,27 +180,34 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
     let prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
     // What the key cannot sign is known before the registry is asked.
     prepared.hash()?;
-    let plan = Plan::new(&arguments.images, &arguments.registry)?;
+    let plan = Plan::new(
+        &arguments.images,
+        &arguments.registry,
+        arguments.local_image,
+    )?;
     let inputs: Vec<&Path> = [&arguments.predicate, &arguments.statement]
         .into_iter()
         .flatten()
         .map(PathBuf::as_path)
         .collect();
-    let file = one_bundle(arguments.bundle.as_deref(), &plan, &inputs)?;
+    let path = arguments.bundle.as_deref();
+    let file = one_bundle(path, &plan, &arguments.platforms, &inputs)?;
+    let formats = &arguments.formats;
+    may_be_old(formats, path, &arguments.batching, &prepared)?;
     let what = What::read(&arguments)?;
-    let images = resolve(&plan).await?;
     let mut works = Vec::new();
-    for (index, (reference, image)) in plan.references.iter().zip(images).enumerate() {
-        let statement = what.statement(reference, &image, arguments.statement_version)?;
-        works.push((index, image, statement));
+    for target in plan.targets(&arguments.platforms).await? {
+        let statement = what.statement(&target, arguments.statement_version)?;
+        works.push((target, statement));
     }
     let signing = Signing {
         session: prepared
             .session(&arguments.identity, &plan.repositories())
             .await?,
-        plan,
         file: Cell::new(file),
+        bundle: formats.bundle(),
         upload: !arguments.no_upload,
+        old: (formats.legacy() && !arguments.no_upload).then_some(Old::Attestation),
         if_missing: arguments.batching.if_missing,
     };
     signing.run("attested to", works, &arguments.batching).await
@@ -210,16 +245,11 @@ impl What {
         Ok(what)
     }
 
-    fn statement(
-        &self,
-        reference: &Reference,
-        image: &Image,
-        version: StatementVersion,
-    ) -> Result<Vec<u8>> {
-        let digest = &image.descriptor.digest;
+    fn statement(&self, target: &Target, version: StatementVersion) -> Result<Vec<u8>> {
+        let digest = &target.image.descriptor.digest;
         match self {
             Self::Predicate { kind, predicate } => predicate::attestation(
-                &reference.repository.to_string(),
+                &target.repository,
                 digest,
                 kind,
                 predicate,
@@ -232,8 +262,9 @@ impl What {
                 }
                 Err(advice(
                     format!(
-                        "the statement {} is not about {reference}: none of its subjects has the digest {digest}",
-                        path.display()
+                        "the statement {} is not about {}: none of its subjects has the digest {digest}",
+                        path.display(),
+                        target.name
                     ),
                     "its subject needs the digest of the manifest, or of the index, that the reference names",
                 ))
@@ -242,8 +273,13 @@ impl What {
     }
 }
 
-fn one_bundle(path: Option<&Path>, plan: &Plan, inputs: &[&Path]) -> Result<Option<BundleFile>> {
-    if path.is_some() && plan.references.len() > 1 {
+fn one_bundle(
+    path: Option<&Path>,
+    plan: &Plan,
+    platforms: &Platforms,
+    inputs: &[&Path],
+) -> Result<Option<BundleFile>> {
+    if path.is_some() && (plan.count() > 1 || platforms.recursive || platforms.all_platforms) {
         return Err(advice(
             "--bundle names one file, and there are several images",
             "sign them one by one, or leave --bundle out",
@@ -253,32 +289,36 @@ fn one_bundle(path: Option<&Path>, plan: &Plan, inputs: &[&Path]) -> Result<Opti
         .transpose()
 }
 
-/// The digests of all images, before anything is signed: a name that is wrong costs no log entry.
-async fn resolve(plan: &Plan) -> Result<Vec<Image>> {
-    let reading = plan
-        .references
-        .iter()
-        .map(|reference| plan.registry.image(reference));
-    Ok(futures_util::future::try_join_all(reading).await?)
+/// Whether the format of cosign before 3 can be written, if it is asked for.
+fn may_be_old(
+    formats: &Formats,
+    bundle: Option<&Path>,
+    batching: &Batching,
+    prepared: &Prepared,
+) -> Result<()> {
+    if !formats.legacy() {
+        return Ok(());
+    }
+    if !formats.bundle() && (bundle.is_some() || batching.if_missing) {
+        return Err(advice(
+            "--format legacy writes no bundle: --bundle and --if-missing are about bundles",
+            "leave them out, or say --format both",
+        ));
+    }
+    image_old::check(prepared)
 }
 
-async fn attach(
-    plan: &Plan,
-    reference: &Reference,
-    image: &Image,
-    signed: &SignedBundle,
-    predicate_type: &str,
-) -> Result<()> {
+async fn attach(target: &Target, signed: &SignedBundle, predicate_type: &str) -> Result<()> {
     let now = Timestamp::from_second(Timestamp::now().as_second())?;
     let annotations = Annotations::from([
         (CREATED.to_owned(), now.to_string()),
         (BUNDLE_CONTENT.to_owned(), "dsse-envelope".to_owned()),
         (BUNDLE_PREDICATE_TYPE.to_owned(), predicate_type.to_owned()),
     ]);
-    plan.registry
+    target
+        .place
         .attach(
-            plan.place(reference),
-            &image.descriptor,
+            &target.image.descriptor,
             bundle::MEDIA_TYPE,
             Bytes::copy_from_slice(signed.json()),
             &annotations,
@@ -286,7 +326,8 @@ async fn attach(
         .await
         .with_context(|| {
             format!(
-                "{reference} is signed and recorded, and the bundle could not be attached to it"
+                "{} is signed and recorded, and the bundle could not be attached to it",
+                target.name
             )
         })?;
     Ok(())

@@ -22,8 +22,8 @@ use crate::{explained, trust_files};
 
 pub(super) async fn run(command: KitCommand) -> Result<()> {
     match command {
-        KitCommand::Create(create) => self::create(create).await,
-        KitCommand::Verify(verify) => self::verify(verify).await,
+        KitCommand::Create(create) => self::create(*create).await,
+        KitCommand::Verify(verify) => self::verify(*verify).await,
     }
 }
 

@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use bundle::Bundle;
-use oci::Reference;
+use oci::{LegacyKind, Reference};
 use policy::Asked;
 use serde::{Deserialize, Serialize};
 use verify::VerifyError;
 
-use super::image::{self, Plan};
+use super::image;
+use super::targets::Plan;
 use crate::args;
 use crate::artifact::Source;
 use crate::failure::{Failure, Outcome, Refused, Told, advice_of, usage};
@@ -81,7 +82,7 @@ impl Answers {
     pub(super) fn new(judge: Judge, registry: &args::Registry) -> Result<Self> {
         Ok(Self {
             judge,
-            plan: Plan::new(&[], registry)?,
+            plan: Plan::new(&[], registry, false)?,
         })
     }
 
@@ -131,7 +132,11 @@ impl Answers {
 
     async fn image(&self, name: &str, kind: Option<&str>, id: Option<&str>) -> Result<String> {
         let reference = Reference::parse(name)?;
-        let mut candidates = image::candidates(&self.plan, &reference, &self.judge).await?;
+        let old = match kind {
+            None => LegacyKind::Signature,
+            Some(_) => LegacyKind::Attestation,
+        };
+        let mut candidates = image::candidates(&self.plan, &reference, old, &self.judge).await?;
         let digest = candidates.digest();
         let explained = candidates.stories();
         let chosen = match kind {

@@ -1,5 +1,6 @@
 //! The commands. Each reads what it needs to know first (trust, expectation, references) and does the slow and the lasting things after.
 
+mod attach;
 mod batch;
 mod blob;
 mod bundle_tool;
@@ -7,15 +8,20 @@ mod candidates;
 mod create;
 mod doctor;
 mod domains;
+mod download;
 mod environment;
 mod image;
+mod image_old;
 mod image_signing;
 mod key;
 mod kit;
 mod lines;
+mod login;
 mod program;
 mod questions;
 mod server;
+mod storage;
+mod targets;
 mod tuf_conformance;
 
 use anyhow::{Context as _, Result};
@@ -67,6 +73,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
                 command: SigningConfigCommand::Create(arguments),
             }) => create::signing_config(&arguments).await,
             Command::Root(root) => crate::root::run(root).await,
+            Command::Copy(copy) => storage::copy(&copy).await,
+            Command::Save(save) => storage::save(&save).await,
+            Command::Load(load) => storage::load(&load).await,
+            Command::Tree(tree) => storage::tree(&tree).await,
+            Command::Clean(clean) => storage::clean(&clean).await,
+            Command::Triangulate(triangulate) => storage::triangulate(&triangulate).await,
+            Command::Attach(attach) => attach::run(attach.what).await,
+            Command::Download(download) => download::run(download.what).await,
+            Command::Login(login) => login::run(login).await,
             Command::GenerateKeyPair(generate) => key::generate(&generate),
             Command::ImportKeyPair(import) => key::import(&import),
             Command::PublicKey(public) => key::public(&public).await,

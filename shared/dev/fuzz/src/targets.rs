@@ -1,7 +1,10 @@
 //! The doors, and what must hold behind each.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bundle::legacy::{Legacy, SimpleSigning};
 use bundle::{Bundle, Content, Signer};
 use ct::Sct;
 use keys::{Algorithm, PublicKey};
@@ -36,6 +39,15 @@ pub(crate) const ALL: &[Target] = &[
         decoded(lines("packages/jar.jsonl.gz", "package"))
     }),
     door("jwks", jwks, || vec![JWKS.as_bytes().to_vec()]),
+    door("legacy-signature", legacy_signature, || {
+        vec![
+            LEGACY.as_bytes().to_vec(),
+            LEGACY_ENVELOPE.as_bytes().to_vec(),
+        ]
+    }),
+    door("oci-index", oci_index, || {
+        vec![OCI_INDEX.as_bytes().to_vec()]
+    }),
     door("oci-reference", oci_reference, || {
         vec![REFERENCE.as_bytes().to_vec()]
     }),
@@ -132,6 +144,10 @@ const ISSUERS: &str = "oidc-issuers:
     client-id: sigstore
     type: github-workflow
 ";
+/// A layer and its annotations, as cosign before version 3 attached them.
+const LEGACY: &str = r#"{"layer":"{\"critical\":{\"identity\":{\"docker-reference\":\"localhost:5000/a\"},\"image\":{\"docker-manifest-digest\":\"sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\"},\"type\":\"cosign container image signature\"},\"optional\":null}","annotations":{"dev.cosignproject.cosign/signature":"c2ln","dev.sigstore.cosign/bundle":"{\"SignedEntryTimestamp\":\"c2V0\",\"Payload\":{\"body\":\"eyJhcGlWZXJzaW9uIjoiMC4wLjEiLCJraW5kIjoiaGFzaGVkcmVrb3JkIiwic3BlYyI6e319\",\"integratedTime\":1700000000,\"logIndex\":7,\"logID\":\"c0d23d6a\"}}","dev.sigstore.cosign/rfc3161timestamp":"{\"SignedRFC3161Timestamp\":\"dHM=\"}"}}"#;
+const LEGACY_ENVELOPE: &str = r#"{"layer":"{\"payloadType\":\"application/vnd.in-toto+json\",\"payload\":\"e30=\",\"signatures\":[{\"keyid\":\"\",\"sig\":\"c2ln\"}]}","annotations":{"predicateType":"https://slsa.dev/provenance/v1"}}"#;
+const OCI_INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","size":7,"platform":{"os":"linux","architecture":"arm","variant":"v7"}}]}"#;
 const REFERENCE: &str = "registry.example.com:5000/team/app:v1@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const POLICY: &str = "log example.com/log+95e0b1ae+AScSZ4bIYfBbFdNVdRMyjUT0LZqKqzFq1kJDmP0KzUWQ
 witness a b.example+00000000+AAAA https://b.example/
@@ -589,5 +605,50 @@ fn oci_reference(bytes: &[u8]) {
     if let Ok(reference) = oci::Reference::parse(text) {
         let again = oci::Reference::parse(&reference.to_string());
         assert!(again.is_ok_and(|again| again == reference));
+    }
+}
+
+fn legacy_signature(bytes: &[u8]) {
+    let Ok(document) = serde_json::from_slice::<Value>(bytes) else {
+        return;
+    };
+    let layer = document.get("layer").and_then(Value::as_str);
+    let layer = layer.unwrap_or_default().as_bytes();
+    let annotations: BTreeMap<String, String> = document
+        .get("annotations")
+        .cloned()
+        .and_then(|annotations| serde_json::from_value(annotations).ok())
+        .unwrap_or_default();
+    // What was read is written so that the same is read again; roots in a chain apart, which nobody looks at.
+    if let Ok(read) = Legacy::signature(layer.to_vec(), &annotations) {
+        let again = Legacy::signature(layer.to_vec(), &read.annotations(&[]));
+        assert!(
+            again.is_ok_and(|again| again.content == read.content && again.entries == read.entries)
+        );
+    }
+    if let Ok(read) = Legacy::attestation(layer.to_vec(), &annotations) {
+        let again = Legacy::attestation(layer.to_vec(), &read.annotations(&[]));
+        assert!(
+            again.is_ok_and(|again| again.content == read.content && again.entries == read.entries)
+        );
+    }
+    if let Ok(claims) = SimpleSigning::parse(layer) {
+        let written = claims.to_json().expect("JSON");
+        assert!(SimpleSigning::parse(&written).is_ok_and(|again| again.image() == claims.image()));
+    }
+}
+
+fn oci_index(bytes: &[u8]) {
+    let image = oci::Image {
+        descriptor: oci::Descriptor::of(oci::INDEX_TYPE, bytes),
+        manifest: bytes.to_vec().into(),
+    };
+    for child in image.children().unwrap_or_default() {
+        if let Some(platform) = &child.platform {
+            let _any = platform.to_string().parse::<oci::Platform>();
+        }
+        for kind in oci::LegacyKind::ALL {
+            assert!(kind.tag(&child.digest).len() <= 200);
+        }
     }
 }

@@ -12,11 +12,13 @@
 mod ca;
 mod log;
 mod mint;
+mod promises;
 mod tsa;
 
 pub use ca::{Ca, CtLog, Leaf, SctList};
 pub use log::Log;
 pub use mint::{Minted, Sigstore, statement};
+pub use promises::PromisingLog;
 pub use tsa::Tsa;
 
 use jiff::{SignedDuration, Timestamp};

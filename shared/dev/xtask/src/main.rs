@@ -9,6 +9,7 @@
 //! | `cargo xtask peers test` | our services and our CLI against those peers |
 //! | `cargo xtask peers cluster` | of those, the log on PostgreSQL and an S3 bucket |
 //! | `cargo xtask peers ctlog` | of those, the CT log before clients of others, and the CA with a log of others |
+//! | `cargo xtask peers storage` | of those, images with signatures of older cosigns, copies, saved images |
 //! | `cargo xtask peers root` | of those, clients that follow a trust root of our own |
 //! | `cargo xtask peers trust` | of those, TUF clients over repositories with mistakes, and trust files made by hand |
 //! | `cargo xtask peers record` | of those, a log before gRPC clients, fsck and witnesses of others |
@@ -52,6 +53,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers install | peers test      the real clients and servers
   peers cluster                   the log on PostgreSQL and an S3 bucket
   peers ctlog                     the CT log before clients of others, and the CA with a log of others
+  peers storage                   images with signatures of older cosigns, copies, saved images
   peers root                      clients that follow a trust root of our own
   peers trust                     TUF clients over repositories with mistakes, and trust files made by hand
   peers record                    a log before gRPC clients, fsck and witnesses of others
@@ -103,6 +105,7 @@ fn dispatch(words: &[&str]) -> Result<bool> {
         ["peers", "record"] => peers::record::check(&mut report)?,
         ["peers", "ctlog"] => peers::ctlog::check(&mut report)?,
         ["peers", "signing"] => peers::signing_alone(&mut report)?,
+        ["peers", "storage"] => peers::storage(&mut report)?,
         ["peers", "issuers"] => peers::issuing(&mut report)?,
         ["conformance", "sigstore"] => {
             run::build_debug(&mut report)?;

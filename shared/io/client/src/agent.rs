@@ -12,6 +12,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Method, Response, StatusCode};
 use thiserror::Error;
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use crate::tls;
 
@@ -42,7 +43,7 @@ pub enum Versions {
 }
 
 /// How an agent calls.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// For the connection, TLS included.
     pub connect_timeout: Duration,
@@ -64,10 +65,29 @@ pub struct Settings {
     pub any_certificate: bool,
     /// Certificate authorities besides the system's, PEM.
     pub extra_roots_pem: Vec<u8>,
+    /// Who we are for servers that ask for a certificate (mutual TLS): certificates, ours first, and the private key, PEM.
+    pub client_identity_pem: Option<Zeroizing<Vec<u8>>>,
+    /// The name that the server's certificate must be for, instead of the URL's host.
+    pub server_name: Option<String>,
     /// Let the transport undo `Content-Encoding: gzip`. Not for registries, whose digests are over the bytes as they are stored.
     pub decompress: bool,
     /// Which versions of HTTP.
     pub versions: Versions,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("call_timeout", &self.call_timeout)
+            .field("attempts", &self.attempts)
+            .field("redirects", &self.redirects)
+            .field("plain_http", &self.plain_http)
+            .field("any_certificate", &self.any_certificate)
+            .field("client_identity", &self.client_identity_pem.is_some())
+            .field("server_name", &self.server_name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Settings {
@@ -84,6 +104,8 @@ impl Default for Settings {
             plain_http: false,
             any_certificate: false,
             extra_roots_pem: Vec::new(),
+            client_identity_pem: None,
+            server_name: None,
             decompress: true,
             versions: Versions::Newest,
         }
@@ -188,6 +210,13 @@ impl Call {
     #[must_use]
     pub const fn repeat(mut self, repeat: Repeat) -> Self {
         self.repeat = repeat;
+        self
+    }
+
+    /// The same call to another place.
+    #[must_use]
+    pub fn with_url(mut self, url: Url) -> Self {
+        self.url = url;
         self
     }
 
@@ -512,12 +541,7 @@ fn transport(
     if settings.versions == Versions::Http1 {
         builder = builder.http1_only();
     }
-    builder = if settings.any_certificate {
-        builder.tls_danger_accept_invalid_certs(true)
-    } else {
-        builder
-            .tls_backend_preconfigured(tls::config(&settings.extra_roots_pem, settings.versions)?)
-    };
+    builder = builder.tls_backend_preconfigured(tls::config(settings)?);
     Ok(builder.build()?)
 }
 

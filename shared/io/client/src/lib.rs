@@ -31,6 +31,8 @@ pub use ambient::{Ambient, AmbientError};
 pub use fulcio::{Fulcio, FulcioError};
 pub use identity::{IdentityToken, TokenError};
 pub use rekor::{Rekor, RekorError};
+/// An answer that is read piece by piece.
+pub use reqwest::Response;
 /// A header's name, as a [`Call`] takes it.
 pub use reqwest::header::HeaderName;
 pub use tsa::{Tsa, TsaError};

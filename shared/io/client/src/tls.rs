@@ -9,11 +9,11 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-use crate::agent::Versions;
+use crate::agent::{Settings, Versions};
 
 /// The verifier with nothing but the system's authorities, once for this process.
 static SYSTEM: OnceLock<Arc<Verifier>> = OnceLock::new();
@@ -21,21 +21,41 @@ static SYSTEM: OnceLock<Arc<Verifier>> = OnceLock::new();
 /// HTTP/2 where the server has it.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// How connections are made that verify the server: by the system's authorities and these others (PEM).
-pub(crate) fn config(extra_roots_pem: &[u8], versions: Versions) -> Result<ClientConfig, Error> {
-    let extra: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(extra_roots_pem).collect();
+/// How connections are made: the server verified by the system's authorities and the settings' own, unless they say that it need not be, and
+/// ourselves shown to it where they say who we are.
+pub(crate) fn config(settings: &Settings) -> Result<ClientConfig, Error> {
+    let extra: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&settings.extra_roots_pem).collect();
     let extra = extra.map_err(|error| Error::General(format!("extra roots: {error}")))?;
+    let expected = settings
+        .server_name
+        .clone()
+        .map(ServerName::try_from)
+        .transpose()
+        .map_err(|_| Error::General("the server name is no host name".to_owned()))?;
     let builder = ClientConfig::builder();
     let verifier = Lazy {
         provider: builder.crypto_provider().clone(),
         own: OnceLock::new(),
         extra,
+        expected,
+        any: settings.any_certificate,
     };
-    let mut config = builder
+    let builder = builder
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    let protocols = match versions {
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &settings.client_identity_pem {
+        Some(pem) => {
+            let wrong = |error: &dyn std::fmt::Display| {
+                Error::General(format!("client certificate: {error}"))
+            };
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+            let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| wrong(&error))?;
+            builder.with_client_auth_cert(chain.map_err(|error| wrong(&error))?, key)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let protocols = match settings.versions {
         Versions::Newest => PROTOCOLS.as_slice(),
         Versions::Http1 => PROTOCOLS.get(1..).unwrap_or_default(),
     };
@@ -50,6 +70,10 @@ struct Lazy {
     extra: Vec<CertificateDer<'static>>,
     /// Where there are extra roots, they are nobody else's.
     own: OnceLock<Arc<Verifier>>,
+    /// Instead of the name that was called.
+    expected: Option<ServerName<'static>>,
+    /// Whoever it is. Signatures of the handshake are checked all the same.
+    any: bool,
 }
 
 impl Lazy {
@@ -77,10 +101,13 @@ impl ServerCertVerifier for Lazy {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if self.any {
+            return Ok(ServerCertVerified::assertion());
+        }
         self.verifier()?.verify_server_cert(
             end_entity,
             intermediates,
-            server_name,
+            self.expected.as_ref().unwrap_or(server_name),
             ocsp_response,
             now,
         )

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use keys::Digest;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -25,8 +26,12 @@ pub const BUNDLE_CONTENT: &str = "dev.sigstore.bundle.content";
 /// The predicate type of the statement in the bundle.
 pub const BUNDLE_PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
 
+/// Digest and size of the bundle's blob, as `sha256:<hex> <bytes>`: registries copy a manifest's annotations into their lists, and with this
+/// one a reader needs one request for a bundle and not two. Nobody else writes or needs it.
+pub(crate) const BUNDLE_BLOB: &str = "dev.cosign-rs.bundle.blob";
+
 /// How often the index behind a fallback tag is merged before we give up. Each round one writer at least gets through.
-const ATTEMPTS: u32 = 16;
+const ATTEMPTS: u32 = 400;
 /// The longest wait for other writers.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
@@ -55,46 +60,73 @@ impl Registry {
         bundle: Bytes,
         annotations: &Annotations,
     ) -> Result<Descriptor, OciError> {
-        let layer = self.push_blob(at, media_type, bundle).await?;
-        self.push_blob(at, crate::EMPTY_TYPE, Bytes::from_static(b"{}"))
+        let (layer, empty) = (
+            Descriptor::of(media_type, &bundle),
+            Bytes::from_static(b"{}"),
+        );
+        let (descriptor, manifest) = attaching(subject, &layer, annotations)?;
+        self.push_blob(at, media_type, bundle).await?;
+        self.push_blob(at, crate::EMPTY_TYPE, empty).await?;
+        self.push_referrer(at, subject, &descriptor, manifest.into())
             .await?;
-        // `cosign clean` knows its referrers by the type in the configuration's descriptor.
-        let config = Descriptor {
-            artifact_type: Some(media_type.to_owned()),
-            ..empty()
-        };
-        let manifest = serde_json::to_vec(&Written {
-            schema_version: 2,
-            media_type: IMAGE_TYPE,
-            artifact_type: media_type,
-            config: &config,
-            layers: [&layer],
-            // Only what names the image: annotations and the rest of a descriptor that came with it are not ours to repeat.
-            subject: &Descriptor {
-                artifact_type: None,
-                annotations: None,
-                ..subject.clone()
-            },
-            annotations,
-        })
-        .map_err(|error| OciError::Malformed {
-            what: "writing the manifest".to_owned(),
-            why: error.to_string(),
-        })?;
-        let descriptor = Descriptor {
-            artifact_type: Some(media_type.to_owned()),
-            annotations: Some(annotations.clone()),
-            ..Descriptor::of(IMAGE_TYPE, &manifest)
-        };
+        Ok(descriptor)
+    }
+
+    /// Writes a manifest that refers to `subject`, and on a registry that does not keep referrers itself an entry behind the fallback tag.
+    pub(crate) async fn push_referrer(
+        &self,
+        at: &Repository,
+        subject: &Descriptor,
+        descriptor: &Descriptor,
+        manifest: Bytes,
+    ) -> Result<(), OciError> {
         let target = descriptor.digest.to_string();
         let noted = self
-            .push_manifest(at, &target, IMAGE_TYPE, manifest.into())
+            .push_manifest(at, &target, &descriptor.media_type, manifest)
             .await?;
         if !noted && !self.lists(at, subject, &target).await? {
-            self.record(at, &fallback_tag(&subject.digest), &descriptor)
+            self.record(at, &fallback_tag(&subject.digest), descriptor)
                 .await?;
         }
-        Ok(descriptor)
+        Ok(())
+    }
+
+    /// Takes entries out of the index behind a fallback tag, for manifests that are deleted; the tag goes with the last one.
+    pub async fn unlist(
+        &self,
+        at: &Repository,
+        subject: &Digest,
+        gone: &[Digest],
+    ) -> Result<(), OciError> {
+        let tag = fallback_tag(subject);
+        let Some(mut index) = self.tagged_index(at, &tag).await? else {
+            return Ok(());
+        };
+        let all = entries(&index);
+        let is_gone = |entry: &Value| {
+            let digest = entry.get("digest").and_then(Value::as_str);
+            digest.is_some_and(|digest| gone.iter().any(|gone| gone.to_string() == digest))
+        };
+        let left: Vec<Value> = all
+            .iter()
+            .filter(|entry| !is_gone(entry))
+            .cloned()
+            .collect();
+        if left.len() == all.len() {
+            return Ok(());
+        }
+        if left.is_empty() {
+            match self.delete_manifest(at, &tag).await {
+                // Some registries delete by digest only: then the list stays, and is empty.
+                Err(OciError::Refused { .. }) => {}
+                outcome => return outcome.map(drop),
+            }
+        }
+        index.insert("manifests".to_owned(), Value::Array(left));
+        let text = Value::Object(index).to_string();
+        self.push_manifest(at, &tag, INDEX_TYPE, text.into())
+            .await
+            .map(drop)
     }
 
     /// Some registries keep referrers and do not say so when they take the manifest.
@@ -167,6 +199,50 @@ impl Registry {
             attempts: ATTEMPTS,
         })
     }
+}
+
+/// The manifest that attaches a bundle, and its descriptor.
+pub(crate) fn attaching(
+    subject: &Descriptor,
+    layer: &Descriptor,
+    annotations: &Annotations,
+) -> Result<(Descriptor, Vec<u8>), OciError> {
+    let media_type = layer.media_type.as_str();
+    let mut annotations = annotations.clone();
+    annotations.insert(
+        BUNDLE_BLOB.to_owned(),
+        format!("{} {}", layer.digest, layer.size),
+    );
+    // `cosign clean` knows its referrers by the type in the configuration's descriptor.
+    let config = Descriptor {
+        artifact_type: Some(media_type.to_owned()),
+        ..empty()
+    };
+    let manifest = serde_json::to_vec(&Written {
+        schema_version: 2,
+        media_type: IMAGE_TYPE,
+        artifact_type: media_type,
+        config: &config,
+        layers: [layer],
+        // Only what names the image: annotations and the rest of a descriptor that came with it are not ours to repeat.
+        subject: &Descriptor {
+            artifact_type: None,
+            annotations: None,
+            platform: None,
+            ..subject.clone()
+        },
+        annotations: &annotations,
+    })
+    .map_err(|error| OciError::Malformed {
+        what: "writing the manifest".to_owned(),
+        why: error.to_string(),
+    })?;
+    let descriptor = Descriptor {
+        artifact_type: Some(media_type.to_owned()),
+        annotations: Some(annotations),
+        ..Descriptor::of(IMAGE_TYPE, &manifest)
+    };
+    Ok((descriptor, manifest))
 }
 
 /// By digest, as go-containerregistry sorts too: equal sets make equal indexes. An entry without a digest is kept under its own text.

@@ -21,14 +21,22 @@ const TOKEN_MAX: usize = 64 * 1024;
 pub(crate) enum Access {
     Read,
     Write,
+    Delete,
+    /// Nothing at all: to see whether we are let in.
+    Login,
 }
 
 impl Access {
-    const fn actions(self) -> &'static str {
-        match self {
+    pub(crate) const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Delete, Self::Login];
+
+    fn scope(self, repository: &Repository) -> Option<String> {
+        let actions = match self {
             Self::Read => "pull",
             Self::Write => "pull,push",
-        }
+            Self::Delete => "pull,push,delete",
+            Self::Login => return None,
+        };
+        Some(format!("repository:{}:{actions}", repository.name()))
     }
 }
 
@@ -71,11 +79,16 @@ impl Auth {
     /// What worked before.
     pub(crate) fn known(&self, repository: &Repository, access: Access) -> Option<Authorization> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who may write may read.
-        known
-            .get(&(repository.clone(), access))
-            .or_else(|| known.get(&(repository.clone(), Access::Write)))
-            .cloned()
+        let of = |access| known.get(&(repository.clone(), access));
+        match access {
+            // Who may write may read.
+            Access::Read => of(Access::Read)
+                .or_else(|| of(Access::Write))
+                .or_else(|| of(Access::Delete)),
+            Access::Write => of(Access::Write).or_else(|| of(Access::Delete)),
+            Access::Delete | Access::Login => of(access),
+        }
+        .cloned()
     }
 
     /// Answers a 401; none if there is nothing to answer it with.
@@ -110,10 +123,15 @@ impl Auth {
                 }),
                 credentials,
             ) => {
-                let scope = scope.unwrap_or_else(|| {
-                    format!("repository:{}:{}", repository.name(), access.actions())
-                });
-                token(agent, &realm, service.as_deref(), &scope, credentials).await?
+                let scope = scope.or_else(|| access.scope(repository));
+                token(
+                    agent,
+                    &realm,
+                    service.as_deref(),
+                    scope.as_deref(),
+                    credentials,
+                )
+                .await?
             }
             _ => None,
         };
@@ -130,14 +148,15 @@ async fn token(
     agent: &Agent,
     realm: &str,
     service: Option<&str>,
-    scope: &str,
+    scope: Option<&str>,
     credentials: Option<Credentials>,
 ) -> Result<Option<Authorization>, CallError> {
     let Ok(mut url) = Url::parse(realm) else {
         return Ok(None);
     };
     let anonymous = credentials.is_none();
-    let mut parameters = vec![("scope", scope)];
+    let mut parameters = Vec::new();
+    parameters.extend(scope.map(|scope| ("scope", scope)));
     parameters.extend(service.map(|service| ("service", service)));
     let call = match &credentials {
         Some(Credentials::Identity(token)) => {

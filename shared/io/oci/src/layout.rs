@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use keys::Digest;
+use keys::{Digest, Hasher};
 use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::OciError;
-use crate::manifest::{Descriptor, INDEX_TYPE, Image, MANIFEST_MAX, Manifest};
-use crate::referrers::{Attached, Found, Problem, bundle_layer, entries};
+use crate::legacy::LegacyKind;
+use crate::legacy::LegacyLayer;
+use crate::manifest::{Descriptor, IMAGE_TYPE, INDEX_TYPE, Image, MANIFEST_MAX, Manifest, Typed};
+use crate::referrers::{Attached, BUNDLE_MAX, Found, Problem, bundle_layer, entries};
 
 /// The most blobs that are looked through for signatures.
 const BLOBS_MAX: usize = 100_000;
@@ -22,12 +27,18 @@ const KINDS: [&str; 2] = [
     "dev.cosignproject.cosign/image",
     "dev.cosignproject.cosign/imageIndex",
 ];
+/// What names an entry of the index (image spec 1.1, "Pre-Defined Annotation Keys").
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The pieces in which blobs are read and written.
+const PIECE: usize = 1 << 18;
 const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
 /// A folder with images.
 #[derive(Debug, Clone)]
 pub struct Layout {
     folder: PathBuf,
+    /// An archive is unpacked into a folder of its own, which goes when nobody needs it any more.
+    _unpacked: Option<Arc<TempDir>>,
 }
 
 /// Why a folder could not be read or written as a layout.
@@ -69,9 +80,7 @@ pub enum LayoutError {
 impl Layout {
     /// Opens a folder that is a layout.
     pub fn open(folder: &Path) -> Result<Self, LayoutError> {
-        let layout = Self {
-            folder: folder.to_owned(),
-        };
+        let layout = Self::at(folder);
         let marker = layout.json("oci-layout")?;
         match marker.get("imageLayoutVersion").and_then(Value::as_str) {
             Some(version) if version.starts_with("1.") => Ok(layout),
@@ -79,11 +88,62 @@ impl Layout {
         }
     }
 
+    fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            _unpacked: None,
+        }
+    }
+
+    /// Opens an archive (tar) with a layout in it, which is what `docker save` writes since Docker 25, `podman save --format oci-archive` and others.
+    ///
+    /// Only what a layout consists of is taken out, into a temporary folder: a name in an archive is somebody else's choice.
+    pub fn open_archive(path: &Path) -> Result<Self, LayoutError> {
+        let file = |source| LayoutError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let not_a_layout = |why: &str| LayoutError::NotALayout {
+            path: path.to_owned(),
+            why: why.to_owned(),
+        };
+        let unpacked = tempfile::tempdir().map_err(file)?;
+        let folder = unpacked.path();
+        let mut archive = tar::Archive::new(File::open(path).map_err(file)?);
+        let mut count = 0;
+        for entry in archive.entries().map_err(file)? {
+            let mut entry = entry.map_err(file)?;
+            let name = entry.path().map_err(file)?.to_string_lossy().into_owned();
+            let name = name.trim_start_matches("./");
+            if !entry.header().entry_type().is_file() || !belongs_to_a_layout(name) {
+                continue;
+            }
+            count += 1;
+            if count > BLOBS_MAX {
+                return Err(not_a_layout("too many blobs"));
+            }
+            let to = folder.join(name);
+            if let Some(parent) = to.parent() {
+                fs::create_dir_all(parent).map_err(file)?;
+            }
+            let mut out = File::create(&to).map_err(file)?;
+            io::copy(&mut entry, &mut out).map_err(file)?;
+        }
+        if !folder.join("oci-layout").is_file() {
+            return Err(not_a_layout(
+                "the archive holds no oci-layout, as one of a Docker before 25: in it there is no manifest that a signature could be about",
+            ));
+        }
+        let opened = Self::open(folder)?;
+        Ok(Self {
+            _unpacked: Some(Arc::new(unpacked)),
+            ..opened
+        })
+    }
+
     /// Makes a folder into an empty layout.
     pub fn create(folder: &Path) -> Result<Self, LayoutError> {
-        let layout = Self {
-            folder: folder.to_owned(),
-        };
+        let layout = Self::at(folder);
         let blobs = folder.join("blobs").join("sha256");
         fs::create_dir_all(&blobs).map_err(|source| LayoutError::File {
             path: blobs,
@@ -97,10 +157,7 @@ impl Layout {
 
     /// The one image: what cosign marked as it, or the only entry that refers to nothing else.
     pub fn image(&self) -> Result<Image, LayoutError> {
-        let descriptors: Vec<Descriptor> = entries(&self.json("index.json")?)
-            .into_iter()
-            .filter_map(|entry| serde_json::from_value(entry).ok())
-            .collect();
+        let descriptors = self.entries()?;
         let marked = |descriptor: &&Descriptor| {
             let kind = descriptor
                 .annotations
@@ -140,20 +197,50 @@ impl Layout {
             })
     }
 
-    /// The bundles that are attached to an image: all manifests in the folder are looked at, since tools differ in whether they list them.
-    pub fn bundles(&self, subject: &Digest) -> Result<Found, LayoutError> {
-        let mut found = Found::default();
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A manifest.
+    pub fn manifest(&self, digest: &Digest) -> Result<Bytes, LayoutError> {
+        self.blob(digest, MANIFEST_MAX)
+    }
+
+    /// What refers to a manifest: all manifests in the folder are looked at, since tools differ in whether they list them.
+    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, LayoutError> {
+        let mut found = Vec::new();
+        self.each_manifest(|digest, manifest, size| {
+            if manifest.subject.as_ref().map(|about| about.digest) == Some(*subject) {
+                found.push(Descriptor {
+                    digest,
+                    size,
+                    artifact_type: manifest.artifact_type,
+                    annotations: manifest.annotations,
+                    ..Descriptor::of(IMAGE_TYPE, b"")
+                });
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Everything in the folder that may be a manifest.
+    fn each_manifest(
+        &self,
+        mut take: impl FnMut(Digest, Manifest, u64),
+    ) -> Result<(), LayoutError> {
         let folder = self.folder.join("blobs").join("sha256");
         let file = |source| LayoutError::File {
             path: folder.clone(),
             source,
         };
+        let most = u64::try_from(MANIFEST_MAX).unwrap_or(u64::MAX);
         let mut names = BTreeMap::new();
         for entry in fs::read_dir(&folder).map_err(file)? {
             let entry = entry.map_err(file)?;
             let small = entry
                 .metadata()
-                .is_ok_and(|data| data.is_file() && data.len() <= 64 * 1024);
+                .is_ok_and(|data| data.is_file() && data.len() <= most);
             let name = entry.file_name().to_string_lossy().into_owned();
             if let (true, Ok(digest)) = (small, Digest::parse(&format!("sha256:{name}"))) {
                 names.insert(name, digest);
@@ -163,17 +250,35 @@ impl Layout {
             }
         }
         for digest in names.into_values() {
-            // A small file that is no manifest is a configuration or a layer.
+            // A file that is no manifest is a configuration or a layer.
+            let path = self.path_of(&digest);
+            let mut first = [0; 1];
+            let opens_an_object = File::open(&path)
+                .and_then(|mut file| file.read(&mut first))
+                .is_ok()
+                && matches!(first, [b'{' | b' ' | b'\n' | b'\r' | b'\t']);
+            if !opens_an_object {
+                continue;
+            }
             let Ok(bytes) = self.blob(&digest, MANIFEST_MAX) else {
                 continue;
             };
-            let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else {
-                continue;
-            };
+            if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) {
+                let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                take(digest, manifest, size);
+            }
+        }
+        Ok(())
+    }
+
+    /// The bundles that are attached to an image.
+    pub fn bundles(&self, subject: &Digest) -> Result<Found, LayoutError> {
+        let mut found = Found::default();
+        self.each_manifest(|digest, manifest, _| {
             let Some(layer) = bundle_layer(&manifest, subject) else {
-                continue;
+                return;
             };
-            match self.blob(&layer.digest, 16 * 1024 * 1024) {
+            match self.blob(&layer.digest, BUNDLE_MAX) {
                 Ok(bundle) => found.attached.push(Attached {
                     manifest: digest,
                     media_type: layer.media_type.clone(),
@@ -182,23 +287,238 @@ impl Layout {
                 }),
                 Err(error) => found.problems.push(Problem {
                     what: digest.to_string(),
-                    why: OciError::Malformed {
-                        what: format!("reading {}", layer.digest),
-                        why: error.to_string(),
-                    },
+                    why: unreadable(&layer.digest, &error),
                 }),
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// What is attached to an image: bundles, and what stands under these old tags.
+    pub fn attached(&self, subject: &Digest, kinds: &[LegacyKind]) -> Result<Found, LayoutError> {
+        let mut found = self.bundles(subject)?;
+        let is_root = self
+            .image()
+            .is_ok_and(|image| image.descriptor.digest == *subject);
+        for kind in kinds {
+            let Some(manifest) = self.legacy(&kind.tag(subject), *kind, is_root)? else {
+                continue;
+            };
+            let layers = match serde_json::from_slice::<Manifest>(&manifest.manifest) {
+                Ok(read) => read.layers,
+                Err(error) => {
+                    found.problems.push(Problem {
+                        what: kind.tag(subject),
+                        why: OciError::Malformed {
+                            what: format!("reading {}", manifest.descriptor.digest),
+                            why: error.to_string(),
+                        },
+                    });
+                    continue;
+                }
+            };
+            for descriptor in layers {
+                match self.blob(&descriptor.digest, BUNDLE_MAX) {
+                    Ok(content) => found.legacy.push(LegacyLayer {
+                        manifest: manifest.descriptor.digest,
+                        kind: *kind,
+                        descriptor,
+                        content,
+                    }),
+                    Err(error) => found.problems.push(Problem {
+                        what: descriptor.digest.to_string(),
+                        why: unreadable(&descriptor.digest, &error),
+                    }),
+                }
             }
         }
         Ok(found)
     }
 
-    /// A blob of at most `limit` bytes, compared with its digest.
-    pub fn blob(&self, digest: &Digest, limit: usize) -> Result<Bytes, LayoutError> {
-        let path = self
-            .folder
+    /// The manifest under an old tag: named so, or what cosign marked as belonging to the one image.
+    pub(crate) fn legacy(
+        &self,
+        tag: &str,
+        kind: LegacyKind,
+        is_root: bool,
+    ) -> Result<Option<Image>, LayoutError> {
+        let mut marked = None;
+        for descriptor in self.entries()? {
+            let annotations = descriptor.annotations.clone().unwrap_or_default();
+            if annotations.get(REF_NAME).is_some_and(|name| name == tag) {
+                return self.image_of(&descriptor).map(Some);
+            }
+            let unnamed = is_root && !annotations.contains_key(REF_NAME);
+            let is_marked = |mark| annotations.get(KIND).is_some_and(|found| found == mark);
+            if unnamed && mark(kind).is_some_and(is_marked) {
+                marked = Some(descriptor);
+            }
+        }
+        marked
+            .map(|descriptor| self.image_of(&descriptor))
+            .transpose()
+    }
+
+    fn image_of(&self, descriptor: &Descriptor) -> Result<Image, LayoutError> {
+        let bytes = self.blob(&descriptor.digest, MANIFEST_MAX)?;
+        let typed: Option<Typed> = serde_json::from_slice(&bytes).ok();
+        let media_type = typed
+            .and_then(|typed| typed.media_type)
+            .unwrap_or_else(|| descriptor.media_type.clone());
+        Ok(Image::of(&media_type, descriptor.digest, bytes))
+    }
+
+    fn entries(&self) -> Result<Vec<Descriptor>, LayoutError> {
+        Ok(entries(&self.json("index.json")?)
+            .into_iter()
+            .filter_map(|entry| serde_json::from_value(entry).ok())
+            .collect())
+    }
+
+    /// Is the blob there, as far as its size tells? What is read is compared with its digest.
+    pub(crate) async fn has(&self, blob: &Descriptor) -> bool {
+        tokio::fs::metadata(self.path_of(&blob.digest))
+            .await
+            .is_ok_and(|data| data.len() == blob.size)
+    }
+
+    /// Reads a blob of any size, piece by piece. What was written to `sink` is the blob only if this succeeds.
+    pub(crate) async fn blob_into(
+        &self,
+        blob: &Descriptor,
+        sink: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<(), LayoutError> {
+        let path = self.path_of(&blob.digest);
+        let failed = |source| LayoutError::File {
+            path: path.clone(),
+            source,
+        };
+        let mut file = tokio::fs::File::open(&path).await.map_err(failed)?;
+        let mut hasher = Hasher::new(blob.digest.algorithm());
+        let mut piece = vec![0; PIECE];
+        let mut size: u64 = 0;
+        loop {
+            let read = file.read(&mut piece).await.map_err(failed)?;
+            let Some(read) = piece.get(..read).filter(|read| !read.is_empty()) else {
+                break;
+            };
+            hasher.update(read);
+            size = size.saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
+            sink.write_all(read).await.map_err(failed)?;
+        }
+        sink.flush().await.map_err(failed)?;
+        if hasher.finish() != blob.digest || size != blob.size {
+            return Err(LayoutError::Digest { path });
+        }
+        Ok(())
+    }
+
+    /// Adds a blob from a stream. It has its name only when all of it is on the disk and has this digest.
+    pub(crate) async fn put_blob_from(
+        &self,
+        blob: &Descriptor,
+        source: &mut (impl AsyncRead + Unpin),
+    ) -> Result<(), LayoutError> {
+        let path = self.path_of(&blob.digest);
+        let beside = path.with_extension(format!("{}.new", std::process::id()));
+        let failed = |source| LayoutError::File {
+            path: path.clone(),
+            source,
+        };
+        if let Some(folder) = path.parent() {
+            tokio::fs::create_dir_all(folder).await.map_err(failed)?;
+        }
+        let mut file = tokio::fs::File::create(&beside).await.map_err(failed)?;
+        let mut hasher = Hasher::new(blob.digest.algorithm());
+        let mut piece = vec![0; PIECE];
+        let mut size: u64 = 0;
+        loop {
+            let read = source.read(&mut piece).await.map_err(failed)?;
+            let Some(read) = piece.get(..read).filter(|read| !read.is_empty()) else {
+                break;
+            };
+            hasher.update(read);
+            size = size.saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
+            if size > blob.size {
+                break;
+            }
+            file.write_all(read).await.map_err(failed)?;
+        }
+        if size != blob.size || hasher.finish() != blob.digest {
+            let _left_behind = tokio::fs::remove_file(&beside).await;
+            return Err(LayoutError::Digest { path });
+        }
+        file.sync_all().await.map_err(failed)?;
+        tokio::fs::rename(&beside, &path).await.map_err(failed)
+    }
+
+    /// Names a manifest that is there in the index.
+    pub(crate) fn list(&self, descriptor: &Descriptor) -> Result<(), LayoutError> {
+        let mut index = self.json("index.json")?;
+        let mut manifests = entries(&index);
+        let entry = serde_json::to_value(descriptor)
+            .map_err(|error| self.not_a_layout(error.to_string()))?;
+        let named = |entry: &Value| {
+            let name = entry
+                .pointer("/annotations/org.opencontainers.image.ref.name")
+                .cloned();
+            (entry.get("digest").cloned(), name)
+        };
+        manifests.retain(|other| named(other) != named(&entry));
+        manifests.push(entry);
+        index.insert("manifests".to_owned(), Value::Array(manifests));
+        let text =
+            serde_json::to_vec(&index).map_err(|error| self.not_a_layout(error.to_string()))?;
+        self.replace("index.json", &text)
+    }
+
+    pub(crate) fn put_legacy(
+        &self,
+        manifest: &Image,
+        tag: &str,
+        kind: LegacyKind,
+        is_root: bool,
+    ) -> Result<(), LayoutError> {
+        self.put_blob(&manifest.descriptor.media_type, &manifest.manifest)?;
+        let mut annotations = BTreeMap::from([(REF_NAME.to_owned(), tag.to_owned())]);
+        // cosign has one image in a folder, and knows what belongs to it by this mark.
+        if let (true, Some(mark)) = (is_root, mark(kind)) {
+            annotations.insert(KIND.to_owned(), mark.to_owned());
+        }
+        self.list(&Descriptor {
+            annotations: Some(annotations),
+            ..manifest.descriptor.clone()
+        })
+    }
+
+    /// Makes a manifest that is there the image of this folder.
+    pub(crate) fn mark(&self, image: &Image, tag: Option<&str>) -> Result<(), LayoutError> {
+        let [one, several] = KINDS;
+        let kind = if image.descriptor.is_index() {
+            several
+        } else {
+            one
+        };
+        let mut annotations = BTreeMap::from([(KIND.to_owned(), kind.to_owned())]);
+        if let Some(tag) = tag {
+            annotations.insert(REF_NAME.to_owned(), tag.to_owned());
+        }
+        self.list(&Descriptor {
+            annotations: Some(annotations),
+            ..image.descriptor.clone()
+        })
+    }
+
+    fn path_of(&self, digest: &Digest) -> PathBuf {
+        self.folder
             .join("blobs")
             .join(digest.algorithm().name())
-            .join(digest.to_hex());
+            .join(digest.to_hex())
+    }
+
+    /// A blob of at most `limit` bytes, compared with its digest.
+    pub fn blob(&self, digest: &Digest, limit: usize) -> Result<Bytes, LayoutError> {
+        let path = self.path_of(digest);
         let content = read(&path, limit)?;
         if Digest::of(digest.algorithm(), &content) == *digest {
             Ok(content.into())
@@ -222,17 +542,7 @@ impl Layout {
         content: &[u8],
     ) -> Result<Descriptor, LayoutError> {
         let descriptor = self.put_blob(media_type, content)?;
-        let mut index = self.json("index.json")?;
-        let mut manifests = entries(&index);
-        let entry = serde_json::to_value(&descriptor)
-            .map_err(|error| self.not_a_layout(error.to_string()))?;
-        if !manifests.contains(&entry) {
-            manifests.push(entry);
-        }
-        index.insert("manifests".to_owned(), Value::Array(manifests));
-        let text =
-            serde_json::to_vec(&index).map_err(|error| self.not_a_layout(error.to_string()))?;
-        self.replace("index.json", &text)?;
+        self.list(&descriptor)?;
         Ok(descriptor)
     }
 
@@ -260,6 +570,31 @@ impl Layout {
             path: self.folder.clone(),
             why,
         }
+    }
+}
+
+/// The two files at the top, and blobs, which are named by hex digits.
+fn belongs_to_a_layout(name: &str) -> bool {
+    let blob = |name: &str| {
+        let (algorithm, digits) = name.strip_prefix("blobs/")?.split_once('/')?;
+        Digest::parse(&format!("{algorithm}:{digits}")).ok()
+    };
+    ["oci-layout", "index.json"].contains(&name) || blob(name).is_some()
+}
+
+/// cosign's mark on what belongs to the image; there is none for the others.
+const fn mark(kind: LegacyKind) -> Option<&'static str> {
+    match kind {
+        LegacyKind::Signature => Some("dev.cosignproject.cosign/sigs"),
+        LegacyKind::Attestation => Some("dev.cosignproject.cosign/atts"),
+        LegacyKind::Sbom => None,
+    }
+}
+
+fn unreadable(digest: &Digest, error: &LayoutError) -> OciError {
+    OciError::Malformed {
+        what: format!("reading {digest}"),
+        why: error.to_string(),
     }
 }
 

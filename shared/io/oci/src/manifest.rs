@@ -6,10 +6,16 @@ use bytes::Bytes;
 use keys::{Digest, HashAlgorithm};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::platform::Platform;
+
 /// An image.
 pub const IMAGE_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Images for several platforms, or a list of referrers.
 pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+/// An image as Docker writes it.
+pub const DOCKER_IMAGE_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Images for several platforms as Docker writes them.
+pub const DOCKER_INDEX_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// The empty JSON object.
 pub const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 /// What the media type of each bundle begins with.
@@ -41,6 +47,9 @@ pub struct Descriptor {
     /// Further facts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
+    /// Of an image in an index: what it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
 }
 
 impl Descriptor {
@@ -52,7 +61,18 @@ impl Descriptor {
             size: u64::try_from(content.len()).unwrap_or(u64::MAX),
             artifact_type: None,
             annotations: None,
+            platform: None,
         }
+    }
+
+    /// Several images, of which each is a manifest of its own.
+    pub fn is_index(&self) -> bool {
+        [INDEX_TYPE, DOCKER_INDEX_TYPE].contains(&self.media_type.as_str())
+    }
+
+    /// A manifest, and no blob.
+    pub fn is_manifest(&self) -> bool {
+        self.is_index() || [IMAGE_TYPE, DOCKER_IMAGE_TYPE].contains(&self.media_type.as_str())
     }
 }
 
@@ -74,10 +94,40 @@ pub struct Image {
     pub manifest: Bytes,
 }
 
+impl Image {
+    /// A manifest of which we computed the digest.
+    pub(crate) fn of(media_type: &str, digest: Digest, manifest: Bytes) -> Self {
+        Self {
+            descriptor: Descriptor {
+                digest,
+                ..Descriptor::of(media_type, &manifest)
+            },
+            manifest,
+        }
+    }
+
+    /// The images of an index; none where this is one image.
+    pub fn children(&self) -> Result<Vec<Descriptor>, serde_json::Error> {
+        if !self.descriptor.is_index() {
+            return Ok(Vec::new());
+        }
+        let index: Index = serde_json::from_slice(&self.manifest)?;
+        index
+            .manifests
+            .into_iter()
+            .map(serde_json::from_value)
+            .collect()
+    }
+}
+
 /// An image manifest that refers to another one, as far as it is read.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Manifest {
+    #[serde(default)]
+    pub(crate) artifact_type: Option<String>,
+    #[serde(default)]
+    pub(crate) config: Option<Descriptor>,
     #[serde(default)]
     pub(crate) layers: Vec<Descriptor>,
     #[serde(default)]

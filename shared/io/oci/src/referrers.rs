@@ -1,16 +1,20 @@
-//! Finding what is attached to an image: the referrers API, the fallback tag, and both together.
+//! Finding what is attached to an image: the referrers API, the fallback tag and the tags of before cosign 3, all of them together.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use client::{Answer, Call};
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use keys::{Digest, HashAlgorithm};
 use serde_json::Value;
 use url::Url;
 
+use crate::attach::BUNDLE_BLOB;
 use crate::auth::Access;
 use crate::error::OciError;
+use crate::legacy::{LegacyKind, LegacyLayer};
 use crate::manifest::{
     BUNDLE_TYPE_PREFIX, Descriptor, IMAGE_TYPE, INDEX_TYPE, Index, MANIFEST_MAX, Manifest,
 };
@@ -22,9 +26,22 @@ const REFERRERS_MAX: usize = 1000;
 /// The most pages of a list of referrers.
 const PAGES_MAX: usize = 100;
 /// The largest bundle that is read; the parser takes no larger one either.
-const BUNDLE_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const BUNDLE_MAX: usize = 16 * 1024 * 1024;
+/// All that is read about one image: cosign's bound for one attachment. A registry that offers more wants our memory.
+const TOTAL_MAX: u64 = 128 * 1024 * 1024;
 /// Referrers that are read at a time.
-const AT_A_TIME: usize = 6;
+pub(crate) const AT_A_TIME: usize = 6;
+/// What the layers of before cosign 3 are, where they are attached as referrers (cosign's experimental `oci-1-1` mode).
+const LEGACY_TYPES: [(&str, LegacyKind); 2] = [
+    (
+        "application/vnd.dev.cosign.simplesigning.v1+json",
+        LegacyKind::Signature,
+    ),
+    (
+        "application/vnd.dsse.envelope.v1+json",
+        LegacyKind::Attestation,
+    ),
+];
 
 /// A bundle that is attached to an image. Nothing is known about it but that these are the bytes.
 #[derive(Debug, Clone)]
@@ -53,6 +70,8 @@ pub struct Problem {
 pub struct Found {
     /// The bundles.
     pub attached: Vec<Attached>,
+    /// Signatures and attestations of before cosign 3.
+    pub legacy: Vec<LegacyLayer>,
     /// What could not be read. If this is not empty, "there is no other signature" is not known.
     pub problems: Vec<Problem>,
 }
@@ -71,8 +90,67 @@ pub(crate) fn fallback_tag(subject: &Digest) -> String {
 }
 
 impl Registry {
+    /// Finds what is attached to an image in the repository `at`: bundles, and what stands under the tags of these old kinds.
+    pub async fn attached(
+        &self,
+        at: &Repository,
+        subject: &Digest,
+        legacy: &[LegacyKind],
+    ) -> Found {
+        let budget = Budget::default();
+        let old = join_all(
+            legacy
+                .iter()
+                .map(|kind| self.legacy_layers(at, subject, *kind, &budget)),
+        );
+        let (mut found, old) = tokio::join!(self.bundles_within(at, subject, &budget), old);
+        for old in old {
+            found.legacy.extend(old.legacy);
+            found.problems.extend(old.problems);
+        }
+        // What was asked for, also where it is attached as a referrer.
+        found.legacy.retain(|layer| legacy.contains(&layer.kind));
+        found
+    }
+
+    /// What lists say that refers to a manifest, of the referrers API and of the fallback tag. What cannot be read is an error.
+    pub async fn referrers(
+        &self,
+        at: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, OciError> {
+        let (listed, tagged) = tokio::try_join!(
+            self.listed_referrers(at, subject),
+            self.tagged_referrers(at, subject)
+        )?;
+        let mut all: BTreeMap<String, Descriptor> = BTreeMap::new();
+        for entry in [listed, tagged]
+            .into_iter()
+            .flatten()
+            .flat_map(|listed| listed.entries)
+        {
+            let descriptor: Descriptor =
+                serde_json::from_value(entry).map_err(|error| OciError::Malformed {
+                    what: format!("reading the referrers of {subject} in {at}"),
+                    why: error.to_string(),
+                })?;
+            all.insert(descriptor.digest.to_string(), descriptor);
+        }
+        if all.len() > REFERRERS_MAX {
+            return Err(OciError::TooMany {
+                what: format!("{} referrers of {subject} in {at}", all.len()),
+                limit: REFERRERS_MAX,
+            });
+        }
+        Ok(all.into_values().collect())
+    }
+
     /// Finds the bundles that are attached to an image, in the repository `at`.
     pub async fn bundles(&self, at: &Repository, subject: &Digest) -> Found {
+        self.attached(at, subject, &[]).await
+    }
+
+    async fn bundles_within(&self, at: &Repository, subject: &Digest, budget: &Budget) -> Found {
         let mut found = Found::default();
         let (listed, tagged) = tokio::join!(
             self.listed_referrers(at, subject),
@@ -111,25 +189,31 @@ impl Registry {
         }
         let mut read = stream::iter(wanted.into_values().take(REFERRERS_MAX))
             .map(async |descriptor| {
-                let outcome = self.attached(at, subject, &descriptor).await;
+                let outcome = self.referrer(at, subject, &descriptor, budget).await;
                 (descriptor.digest.to_string(), outcome)
             })
             .buffered(AT_A_TIME);
         while let Some((digest, outcome)) = read.next().await {
-            if let Some(Some(attached)) = found.take(&digest, outcome) {
-                found.attached.push(attached);
+            match found.take(&digest, outcome) {
+                Some(Some(Referrer::Bundle(attached))) => found.attached.push(attached),
+                Some(Some(Referrer::Legacy(layers))) => found.legacy.extend(layers),
+                Some(None) | None => {}
             }
         }
         found
     }
 
-    /// Reads one referrer; none if it is no bundle.
-    async fn attached(
+    /// Reads one referrer; none if it is nothing of ours.
+    async fn referrer(
         &self,
         at: &Repository,
         subject: &Digest,
         descriptor: &Descriptor,
-    ) -> Result<Option<Attached>, OciError> {
+        budget: &Budget,
+    ) -> Result<Option<Referrer>, OciError> {
+        if let Some(attached) = self.bundle_of_entry(at, descriptor, budget).await {
+            return Ok(Some(Referrer::Bundle(attached)));
+        }
         let what = format!("reading the referrer {} of {at}", descriptor.digest);
         let answer = self
             .manifest(
@@ -152,16 +236,58 @@ impl Registry {
                 what: what.clone(),
                 why: error.to_string(),
             })?;
-        let Some(layer) = bundle_layer(&manifest, subject) else {
-            return Ok(None);
+        if let Some(layer) = bundle_layer(&manifest, subject) {
+            let bundle = budget.blob(self, at, layer, BUNDLE_MAX).await?;
+            return Ok(Some(Referrer::Bundle(Attached {
+                manifest: found,
+                media_type: layer.media_type.clone(),
+                bundle,
+                annotations: manifest.annotations.unwrap_or_default(),
+            })));
+        }
+        let mut legacy = Vec::new();
+        if manifest.subject.as_ref().map(|about| about.digest) == Some(*subject) {
+            for descriptor in manifest.layers {
+                let kind = LEGACY_TYPES
+                    .into_iter()
+                    .find(|(media_type, _)| *media_type == descriptor.media_type);
+                if let Some((_, kind)) = kind {
+                    legacy.push(LegacyLayer {
+                        manifest: found,
+                        kind,
+                        content: budget.blob(self, at, &descriptor, BUNDLE_MAX).await?,
+                        descriptor,
+                    });
+                }
+            }
+        }
+        Ok((!legacy.is_empty()).then_some(Referrer::Legacy(legacy)))
+    }
+
+    /// The bundle, where the entry itself names its blob, as ours do: its manifest says nothing more, and need not be read. An entry that
+    /// names another blob offers another bundle, which holds or does not; none where it names nothing that can be read.
+    async fn bundle_of_entry(
+        &self,
+        at: &Repository,
+        entry: &Descriptor,
+        budget: &Budget,
+    ) -> Option<Attached> {
+        let annotations = entry.annotations.clone()?;
+        let (digest, size) = annotations.get(BUNDLE_BLOB)?.rsplit_once(' ')?;
+        let layer = Descriptor {
+            digest: Digest::parse(digest).ok()?,
+            size: size.parse().ok()?,
+            ..Descriptor::of(entry.artifact_type.as_deref()?, b"")
         };
-        let bundle = self.blob(at, layer, BUNDLE_MAX).await?;
-        Ok(Some(Attached {
-            manifest: found,
+        if !layer.media_type.starts_with(BUNDLE_TYPE_PREFIX) {
+            return None;
+        }
+        Some(Attached {
+            manifest: entry.digest,
             media_type: layer.media_type.clone(),
-            bundle,
-            annotations: manifest.annotations.unwrap_or_default(),
-        }))
+            bundle: budget.blob(self, at, &layer, BUNDLE_MAX).await.ok()?,
+            annotations,
+        })
     }
 
     /// By the referrers API, all pages; none if the registry has no such API.
@@ -171,7 +297,7 @@ impl Registry {
         subject: &Digest,
     ) -> Result<Option<Listed>, OciError> {
         let what = format!("listing the referrers of {subject} in {at}");
-        let first = self.url(at, &format!("referrers/{subject}")).await?;
+        let first = self.url(at, &format!("referrers/{subject}"))?;
         let origin = first.origin();
         let mut next = Some(first);
         let mut entries = Vec::new();
@@ -249,8 +375,42 @@ impl Registry {
     }
 }
 
+enum Referrer {
+    Bundle(Attached),
+    Legacy(Vec<LegacyLayer>),
+}
+
+/// What may still be read about one image.
+pub(crate) struct Budget(AtomicU64);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(AtomicU64::new(TOTAL_MAX))
+    }
+}
+
+impl Budget {
+    /// Reads a blob, if it and all before it are not too much. Its size is what the descriptor says, or it is not read.
+    pub(crate) async fn blob(
+        &self,
+        registry: &Registry,
+        at: &Repository,
+        descriptor: &Descriptor,
+        limit: usize,
+    ) -> Result<Bytes, OciError> {
+        let left = |left: u64| left.checked_sub(descriptor.size);
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+            .map_err(|_| OciError::Malformed {
+                what: format!("reading {} of {at}", descriptor.digest),
+                why: format!("more than {TOTAL_MAX} bytes are attached to one image"),
+            })?;
+        registry.blob(at, descriptor, limit).await
+    }
+}
+
 impl Found {
-    fn take<T>(&mut self, what: &str, outcome: Result<T, OciError>) -> Option<T> {
+    pub(crate) fn take<T>(&mut self, what: &str, outcome: Result<T, OciError>) -> Option<T> {
         outcome
             .map_err(|why| {
                 self.problems.push(Problem {

@@ -6,17 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{Agent, Answer, Call, CallError, Redirects, is_loopback};
+use client::{Agent, Answer, Call, CallError, Redirects, Response, is_loopback};
 use http::Method;
-use http::header::LOCATION;
-use keys::{Digest, HashAlgorithm, Hasher};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use http::header::{CONTENT_TYPE, LOCATION};
+use keys::{Digest, HashAlgorithm};
 use url::Url;
 
 use crate::auth::{Access, Auth};
 use crate::credentials::Keychain;
 use crate::error::OciError;
-use crate::manifest::{ACCEPT, Descriptor, Image, MANIFEST_MAX, Typed};
+use crate::manifest::{ACCEPT, Descriptor, IMAGE_TYPE, Image, MANIFEST_MAX, Typed};
 use crate::reference::{Reference, Repository};
 
 /// How registries are called.
@@ -155,7 +154,7 @@ impl Registry {
         target: &str,
         accept: &str,
     ) -> Result<Option<Answer>, OciError> {
-        let url = self.url(at, &format!("manifests/{target}")).await?;
+        let url = self.url(at, &format!("manifests/{target}"))?;
         let call = Call::get(url).accept(accept).limit(MANIFEST_MAX);
         let answer = self.send(what, at, Access::Read, call).await?;
         if answer.status.as_u16() == 404 {
@@ -179,7 +178,7 @@ impl Registry {
                 what: what.clone(),
                 why: format!("it has {} bytes, at most {limit} are read", descriptor.size),
             })?;
-        let url = self.blob_url(at, &descriptor.digest).await?;
+        let url = self.blob_url(at, &descriptor.digest)?;
         // A refusal may be longer than a small blob.
         let call = Call::get(url).limit(size.max(4096));
         let answer = self.send(&what, at, Access::Read, call).await?;
@@ -194,70 +193,10 @@ impl Registry {
         Ok(answer.body)
     }
 
-    /// Reads a blob of any size, piece by piece. What was written to `sink` is the blob only if this succeeds.
-    pub async fn blob_into(
-        &self,
-        at: &Repository,
-        descriptor: &Descriptor,
-        sink: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<(), OciError> {
-        let what = format!("reading {} of {at}", descriptor.digest);
-        let failed = |why: &dyn fmt::Display| OciError::Malformed {
-            what: what.clone(),
-            why: why.to_string(),
-        };
-        let url = self.blob_url(at, &descriptor.digest).await?;
-        let call = Call::get(url);
-        // A small call first, so that the token is there: a stream cannot be begun again halfway.
-        self.has_blob(at, &descriptor.digest).await?;
-        let call = match self.0.auth.known(at, Access::Read) {
-            Some(authorization) => authorization.on(call),
-            None => call,
-        };
-        let mut response = self
-            .0
-            .agent
-            .open(&call)
-            .await
-            .map_err(|source| unanswered(&what, source))?;
-        if response.status().as_u16() != 200 {
-            return Err(failed(&format!(
-                "{} answers {}",
-                at.host(),
-                response.status()
-            )));
-        }
-        let mut hasher = Hasher::new(descriptor.digest.algorithm());
-        let mut left = descriptor.size;
-        while let Some(piece) = response
-            .chunk()
-            .await
-            .map_err(|error| failed(&error.without_url()))?
-        {
-            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-            left = left
-                .checked_sub(length)
-                .ok_or_else(|| failed(&"more bytes than the descriptor says"))?;
-            hasher.update(&piece);
-            sink.write_all(&piece)
-                .await
-                .map_err(|error| failed(&error))?;
-        }
-        sink.flush().await.map_err(|error| failed(&error))?;
-        let found = hasher.finish();
-        if left != 0 || found != descriptor.digest {
-            return Err(OciError::Digest {
-                what,
-                found: found.to_string(),
-            });
-        }
-        Ok(())
-    }
-
     /// Has the repository this blob?
     pub async fn has_blob(&self, at: &Repository, digest: &Digest) -> Result<bool, OciError> {
         let what = format!("looking for {digest} in {at}");
-        let call = Call::new(Method::HEAD, self.blob_url(at, digest).await?);
+        let call = Call::new(Method::HEAD, self.blob_url(at, digest)?);
         let answer = self.send(&what, at, Access::Read, call).await?;
         match answer.status.as_u16() {
             404 => Ok(false),
@@ -265,7 +204,7 @@ impl Registry {
         }
     }
 
-    /// Uploads a blob in one piece, unless it is there already.
+    /// Uploads a blob, unless it is there already.
     pub async fn push_blob(
         &self,
         at: &Repository,
@@ -273,52 +212,74 @@ impl Registry {
         content: Bytes,
     ) -> Result<Descriptor, OciError> {
         let descriptor = Descriptor::of(media_type, &content);
-        let what = format!("writing {} to {at}", descriptor.digest);
-        // Asked with the right to write, since that is what comes next.
-        let url = self.blob_url(at, &descriptor.digest).await?;
-        let there = self
-            .send(
-                &what,
-                at,
-                Access::Write,
-                Call::new(Method::HEAD, url.clone()),
-            )
+        self.push_blob_from(at, &descriptor, &mut &content[..])
             .await?;
-        if there.status.is_success() {
-            return Ok(descriptor);
-        }
-        let begin = Call::post(
-            self.url(at, "blobs/uploads/").await?,
-            "application/octet-stream",
-            Bytes::new(),
-        );
-        let begun = self.send(&what, at, Access::Write, begin).await?;
-        let begun = self.check(&what, at, begun, &[202])?;
-        let mut target = upload_target(&what, &begun)?;
+        Ok(descriptor)
+    }
+
+    /// Asked with the right to write, since that is what comes next.
+    pub(crate) async fn has_blob_to_write(
+        &self,
+        what: &str,
+        at: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, OciError> {
+        let call = Call::new(Method::HEAD, self.blob_url(at, digest)?);
+        let there = self.send(what, at, Access::Write, call).await?;
+        Ok(there.status.is_success())
+    }
+
+    pub(crate) async fn begin_upload(
+        &self,
+        what: &str,
+        at: &Repository,
+    ) -> Result<Answer, OciError> {
+        let url = self.url(at, "blobs/uploads/")?;
+        let begin = Call::post(url, "application/octet-stream", Bytes::new());
+        let begun = self.send(what, at, Access::Write, begin).await?;
+        self.check(what, at, begun, &[202])
+    }
+
+    /// Uploads a blob in one piece.
+    pub(crate) async fn put_blob(
+        &self,
+        what: &str,
+        at: &Repository,
+        digest: &Digest,
+        content: Bytes,
+    ) -> Result<(), OciError> {
+        let begun = self.begin_upload(what, at).await?;
+        let target = upload_target(what, &begun)?;
+        self.finish_upload(what, at, target, digest, content).await
+    }
+
+    /// Closes an upload, with what is left to send.
+    pub(crate) async fn finish_upload(
+        &self,
+        what: &str,
+        at: &Repository,
+        mut target: Url,
+        digest: &Digest,
+        rest: Bytes,
+    ) -> Result<(), OciError> {
         target
             .query_pairs_mut()
-            .append_pair("digest", &descriptor.digest.to_string());
-        // Not whoever answered after redirects: only the registry itself may have our token.
-        let foreign = target.origin() != self.base(at).await?.origin();
-        let put = Call::new(Method::PUT, target).body("application/octet-stream", content);
-        let done = if foreign {
-            // A signed URL of somebody else's storage, who is not to have our token.
-            self.0
-                .agent
-                .send(&put)
-                .await
-                .map_err(|source| unanswered(&what, source))?
-        } else {
-            self.send(&what, at, Access::Write, put).await?
-        };
+            .append_pair("digest", &digest.to_string());
+        let put = Call::new(Method::PUT, target).body("application/octet-stream", rest);
+        let done = self.send_upload(what, at, put).await?;
         if done.status.is_success() {
-            return Ok(descriptor);
+            return Ok(());
         }
         // The upload may have been closed by an attempt whose answer was lost.
-        if self.has_blob(at, &descriptor.digest).await.unwrap_or(false) {
-            return Ok(descriptor);
+        if self.has_blob(at, digest).await.unwrap_or(false) {
+            return Ok(());
         }
-        self.check(&what, at, done, &[]).map(|_| descriptor)
+        self.check(what, at, done, &[]).map(drop)
+    }
+
+    pub(crate) async fn cancel_upload(&self, what: &str, at: &Repository, target: Url) {
+        let cancel = Call::new(Method::DELETE, target);
+        let _gone_anyway = self.send_upload(what, at, cancel).await;
     }
 
     /// Makes a blob of another repository of the same registry known in this one; false if the registry wants it uploaded.
@@ -329,7 +290,7 @@ impl Registry {
         from: &Repository,
     ) -> Result<bool, OciError> {
         let what = format!("mounting {digest} of {from} in {at}");
-        let mut url = self.url(at, "blobs/uploads/").await?;
+        let mut url = self.url(at, "blobs/uploads/")?;
         url.query_pairs_mut()
             .append_pair("mount", &digest.to_string())
             .append_pair("from", from.name());
@@ -340,11 +301,8 @@ impl Registry {
             return Ok(true);
         }
         // The registry began an upload instead. An abandoned one goes away by itself; this only makes it sooner.
-        if let Ok(target) = upload_target(&what, &answer)
-            && target.origin() == self.base(at).await?.origin()
-        {
-            let cancel = Call::new(Method::DELETE, target);
-            let _gone_anyway = self.send(&what, at, Access::Write, cancel).await;
+        if let Ok(target) = upload_target(&what, &answer) {
+            self.cancel_upload(&what, at, target).await;
         }
         Ok(false)
     }
@@ -354,13 +312,15 @@ impl Registry {
         &self,
         at: &Repository,
         target: &str,
-        media_type: &'static str,
+        media_type: &str,
         manifest: Bytes,
     ) -> Result<bool, OciError> {
         let what = format!("writing the manifest {target} to {at}");
         let expected = Digest::of(HashAlgorithm::Sha256, &manifest).to_string();
-        let url = self.url(at, &format!("manifests/{target}")).await?;
-        let call = Call::new(Method::PUT, url).body(media_type, manifest);
+        let url = self.url(at, &format!("manifests/{target}"))?;
+        let call = Call::new(Method::PUT, url)
+            .body(IMAGE_TYPE, manifest)
+            .header(CONTENT_TYPE, media_type);
         let answer = self.send(&what, at, Access::Write, call).await?;
         let answer = self.check(&what, at, answer, &[200, 201, 202])?;
         match answer.header("docker-content-digest") {
@@ -374,6 +334,30 @@ impl Registry {
         }
     }
 
+    /// Deletes a manifest by digest, or a tag; false if there is none.
+    pub async fn delete_manifest(&self, at: &Repository, target: &str) -> Result<bool, OciError> {
+        let what = format!("deleting {target} of {at}");
+        let url = self.url(at, &format!("manifests/{target}"))?;
+        let answer = self
+            .send(&what, at, Access::Delete, Call::new(Method::DELETE, url))
+            .await?;
+        match answer.status.as_u16() {
+            404 => Ok(false),
+            _ => self
+                .check(&what, at, answer, &[200, 202, 204])
+                .map(|_| true),
+        }
+    }
+
+    /// Asks who we are, without doing anything: fails if the registry does not let us in.
+    pub async fn ping(&self, at: &Repository) -> Result<(), OciError> {
+        let what = format!("asking {} who we are", at.host());
+        let mut url = self.base(at)?;
+        url.set_path("/v2/");
+        let answer = self.send(&what, at, Access::Login, Call::get(url)).await?;
+        self.check(&what, at, answer, &[200]).map(drop)
+    }
+
     /// Makes a call as whoever the registry wants us to be.
     pub(crate) async fn send(
         &self,
@@ -384,11 +368,16 @@ impl Registry {
     ) -> Result<Answer, OciError> {
         let failed = |source| unanswered(what, source);
         let auth = &self.0.auth;
-        let first = match auth.known(at, access) {
-            Some(authorization) => authorization.on(call.clone()),
-            None => call.clone(),
+        let (call, asked) = self.first_call(at, call).await?;
+        let answer = if let Some(answer) = asked {
+            answer
+        } else {
+            let first = match auth.known(at, access) {
+                Some(authorization) => authorization.on(call.clone()),
+                None => call.clone(),
+            };
+            self.0.agent.send(&first).await.map_err(failed)?
         };
-        let answer = self.0.agent.send(&first).await.map_err(failed)?;
         // A host that we were sent on to may not ask who we are: it would name a token service of its own.
         if answer.status.as_u16() != 401 || answer.url.origin() != call.url().origin() {
             return Ok(answer);
@@ -408,6 +397,50 @@ impl Registry {
         }
     }
 
+    /// [`send`](Self::send) for an answer that the caller reads piece by piece.
+    pub(crate) async fn open(
+        &self,
+        what: &str,
+        at: &Repository,
+        access: Access,
+        call: Call,
+    ) -> Result<Response, OciError> {
+        let failed = |source| unanswered(what, source);
+        let auth = &self.0.auth;
+        self.settle_base(at).await?;
+        let first = match auth.known(at, access) {
+            Some(authorization) => authorization.on(call.clone()),
+            None => call.clone(),
+        };
+        let response = self.0.agent.open(&first).await.map_err(failed)?;
+        if response.status().as_u16() != 401 || response.url().origin() != call.url().origin() {
+            return Ok(response);
+        }
+        let refusal = Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: Bytes::new(),
+            url: response.url().clone(),
+        };
+        match auth
+            .answer(&self.0.tokens, at, access, &refusal)
+            .await
+            .map_err(failed)?
+        {
+            Some(authorization) => self
+                .0
+                .agent
+                .open(&authorization.on(call))
+                .await
+                .map_err(failed),
+            None => Ok(response),
+        }
+    }
+
+    pub(crate) fn agent(&self) -> &Agent {
+        &self.0.agent
+    }
+
     pub(crate) fn check(
         &self,
         what: &str,
@@ -422,7 +455,7 @@ impl Registry {
                 401 | 403 => OciError::Denied {
                     what,
                     registry: at.host().to_owned(),
-                    anonymous: [Access::Read, Access::Write]
+                    anonymous: Access::ALL
                         .into_iter()
                         .filter_map(|access| self.0.auth.known(at, access))
                         .all(|known| known.anonymous),
@@ -433,26 +466,41 @@ impl Registry {
             })
     }
 
-    async fn blob_url(&self, at: &Repository, digest: &Digest) -> Result<Url, OciError> {
-        self.url(at, &format!("blobs/{digest}")).await
+    pub(crate) fn blob_url(&self, at: &Repository, digest: &Digest) -> Result<Url, OciError> {
+        self.url(at, &format!("blobs/{digest}"))
     }
 
-    pub(crate) async fn url(&self, at: &Repository, path: &str) -> Result<Url, OciError> {
-        let mut url = self.base(at).await?;
+    pub(crate) fn url(&self, at: &Repository, path: &str) -> Result<Url, OciError> {
+        let mut url = self.base(at)?;
         url.set_path(&format!("/v2/{}/{path}", at.name()));
         Ok(url)
     }
 
-    /// Scheme and host of a registry: HTTPS, or what it speaks where plain HTTP may be.
-    async fn base(&self, at: &Repository) -> Result<Url, OciError> {
-        let host = at.api_host();
-        let known = || {
-            let bases = self.0.bases.lock().unwrap_or_else(PoisonError::into_inner);
-            bases.get(host).cloned()
-        };
-        if let Some(base) = known() {
+    /// Scheme and host of a registry: HTTPS, or what it speaks where plain HTTP may be. Of one that was never called the likelier.
+    pub(crate) fn base(&self, at: &Repository) -> Result<Url, OciError> {
+        if let Some(base) = self.known_base(at) {
             return Ok(base);
         }
+        let [likely, _] = self.bases(at)?;
+        Ok(likely)
+    }
+
+    fn known_base(&self, at: &Repository) -> Option<Url> {
+        let bases = self.0.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        bases.get(at.api_host()).cloned()
+    }
+
+    fn keep_base(&self, at: &Repository, base: &Url) {
+        let mut base = base.clone();
+        base.set_path("/");
+        base.set_query(None);
+        let mut bases = self.0.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        bases.insert(at.api_host().to_owned(), base);
+    }
+
+    /// What a registry may speak, the likelier first; twice the same where there is no question.
+    fn bases(&self, at: &Repository) -> Result<[Url; 2], OciError> {
+        let host = at.api_host();
         let parse = |scheme: &str| {
             Url::parse(&format!("{scheme}://{host}/")).map_err(|error| OciError::Malformed {
                 what: format!("calling {host}"),
@@ -460,34 +508,68 @@ impl Registry {
             })
         };
         let (https, http) = (parse("https")?, parse("http")?);
-        let base = if is_loopback(&https) {
-            self.first_that_answers([http, https]).await
+        Ok(if is_loopback(&https) {
+            [http, https]
         } else if self.0.plain_http {
-            self.first_that_answers([https, http]).await
+            [https, http]
         } else {
-            https
-        };
-        let mut bases = self.0.bases.lock().unwrap_or_else(PoisonError::into_inner);
-        bases.insert(host.to_owned(), base.clone());
-        Ok(base)
+            [https.clone(), https]
+        })
     }
 
-    /// The first of the two if neither is a registry: then the call itself says why.
-    async fn first_that_answers(&self, [first, second]: [Url; 2]) -> Url {
+    /// Where nobody knows yet whether a registry speaks TLS, the first call to it is the question: mostly it is also the answer, and no
+    /// request was made for nothing.
+    async fn first_call(
+        &self,
+        at: &Repository,
+        call: Call,
+    ) -> Result<(Call, Option<Answer>), OciError> {
+        let [likely, other] = self.bases(at)?;
+        if likely == other
+            || self.known_base(at).is_some()
+            || call.url().origin() != likely.origin()
+        {
+            return Ok((call, None));
+        }
+        if let Ok(answer) = self.0.probe.send(&call).await
+            // What servers say to plain HTTP on a port for TLS.
+            && answer.status.as_u16() != 400
+        {
+            self.keep_base(at, &likely);
+            let may_pass = answer.status.as_u16() == 429 || answer.status.is_server_error();
+            return Ok((call, (!may_pass).then_some(answer)));
+        }
+        let base = self.settle_base(at).await?;
+        let mut url = base;
+        url.set_path(call.url().path());
+        url.set_query(call.url().query());
+        Ok((call.with_url(url), None))
+    }
+
+    /// Asks which of the two it is, if nobody knows; the first one if neither is a registry: then the call itself says why.
+    async fn settle_base(&self, at: &Repository) -> Result<Url, OciError> {
+        if let Some(base) = self.known_base(at) {
+            return Ok(base);
+        }
+        let [first, second] = self.bases(at)?;
+        if first == second {
+            return Ok(first);
+        }
         for base in [&first, &second] {
             let mut url = base.clone();
             url.set_path("/v2/");
             if let Ok(answer) = self.0.probe.send(&Call::get(url)).await
                 && matches!(answer.status.as_u16(), 200 | 401 | 403 | 404 | 429)
             {
-                return base.clone();
+                self.keep_base(at, base);
+                return Ok(base.clone());
             }
         }
-        first
+        Ok(first)
     }
 }
 
-fn upload_target(what: &str, begun: &Answer) -> Result<Url, OciError> {
+pub(crate) fn upload_target(what: &str, begun: &Answer) -> Result<Url, OciError> {
     begun
         .header(LOCATION.as_str())
         .and_then(|location| begun.url.join(location).ok())

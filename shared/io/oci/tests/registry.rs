@@ -20,7 +20,7 @@ use bytes::Bytes;
 use common::{Behaviour, Fake, client, client_with};
 use oci::{
     Annotations, BUNDLE_CONTENT, CREATED, Credentials, Descriptor, IMAGE_TYPE, INDEX_TYPE,
-    Keychain, OciError, Reference,
+    Keychain, LegacyKind, OciError, Reference,
 };
 use serde_json::json;
 use tokio::sync::Barrier;
@@ -32,6 +32,17 @@ fn annotations() -> Annotations {
         (CREATED.to_owned(), "2026-01-01T00:00:00Z".to_owned()),
         (BUNDLE_CONTENT.to_owned(), "dsse-envelope".to_owned()),
     ])
+}
+
+/// Ours name the bundle's blob as well.
+fn noted(bundle: &str) -> Annotations {
+    let layer = Descriptor::of(BUNDLE, bundle.as_bytes());
+    let mut annotations = annotations();
+    annotations.insert(
+        "dev.cosign-rs.bundle.blob".to_owned(),
+        format!("{} {}", layer.digest, layer.size),
+    );
+    annotations
 }
 
 fn fallback(image: &Descriptor) -> String {
@@ -85,7 +96,7 @@ async fn a_bundle_is_attached_as_cosign_does_it() {
                 },
                 "layers": [Descriptor::of(BUNDLE, b"{}x")],
                 "subject": image,
-                "annotations": annotations(),
+                "annotations": noted("{}x"),
             })
         );
         let tagged = fake.manifest(&fallback(&image));
@@ -348,4 +359,116 @@ async fn the_token_service_is_asked_with_the_password_and_the_registry_with_the_
     }
     let found = client().bundles(&at, &image.digest).await;
     assert_eq!((found.attached.len(), found.problems.len()), (0, 2));
+}
+
+#[tokio::test]
+async fn two_hundred_writers_lose_nothing_on_the_fallback_tag() {
+    const WRITERS: usize = 200;
+    let fake = Fake::start(Behaviour {
+        // All of them read before anybody writes: the worst beginning.
+        gather: Some(Arc::new(Barrier::new(WRITERS))),
+        ..Behaviour::default()
+    })
+    .await;
+    let image = fake.image();
+    let writing: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (fake, image) = (Arc::clone(&fake), image.clone());
+            tokio::spawn(async move { attach(&fake, &image, &format!("{writer}")).await })
+        })
+        .collect();
+    for written in writing {
+        written.await.unwrap().unwrap();
+    }
+    let expected: BTreeSet<String> = (0..WRITERS).map(|writer| writer.to_string()).collect();
+    assert_eq!(bundles(&fake, &image).await, expected);
+}
+
+#[tokio::test]
+async fn looking_for_bundles_takes_few_requests() {
+    const BUNDLES: usize = 5;
+    for (referrers, subject_header) in [(Some(10), true), (None, false)] {
+        let fake = Fake::start(Behaviour {
+            referrers,
+            subject_header,
+            ..Behaviour::default()
+        })
+        .await;
+        let image = fake.image();
+        for bundle in 0..BUNDLES {
+            attach(&fake, &image, &format!("bundle {bundle}"))
+                .await
+                .unwrap();
+        }
+        let reference = Reference::parse(&format!("{}:v1", fake.repository())).unwrap();
+        let before = fake.requests.load(Ordering::SeqCst);
+        let client = client();
+        let read = client.image(&reference).await.unwrap();
+        let found = client
+            .attached(
+                &fake.repository(),
+                &read.descriptor.digest,
+                &[LegacyKind::Signature],
+            )
+            .await;
+        assert_eq!((found.attached.len(), found.problems.len()), (BUNDLES, 0));
+        let requests = fake.requests.load(Ordering::SeqCst) - before;
+        // The image; referrers, fallback tag and old tag at the same time; and the bundles. Where the list tells annotations, as a fallback
+        // tag does, a bundle's manifest need not be read.
+        let each = if referrers.is_some() { 2 } else { 1 };
+        assert_eq!(requests, 4 + each * BUNDLES);
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_off_goes_on_where_it_was() {
+    let fake = Fake::start(Behaviour {
+        break_uploads: AtomicUsize::new(2),
+        break_downloads: AtomicUsize::new(2),
+        ..Behaviour::default()
+    })
+    .await;
+    let at = fake.repository();
+    // Three pieces.
+    let content: Vec<u8> = (0..20_000_000_u32)
+        .map(|number| number.to_le_bytes()[1])
+        .collect();
+    let blob = Descriptor::of("application/octet-stream", &content);
+    let client = client();
+    client
+        .push_blob_from(&at, &blob, &mut &content[..])
+        .await
+        .unwrap();
+    assert_eq!(fake.blob(&blob.digest.to_string()).unwrap(), content);
+    let mut sink = Vec::new();
+    client.blob_into(&at, &blob, &mut sink).await.unwrap();
+    assert_eq!(sink, content);
+
+    // A stream that is shorter, longer, or of other bytes than the descriptor says.
+    let other = vec![7; content.len()];
+    let longer = [&content[..], b"x"].concat();
+    let blob = Descriptor {
+        digest: Descriptor::of("", b"else").digest,
+        ..blob
+    };
+    for wrong in [&content[1..], &longer[..], &other[..]] {
+        let refused = client.push_blob_from(&at, &blob, &mut &wrong[..]).await;
+        assert!(refused.is_err());
+    }
+    assert!(fake.blob(&blob.digest.to_string()).is_none());
+}
+
+#[tokio::test]
+async fn a_download_that_never_ends_well_is_given_up() {
+    let fake = Fake::start(Behaviour {
+        break_downloads: AtomicUsize::new(usize::MAX),
+        ..Behaviour::default()
+    })
+    .await;
+    let blob = fake.put_blob("", &[7; 1 << 20]);
+    let mut sink = Vec::new();
+    let refused = client()
+        .blob_into(&fake.repository(), &blob, &mut sink)
+        .await;
+    assert!(refused.is_err());
 }

@@ -8,6 +8,10 @@
 //! | 0.1 | certificate chain or key hint | a promise |
 //! | 0.2 | certificate chain or key hint | a proof with a checkpoint |
 //! | 0.3 | one certificate or key hint | a proof with a checkpoint |
+//!
+//! What cosign attached before there were bundles is in [`legacy`].
+
+pub mod legacy;
 
 use dsse::{Envelope, EnvelopeError};
 use entry::{EntryError, LogEntry};

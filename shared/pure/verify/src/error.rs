@@ -220,6 +220,17 @@ pub enum VerifyError {
     /// The payload is no statement.
     #[error("the envelope's payload is not an in-toto statement: {0}")]
     Statement(String),
+    /// The payload of a simple signature is none.
+    #[error("what was signed is no simple signature: {0}")]
+    Claims(bundle::legacy::LegacyError),
+    /// The simple signature is about another image.
+    #[error("the signature is about the image {stated}, not about {image}")]
+    OtherImage {
+        /// What was signed.
+        stated: String,
+        /// What was asked for.
+        image: String,
+    },
     /// The statement is about something else.
     #[error("the statement is about {subjects:?}, not about {artifact}")]
     Subject {
@@ -307,6 +318,8 @@ impl VerifyError {
             | Self::Signature { .. }
             | Self::DigestHint { .. }
             | Self::Statement(_)
+            | Self::Claims(_)
+            | Self::OtherImage { .. }
             | Self::Subject { .. } => Step::Signature,
             Self::Body { .. } | Self::Binding { .. } => Step::Binding,
             Self::NoIdentity(_)
@@ -341,7 +354,8 @@ impl VerifyError {
             Self::Signature { .. } => "bad-signature",
             Self::DigestHint { .. } => "digest-mismatch",
             Self::Statement(_) => "not-a-statement",
-            Self::Subject { .. } => "wrong-subject",
+            Self::Claims(_) => "not-a-simple-signature",
+            Self::OtherImage { .. } | Self::Subject { .. } => "wrong-subject",
             Self::Body { .. } => "bad-log-entry",
             Self::Binding { .. } => "log-entry-mismatch",
             Self::NoIdentity(_) => "no-identity",

@@ -12,18 +12,21 @@
 //! Each step's result has private fields and one maker, and the next step asks for it, so that leaving one out does not compile. Nothing is
 //! skipped because data is absent. There is no expectation that accepts everybody.
 //!
-//! [`bundle()`] answers; [`explain`] runs the same steps and also tells, as data, what each of them found.
+//! [`bundle()`] answers; [`explain`] runs the same steps and also tells, as data, what each of them found. [`legacy()`] takes them with what
+//! cosign attached to images before there were bundles.
 
 mod artifact;
 mod bind;
 mod error;
 mod expect;
 mod leaf;
+mod legacy;
 mod record;
 mod signature;
 mod time;
 mod trace;
 
+use bundle::legacy::SimpleSigning;
 use bundle::{Bundle, Content, Signer};
 use dsse::Statement;
 use keys::{Digest, PublicKey};
@@ -34,6 +37,7 @@ pub use bind::Bound;
 pub use error::{Step, VerifyError};
 pub use expect::{Expect, Identities, Identity, IdentityPolicy, Matcher, PatternError};
 pub use leaf::{Certified, CtLog, TrustedLeaf, fresh_leaf};
+pub use legacy::{explain_legacy, legacy};
 pub use record::{Recorded, RecordedEntry, SeenCheckpoint};
 pub use signature::Signed;
 pub use time::{ObservedTime, ObservedTimes, Witness};
@@ -41,7 +45,7 @@ pub use trace::{Fact, StepOutcome, StepTrace, Trace};
 
 use trace::{Observer, Unobserved};
 
-/// A bundle that holds, and what it says. Only [`bundle()`] makes one.
+/// A bundle that holds, and what it says. Only [`bundle()`] and [`legacy()`] make one.
 #[derive(Debug)]
 pub struct Verified {
     identity: Option<Identity>,
@@ -50,6 +54,7 @@ pub struct Verified {
     times: Vec<ObservedTime>,
     entries: Vec<RecordedEntry>,
     statement: Option<Statement>,
+    claims: Option<SimpleSigning>,
     digest: Option<Digest>,
 }
 
@@ -84,6 +89,11 @@ impl Verified {
         self.statement.as_ref()
     }
 
+    /// What was signed about an image by a simple signature, which is what cosign made before version 3.
+    pub const fn claims(&self) -> Option<&SimpleSigning> {
+        self.claims.as_ref()
+    }
+
     /// The artifact's digest under which the signature held; none where the bytes themselves were signed.
     pub const fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
@@ -97,7 +107,8 @@ pub fn bundle(
     root: &TrustedRoot,
     expect: &Expect,
 ) -> Result<Verified, VerifyError> {
-    steps(bundle, artifact, root, expect, &mut Unobserved)
+    let stamped = bundle.content.signature();
+    steps(bundle, stamped, artifact, root, expect, &mut Unobserved)
 }
 
 /// The same, and what each step found.
@@ -108,13 +119,16 @@ pub fn explain(
     expect: &Expect,
 ) -> (Result<Verified, VerifyError>, Trace) {
     let mut trace = Trace::new(bundle, artifact, expect);
-    let outcome = steps(bundle, artifact, root, expect, &mut trace);
+    let stamped = bundle.content.signature();
+    let outcome = steps(bundle, stamped, artifact, root, expect, &mut trace);
     trace.close(outcome.as_ref().err());
     (outcome, trace)
 }
 
+/// `stamped` is what the timestamps are over.
 fn steps(
     bundle: &Bundle,
+    stamped: &[u8],
     artifact: &Artifact,
     root: &TrustedRoot,
     expect: &Expect,
@@ -130,7 +144,7 @@ fn steps(
         Expect::UnloggedKey(_) if root.timestamp_authorities.is_empty() => &[],
         _ => &bundle.timestamps,
     };
-    let times = time::observe(tokens, bundle.content.signature(), &recorded, root)?;
+    let times = time::observe(tokens, stamped, &recorded, root)?;
     observer.held(Step::Time, || trace::observed(&times));
     let leaf = match (&bundle.signer, expect) {
         (
@@ -177,6 +191,7 @@ fn steps(
         times: times.into_vec(),
         entries: recorded.into_vec(),
         statement,
+        claims: None,
         digest: artifact.digest_of(bound.hash()).copied(),
     })
 }

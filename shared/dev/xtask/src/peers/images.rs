@@ -30,15 +30,15 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-fn start(registry: &str, stack: &Stack) -> Result<Server> {
+pub(super) fn start(registry: &str, stack: &Stack) -> Result<Server> {
     let port = free_port()?;
     let log = stack.path(&format!("registry-{port}.log"));
     if registry == "docker-registry" {
-        let data = stack.path("docker-registry");
+        let data = stack.path(&format!("docker-registry-{port}"));
         let settings = stack.file(
-            "docker-registry.yml",
+            &format!("docker-registry-{port}.yml"),
             &format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 'localhost:{port}'}}\n",
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: 'localhost:{port}'}}\n",
                 data.display()
             ),
         )?;

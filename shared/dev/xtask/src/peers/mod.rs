@@ -18,6 +18,7 @@ mod sign_in;
 mod signing;
 pub(crate) mod site;
 pub(crate) mod stack;
+mod storage;
 mod timestamps;
 mod tuf;
 mod tuf_client;
@@ -62,7 +63,13 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     keyed::check(report, &stack)?;
     signing(report, &stack)?;
     keys::check(report)?;
-    images::check(report, &stack)
+    images::check(report, &stack)?;
+    storage::check(report, &stack)
+}
+
+/// Those checks alone that are about where signatures are kept.
+pub(crate) fn storage(report: &mut Report) -> Result<()> {
+    storage::check(report, &Stack::start()?)
 }
 
 /// Those checks alone that are about certificates and timestamps.

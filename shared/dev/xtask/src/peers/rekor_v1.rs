@@ -44,12 +44,17 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
 /// In the folder of the peers.
 pub(super) const COSIGN_2: &str = "trixie/usr/bin/cosign";
 
-/// It knows no signing configuration, and has the keys of its services in variables.
 fn cosign_2(stack: &Stack, command: &str) -> Result<Command> {
+    let mut cosign = cosign_2_plain(stack, command)?;
+    cosign.arg("--new-bundle-format");
+    Ok(cosign)
+}
+
+/// It knows no signing configuration, and has the keys of its services in variables.
+pub(super) fn cosign_2_plain(stack: &Stack, command: &str) -> Result<Command> {
     let mut cosign = Command::new(install::folder().join(COSIGN_2));
     cosign
         .arg(command)
-        .arg("--new-bundle-format")
         .env("HOME", stack.path("home"))
         .env("TUF_ROOT", stack.path("tuf-cache-2"));
     let root: Value = serde_json::from_slice(&fs::read(stack.trusted_root())?)?;

@@ -27,6 +27,14 @@ pub struct Behaviour {
     pub gather: Option<Arc<Barrier>>,
     /// So many times it refuses to list, with this status.
     pub refuse_listing: Option<(AtomicUsize, StatusCode)>,
+    /// So many pieces of an upload arrive by half, and the answer is an error.
+    pub break_uploads: AtomicUsize,
+    /// So many downloads of blobs end in the middle.
+    pub break_downloads: AtomicUsize,
+    /// It takes a manifest only when everything that it names is there.
+    pub strict: bool,
+    /// So many times it refuses to show what stands under a tag of before cosign 3, with this status.
+    pub refuse_old_tags: Option<StatusCode>,
     /// It wants a token, of its own service, for this name and password.
     pub password: Option<&'static str>,
 }
@@ -36,7 +44,17 @@ pub struct Fake {
     pub address: String,
     blobs: Mutex<HashMap<String, Vec<u8>>>,
     manifests: Mutex<BTreeMap<String, (String, Vec<u8>)>>,
+    parts: Mutex<HashMap<String, Vec<u8>>>,
     pub uploads: AtomicUsize,
+    /// Everything that was asked.
+    pub requests: AtomicUsize,
+}
+
+fn happens(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        left.checked_sub(1)
+    })
+    .is_ok()
 }
 
 pub fn quick() -> Settings {
@@ -69,10 +87,19 @@ impl Fake {
             address: listener.local_addr().unwrap().to_string(),
             blobs: Mutex::default(),
             manifests: Mutex::default(),
+            parts: Mutex::default(),
             uploads: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
         });
+        let counted = Arc::clone(&fake);
         let router = Router::new()
-            .route("/v2/", any(async || "{}"))
+            .route(
+                "/v2/",
+                any(async move || {
+                    counted.requests.fetch_add(1, Ordering::SeqCst);
+                    "{}"
+                }),
+            )
             .route("/token", any(token))
             .route("/v2/{*path}", any(serve))
             .with_state(Arc::clone(&fake));
@@ -116,6 +143,34 @@ impl Fake {
         if let Some((_, manifest)) = self.manifests.lock().unwrap().get_mut(digest) {
             manifest.push(b' ');
         }
+    }
+
+    pub fn blob(&self, digest: &str) -> Option<Vec<u8>> {
+        self.blobs.lock().unwrap().get(digest).cloned()
+    }
+
+    /// Forgets a tag.
+    pub fn forget(&self, target: &str) {
+        self.manifests.lock().unwrap().remove(target);
+    }
+
+    /// Is everything there that a manifest names?
+    fn is_whole(&self, manifest: &Value) -> bool {
+        let digests = |value: Option<&Value>| -> Vec<String> {
+            let all = value.and_then(Value::as_array).cloned().unwrap_or_default();
+            let digest = |named: &Value| Some(named.get("digest")?.as_str()?.to_owned());
+            all.iter().filter_map(digest).collect()
+        };
+        let config = manifest.get("config").map(|config| json!([config]));
+        let blobs = self.blobs.lock().unwrap();
+        let manifests = self.manifests.lock().unwrap();
+        digests(manifest.get("layers"))
+            .into_iter()
+            .chain(digests(config.as_ref()))
+            .all(|digest| blobs.contains_key(&digest))
+            && digests(manifest.get("manifests"))
+                .into_iter()
+                .all(|digest| manifests.contains_key(&digest))
     }
 
     pub fn manifest(&self, target: &str) -> Option<Value> {
@@ -163,7 +218,16 @@ fn not_found() -> Response {
 }
 
 async fn serve(State(fake): State<Arc<Fake>>, request: Request) -> Response {
+    fake.requests.fetch_add(1, Ordering::SeqCst);
     let path = request.uri().path().to_owned();
+    let headers = request.headers().clone();
+    let header = |name: header::HeaderName| {
+        let value = headers.get(name)?;
+        Some(value.to_str().unwrap().to_owned())
+    };
+    let content_type = header(header::CONTENT_TYPE);
+    let range = header(header::RANGE);
+    let content_range = header(header::CONTENT_RANGE);
     let query = request.uri().query().unwrap_or_default().to_owned();
     let method = request.method().clone();
     if fake.behaviour.password.is_some() {
@@ -193,37 +257,103 @@ async fn serve(State(fake): State<Arc<Fake>>, request: Request) -> Response {
     match (kind, method) {
         ("blobs", Method::POST) if query.contains("mount=") => StatusCode::CREATED.into_response(),
         ("blobs", Method::POST) => {
-            fake.uploads.fetch_add(1, Ordering::SeqCst);
-            let location = "/v2/team/app/blobs/uploads/1?state=x";
+            let id = fake.uploads.fetch_add(1, Ordering::SeqCst);
+            let location = format!("/v2/team/app/blobs/uploads/{id}?state=x");
             (StatusCode::ACCEPTED, [(header::LOCATION, location)]).into_response()
         }
+        ("blobs", Method::PATCH | Method::GET) if target.starts_with("uploads/") => {
+            let mut parts = fake.parts.lock().unwrap();
+            let part = parts.entry(target.to_owned()).or_default();
+            let from = content_range
+                .and_then(|range| range.split_once('-').map(|(from, _)| from.parse().unwrap()));
+            if from.is_some_and(|from: usize| from != part.len()) {
+                return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+            }
+            let broken = from.is_some() && happens(&fake.behaviour.break_uploads);
+            let arrived = if broken { body.len() / 2 } else { body.len() };
+            part.extend_from_slice(&body[..arrived]);
+            if broken {
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
+            let status = if from.is_some() {
+                StatusCode::ACCEPTED
+            } else {
+                StatusCode::NO_CONTENT
+            };
+            let range = format!("0-{}", part.len().saturating_sub(1));
+            let location = format!("/v2/team/app/blobs/{target}?state=x");
+            (
+                status,
+                [(header::LOCATION, location), (header::RANGE, range)],
+            )
+                .into_response()
+        }
         ("blobs", Method::PUT) => {
-            let stored = fake.put_blob("", &body);
+            let mut content = fake
+                .parts
+                .lock()
+                .unwrap()
+                .remove(target)
+                .unwrap_or_default();
+            content.extend_from_slice(&body);
+            let stored = Descriptor::of("", &content);
             let digest = stored.digest.to_string().replace(':', "%3A");
             if query == format!("state=x&digest={digest}") {
+                fake.put_blob("", &content);
                 StatusCode::CREATED.into_response()
             } else {
                 StatusCode::BAD_REQUEST.into_response()
             }
         }
-        ("blobs", _) => match fake.blobs.lock().unwrap().get(target) {
-            Some(content) => content.clone().into_response(),
+        ("blobs", method) => match fake.blob(target) {
+            Some(content) if method == Method::GET => {
+                let from: usize = range
+                    .and_then(|range| {
+                        let from = range.strip_prefix("bytes=")?.strip_suffix('-')?;
+                        Some(from.parse().unwrap())
+                    })
+                    .unwrap_or(0);
+                let status = if from > 0 {
+                    StatusCode::PARTIAL_CONTENT
+                } else {
+                    StatusCode::OK
+                };
+                let rest = content[from..].to_vec();
+                if happens(&fake.behaviour.break_downloads) {
+                    let half = rest[..rest.len() / 2].to_vec();
+                    let pieces = vec![Ok(half), Err(std::io::Error::other("broken"))];
+                    let body = Body::from_stream(futures_util::stream::iter(pieces));
+                    let length = rest.len().to_string();
+                    return (status, [(header::CONTENT_LENGTH, length)], body).into_response();
+                }
+                (status, rest).into_response()
+            }
+            Some(_) => StatusCode::OK.into_response(),
             None => not_found(),
         },
-        ("manifests", Method::PUT) => {
-            let media_type = if target.starts_with("sha256-") {
-                INDEX_TYPE
+        ("manifests", Method::DELETE) => {
+            let there = fake.manifests.lock().unwrap().remove(target).is_some();
+            if there {
+                StatusCode::ACCEPTED.into_response()
             } else {
-                IMAGE_TYPE
-            };
-            fake.put(target, media_type, &body);
+                not_found()
+            }
+        }
+        ("manifests", Method::PUT) => {
             let manifest: Value = serde_json::from_slice(&body).unwrap();
+            if fake.behaviour.strict && !fake.is_whole(&manifest) {
+                return not_found();
+            }
+            fake.put(target, &content_type.unwrap(), &body);
             match manifest.pointer("/subject/digest").and_then(Value::as_str) {
                 Some(subject) if fake.behaviour.subject_header => {
                     (StatusCode::CREATED, [("oci-subject", subject)]).into_response()
                 }
                 _ => StatusCode::CREATED.into_response(),
             }
+        }
+        ("manifests", _) if target.contains('.') && fake.behaviour.refuse_old_tags.is_some() => {
+            fake.behaviour.refuse_old_tags.unwrap().into_response()
         }
         ("manifests", _) => {
             let answer = {

@@ -1,0 +1,338 @@
+//! The images that a command is about: named, looked up, and spread over platforms before anything is signed or verified.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use futures_util::future::try_join_all;
+use oci::{
+    Credentials, Descriptor, Image, Keychain, Layout, Place, Platform, Reference, Repository,
+};
+use zeroize::Zeroizing;
+
+use crate::args::{self, Platforms};
+use crate::failure::{advice, say};
+use crate::trust_files;
+
+/// The largest file with certificates or a key.
+const PEM_MAX: u64 = 4 << 20;
+/// The most images of one index that are gone through.
+const IMAGES_MAX: usize = 1000;
+
+/// A registry, the images asked for and the place of their signatures.
+pub(super) struct Plan {
+    registry: oci::Registry,
+    asked: Vec<Asked>,
+    elsewhere: Option<Repository>,
+}
+
+enum Asked {
+    Reference(Reference),
+    Folder(PathBuf),
+}
+
+/// One image.
+pub(super) struct Target {
+    /// As it was asked for, and by its digest where it was found in an index.
+    pub(super) name: String,
+    /// The image's name without tag and digest.
+    pub(super) repository: String,
+    /// The image.
+    pub(super) image: Image,
+    /// Where what is attached to it is.
+    pub(super) place: Place,
+    /// It was named by a tag.
+    pub(super) by_tag: bool,
+    /// As it was asked for, where that is a name in a registry.
+    pub(super) reference: Option<Reference>,
+}
+
+impl Target {
+    /// The image by its digest.
+    pub(super) fn exact(&self) -> String {
+        format!("{}@{}", self.repository, self.image.descriptor.digest)
+    }
+}
+
+impl Plan {
+    pub(super) fn new(images: &[String], flags: &args::Registry, local: bool) -> Result<Self> {
+        let asked = images
+            .iter()
+            .map(|image| {
+                Ok(if local {
+                    Asked::Folder(PathBuf::from(image))
+                } else {
+                    Asked::Reference(Reference::parse(image)?)
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            registry: registry(flags)?,
+            asked,
+            elsewhere: elsewhere(flags)?,
+        })
+    }
+
+    /// How many images were asked for.
+    pub(super) const fn count(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Whose images they are, and where it is shown that somebody signs them. Of a local one nobody is shown anything.
+    pub(super) fn repositories(&self) -> Vec<&Repository> {
+        let own = self.asked.iter().filter_map(|asked| match asked {
+            Asked::Reference(reference) => Some(&reference.repository),
+            Asked::Folder(_) => None,
+        });
+        own.chain(&self.elsewhere).collect()
+    }
+
+    /// The names in registries that were asked for.
+    pub(super) fn references(&self) -> Vec<Reference> {
+        let names = self.asked.iter().filter_map(|asked| match asked {
+            Asked::Reference(reference) => Some(reference.clone()),
+            Asked::Folder(_) => None,
+        });
+        names.collect()
+    }
+
+    /// An image by its name, on the same registries.
+    pub(super) async fn target(&self, reference: &Reference) -> Result<Target> {
+        let asked = Asked::Reference(reference.clone());
+        Ok(self.look_up(&asked).await?.1)
+    }
+
+    /// All images, before anything is signed: a name that is wrong costs no log entry.
+    pub(super) async fn targets(&self, platforms: &Platforms) -> Result<Vec<Target>> {
+        let reading = self.asked.iter().map(|asked| self.look_up(asked));
+        let mut targets = Vec::new();
+        for (source, target) in try_join_all(reading).await? {
+            targets.extend(spread(&source, target, platforms).await?);
+        }
+        Ok(targets)
+    }
+
+    async fn look_up(&self, asked: &Asked) -> Result<(Place, Target)> {
+        match asked {
+            Asked::Reference(reference) => {
+                let image = self.registry.image(reference).await?;
+                let at = |repository: &Repository| {
+                    Place::Registry(self.registry.clone(), repository.clone())
+                };
+                let target = Target {
+                    name: reference.to_string(),
+                    repository: reference.repository.to_string(),
+                    image,
+                    place: at(self.elsewhere.as_ref().unwrap_or(&reference.repository)),
+                    by_tag: reference.digest.is_none(),
+                    reference: Some(reference.clone()),
+                };
+                Ok((at(&reference.repository), target))
+            }
+            Asked::Folder(path) => {
+                let layout = layout(path)?;
+                let image = layout
+                    .image()
+                    .with_context(|| format!("the image in {}", path.display()))?;
+                let place = Place::Layout(layout);
+                let name = path.display().to_string();
+                let target = Target {
+                    repository: name.clone(),
+                    name,
+                    image,
+                    place: place.clone(),
+                    by_tag: false,
+                    reference: None,
+                };
+                Ok((place, target))
+            }
+        }
+    }
+}
+
+/// Opens a folder with an image, or an archive of one.
+pub(super) fn layout(path: &Path) -> Result<Layout> {
+    let opened = if path.is_file() {
+        Layout::open_archive(path)
+    } else {
+        Layout::open(path)
+    };
+    opened.with_context(|| format!("the local image {}", path.display()))
+}
+
+/// Which images of an index are meant. `source` is where the index itself is.
+async fn spread(source: &Place, target: Target, platforms: &Platforms) -> Result<Vec<Target>> {
+    let all = platforms.recursive || platforms.all_platforms;
+    if let Some(platform) = &platforms.platform {
+        return Ok(vec![of_platform(source, target, platform).await?]);
+    }
+    if !all || !target.image.descriptor.is_index() {
+        if platforms.all_platforms {
+            say(&format!("note: {} is one image and no index", target.name));
+        }
+        return Ok(vec![target]);
+    }
+    // An index may hold indexes.
+    let mut found: Vec<Image> = Vec::new();
+    let mut indexes = vec![target.image.clone()];
+    while let Some(index) = indexes.pop() {
+        let named: Vec<Descriptor> = children(&target, &index)?
+            .into_iter()
+            .filter(|child| {
+                let seen = found.iter().chain(&indexes);
+                let unknown = child.platform.as_ref().is_some_and(Platform::is_unknown);
+                child.is_manifest()
+                    && !seen.into_iter().any(|image| image.descriptor.digest == child.digest)
+                    // Statements of builders about the others are no images of a platform.
+                    && !(platforms.all_platforms && unknown)
+            })
+            .collect();
+        let images = try_join_all(named.iter().map(|child| source.manifest(child)))
+            .await
+            .with_context(|| format!("the images of {}", target.name))?;
+        for image in images {
+            if found.len() + indexes.len() >= IMAGES_MAX {
+                return Err(advice(
+                    format!("{}: more than {IMAGES_MAX} images", target.name),
+                    "name those that you mean by their digests",
+                ));
+            }
+            let is_index = image.descriptor.is_index();
+            if is_index {
+                indexes.push(image.clone());
+            }
+            if !is_index || platforms.recursive {
+                found.push(image);
+            }
+        }
+    }
+    let whole = platforms.recursive.then(|| target.image.clone());
+    let targets: Vec<Target> = whole
+        .into_iter()
+        .chain(found)
+        .map(|image| within(&target, image))
+        .collect();
+    if targets.is_empty() {
+        return Err(advice(
+            format!("{}: the index holds no image", target.name),
+            "nothing would be signed or verified",
+        ));
+    }
+    Ok(targets)
+}
+
+async fn of_platform(source: &Place, target: Target, platform: &Platform) -> Result<Target> {
+    if !target.image.descriptor.is_index() {
+        return Err(advice(
+            format!(
+                "{} is one image, and no index with one for {platform}",
+                target.name
+            ),
+            "leave --platform out, if this is the image that you mean",
+        ));
+    }
+    let children = children(&target, &target.image)?;
+    let mut fitting = children
+        .iter()
+        .filter(|child| child.platform.as_ref().is_some_and(|of| platform.takes(of)));
+    let (Some(child), rest) = (fitting.next(), fitting.count()) else {
+        return Err(advice(
+            format!("{} has no image for {platform}", target.name),
+            format!("it has some for {}", names(&children)),
+        ));
+    };
+    if rest > 0 {
+        return Err(advice(
+            format!("{} has {} images for {platform}", target.name, rest + 1),
+            format!("say which: {}", names(&children)),
+        ));
+    }
+    let image = source
+        .manifest(child)
+        .await
+        .with_context(|| format!("the image of {} for {platform}", target.name))?;
+    Ok(within(&target, image))
+}
+
+fn children(target: &Target, index: &Image) -> Result<Vec<Descriptor>> {
+    index
+        .children()
+        .with_context(|| format!("{}: the index {}", target.name, index.descriptor.digest))
+}
+
+fn names(children: &[Descriptor]) -> String {
+    let names: Vec<String> = children
+        .iter()
+        .filter_map(|child| child.platform.as_ref().map(ToString::to_string))
+        .collect();
+    names.join(", ")
+}
+
+fn within(target: &Target, image: Image) -> Target {
+    let digest = image.descriptor.digest;
+    let same = digest == target.image.descriptor.digest;
+    Target {
+        name: if same {
+            target.name.clone()
+        } else {
+            format!("{}@{digest}", target.repository)
+        },
+        repository: target.repository.clone(),
+        image,
+        place: target.place.clone(),
+        by_tag: target.by_tag,
+        reference: target.reference.clone(),
+    }
+}
+
+/// The repository that holds the signatures, where it is not the image's own.
+pub(super) fn elsewhere(flags: &args::Registry) -> Result<Option<Repository>> {
+    flags
+        .signature_repository
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .map(Repository::parse)
+        .transpose()
+        .context("--signature-repository")
+}
+
+pub(super) fn registry(flags: &args::Registry) -> Result<oci::Registry> {
+    Ok(oci::Registry::new(settings(flags)?))
+}
+
+pub(super) fn settings(flags: &args::Registry) -> Result<oci::Settings> {
+    let secret = |text: &String| Zeroizing::new(text.clone());
+    let keychain = match (
+        &flags.registry_token,
+        &flags.registry_username,
+        &flags.registry_password,
+    ) {
+        (Some(token), _, _) => Keychain::Given(Credentials::Bearer(secret(token))),
+        (None, Some(user), Some(password)) => Keychain::Given(Credentials::Password {
+            user: user.clone(),
+            password: secret(password),
+        }),
+        _ => Keychain::Configured,
+    };
+    let mut settings = oci::Settings {
+        keychain,
+        plain_http: flags.allow_http_registry,
+        ..oci::Settings::default()
+    };
+    settings.agent.any_certificate = flags.allow_insecure_registry;
+    settings
+        .agent
+        .server_name
+        .clone_from(&flags.registry_server_name);
+    if let Some(path) = &flags.registry_cacert {
+        settings.agent.extra_roots_pem = trust_files::read_at_most(path, PEM_MAX)?;
+    }
+    if let (Some(certificate), Some(key)) =
+        (&flags.registry_client_cert, &flags.registry_client_key)
+    {
+        let mut pem = Zeroizing::new(trust_files::read_at_most(certificate, PEM_MAX)?);
+        pem.push(b'\n');
+        pem.extend_from_slice(&Zeroizing::new(trust_files::read_at_most(key, PEM_MAX)?));
+        settings.agent.client_identity_pem = Some(pem);
+    }
+    Ok(settings)
+}
