@@ -1,7 +1,7 @@
 //! Where signatures are kept: what cosign 2.5 attached under its tags, what cosign-rs writes for it, and images on their way from one registry to
 //! another and through a folder, with what belongs to them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -170,7 +170,7 @@ fn verify(stack: &Stack, command: &str, flags: &[String], image: &str) -> Result
     quiet(stack.cosign_rs(command).args(flags).arg(image))
 }
 
-/// A pair of keys that cosign 2.5 made.
+/// A pair of keys in cosign's format.
 fn keys(stack: &Stack) -> Result<(PathBuf, PathBuf)> {
     made(stack, "old")
 }
@@ -186,9 +186,9 @@ fn made(stack: &Stack, name: &str) -> Result<(PathBuf, PathBuf)> {
         stack.path(&format!("{name}.pub")),
     );
     if !private.exists() {
-        let mut generate = cosign_2_plain(stack, "generate-key-pair")?;
+        let mut generate = Command::new(run::ours("cosign-rs"));
         generate
-            .arg("--output-key-prefix")
+            .args(["generate-key-pair", "--output-key-prefix"])
             .arg(stack.path(name))
             .env(PASSWORD.0, PASSWORD.1);
         quiet(&mut generate)?.expect(0)?;
@@ -202,10 +202,7 @@ fn moved(report: &mut Report, stack: &Stack, registry: &str, server: &Server) ->
     let digest = image.split_once('@').map_or("", |(_, digest)| digest);
     let there = |place: &str| format!("{}/{place}:v1", server.address);
     let at = |place: &str| format!("{}/{place}@{digest}", server.address);
-    let (private, public) = match present("cosign 2.5") {
-        true => keys(stack)?,
-        false => return Ok(()),
-    };
+    let (private, public) = keys(stack)?;
     let key = [
         "--key".to_owned(),
         public.display().to_string(),
