@@ -189,7 +189,8 @@ async fn an_attestation_is_no_signature_and_a_signature_no_attestation() {
         .await
         .refused("nothing is signed about");
 
-    std::fs::write(scene.folder.path().join("predicate.json"), "{\"a\": 1}").unwrap();
+    let document = r#"{"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT"}"#;
+    std::fs::write(scene.folder.path().join("predicate.json"), document).unwrap();
     let attest = [
         "attest",
         "--type",

@@ -351,7 +351,7 @@ async fn refuse(report: &mut Report<std::io::Stdout>, scene: &Scene, registry: &
             .programs
             .verify(&arguments)
             .await?
-            .refused(&[PERSON, STRANGER])
+            .refused(12, &[PERSON, STRANGER])
     };
     let said = report
         .step("a signature by somebody else than expected", work)
@@ -371,7 +371,7 @@ async fn refuse(report: &mut Report<std::io::Stdout>, scene: &Scene, registry: &
             .programs
             .verify(&arguments)
             .await?
-            .refused(&["digest"])
+            .refused(21, &["digest"])
     };
     let said = report
         .step("the same signature at an image with one changed file", work)
@@ -385,7 +385,11 @@ async fn refuse(report: &mut Report<std::io::Stdout>, scene: &Scene, registry: &
         let mut arguments = vec!["verify".to_owned()];
         arguments.extend(scene.by_person());
         arguments.push(remote.reference(&scene.image.digest));
-        scene.programs.verify(&arguments).await?.refused(&["log"])
+        scene
+            .programs
+            .verify(&arguments)
+            .await?
+            .refused(22, &["log"])
     };
     let said = report
         .step(

@@ -164,11 +164,11 @@ impl Said {
         }
     }
 
-    /// It has to have refused in an orderly way, and to have said why, with these words; what it said.
-    pub(super) fn refused(self, reasons: &[&str]) -> Result<String> {
+    /// It has to have refused with this exit code, and to have said why, with these words; what it said.
+    pub(super) fn refused(self, code: i32, reasons: &[&str]) -> Result<String> {
         ensure!(
-            self.code == Some(1),
-            "{} ended with {} where it had to refuse with exit 1:\n{}{}",
+            self.code == Some(code),
+            "{} ended with {} where it had to refuse with exit {code}:\n{}{}",
             self.program,
             ending(self.code),
             self.output,

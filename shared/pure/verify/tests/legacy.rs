@@ -236,7 +236,7 @@ fn a_promise_is_for_this_very_signature() {
         |entry: &mut LogEntry| {
             entry.integrated_time = entry
                 .integrated_time
-                .map(|at| at + jiff::SignedDuration::from_secs(1))
+                .map(|at| at + jiff::SignedDuration::from_secs(1));
         },
         |entry: &mut LogEntry| entry.body.push(b' '),
         |entry: &mut LogEntry| entry.promise = Some(vec![1]),

@@ -136,8 +136,10 @@ fn on(report: &mut Report, stack: &Stack, registry: &str, server: &Server) -> Re
     report.check(
         &format!("{registry}: attestations cross over in both directions"),
         || {
-            let predicate =
-                stack.file("predicate.json", "{\"builder\": {\"id\": \"by hand\"}}\n")?;
+            let predicate = stack.file(
+                "predicate.json",
+                "{\"buildDefinition\": {\"buildType\": \"https://example.com/t\"}, \"runDetails\": {\"builder\": {\"id\": \"by hand\"}}}\n",
+            )?;
             quiet(
                 cosign(stack, "attest")
                     .args([
@@ -204,11 +206,11 @@ fn on(report: &mut Report, stack: &Stack, registry: &str, server: &Server) -> Re
 /// Rego modules about the attestation of type slsaprovenance1 that the image has, and what becomes of them.
 const REGO: &[(&str, bool)] = &[
     (
-        "package signature\nallow { input.predicate.builder.id == \"by hand\" }\n",
+        "package signature\nallow { input.predicate.runDetails.builder.id == \"by hand\" }\n",
         true,
     ),
     (
-        "package signature\nallow { input.predicate.builder.id == \"a machine\" }\n",
+        "package signature\nallow { input.predicate.runDetails.builder.id == \"a machine\" }\n",
         false,
     ),
     (

@@ -54,7 +54,10 @@ fn round(site: &Site) -> Result<()> {
     std::fs::write(&file, "a file that is signed with upstream's services\n")?;
     // A signed file and a statement about it: the log takes both as a hashedrekord.
     let predicate = site.folder().join("predicate.json");
-    std::fs::write(&predicate, "{}\n")?;
+    std::fs::write(
+        &predicate,
+        "{\"buildDefinition\": {}, \"runDetails\": {}}\n",
+    )?;
     for command in ["sign-blob", "attest-blob"] {
         let bundle = site.folder().join(format!("{command}.sigstore.json"));
         let mut sign = Command::new(programs.join("cosign-rs"));

@@ -234,6 +234,10 @@ fn algorithms(stack: &Stack) -> Result<()> {
             refused(&verify(&other)?)?;
             continue;
         }
+        // cosign 3.1 does not take the signature that it has just made with such a key.
+        if algorithm == "ed25519-ph" {
+            continue;
+        }
         // cosign 3.1 does not verify these even when it signed them itself, with SHA-256 whatever the key: so it signs, and we verify.
         let mut sign = cosign(stack, "sign-blob");
         sign.args(["--yes", "--signing-config"])
