@@ -287,6 +287,52 @@ fn the_images_of_an_index_are_verified_by_platform() {
 }
 
 #[test]
+fn what_could_not_be_attached_is_not_signed() {
+    let scene = Scene::new();
+    scene.image(
+        IMAGE_TYPE,
+        &json!({ "mediaType": IMAGE_TYPE, "layers": [] }),
+    );
+    let folder = scene.folder.path();
+    let mut archive = tar::Builder::new(std::fs::File::create(folder.join("image.tar")).unwrap());
+    archive.append_dir_all(".", scene.layout.folder()).unwrap();
+    archive.finish().unwrap();
+    std::fs::write(folder.join("predicate.json"), "{}").unwrap();
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    std::fs::write(folder.join("key.pem"), key.to_pkcs8_pem().unwrap()).unwrap();
+    let owner = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(folder.join("key.pem"), owner).unwrap();
+    let run = |arguments: &str| {
+        program(folder)
+            .args(arguments.split(' '))
+            .args(["--local-image", "--key", "key.pem", "--tlog-upload=false"])
+            .output()
+            .unwrap()
+    };
+    for command in ["sign", "attest --type custom --predicate predicate.json"] {
+        let archive = refused(&run(&format!("{command} image.tar")));
+        assert!(archive.contains("image.tar is an archive"), "{archive}");
+        let off = if command == "sign" {
+            "--upload=false"
+        } else {
+            "--no-upload"
+        };
+        for format in ["legacy", "both"] {
+            let old = refused(&run(&format!("{command} --format {format} image")));
+            assert!(old.contains("in registries only"), "{old}");
+            let nowhere = refused(&run(&format!("{command} --format {format} {off} image")));
+            assert!(nowhere.contains(off), "{nowhere}");
+        }
+        // What is not attached can be about an archive.
+        accepted(&run(&format!(
+            "{command} {off} --bundle bundle.json image.tar"
+        )));
+        std::fs::remove_file(folder.join("bundle.json")).unwrap();
+    }
+    accepted(&run("sign image"));
+}
+
+#[test]
 fn a_login_is_kept_where_docker_keeps_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("docker/config.json");

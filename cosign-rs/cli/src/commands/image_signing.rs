@@ -8,7 +8,9 @@ use bundle::Bundle;
 use bytes::Bytes;
 use dsse::Statement;
 use jiff::Timestamp;
-use oci::{Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED};
+use oci::{
+    Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, CopyError, LayoutError,
+};
 use sign::{Session, SignedBundle};
 use verify::{Artifact, Expect};
 
@@ -37,11 +39,8 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
     let file = one_bundle(path, &plan, &arguments.platforms, &[])?;
     let formats = &arguments.formats;
     may_be_old(formats, path, &arguments.batching, &prepared)?;
-    if formats.legacy() && !formats.bundle() && !arguments.upload {
-        return Err(advice(
-            "--format legacy with --upload=false: that format is attached in registries only",
-            "leave one of them out",
-        ));
+    if formats.legacy() && !arguments.upload {
+        return Err(old_is_attached("--upload=false"));
     }
     if !arguments.upload && arguments.bundle.is_none() {
         return Err(advice(
@@ -50,6 +49,7 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
         ));
     }
     let targets = plan.targets(&arguments.platforms).await?;
+    can_be_attached(&targets, formats, arguments.upload)?;
     for target in targets.iter().filter(|target| target.by_tag) {
         say(&format!(
             "note: {} is {} now; a tag may be moved before somebody signs or verifies it, a digest is always the same image",
@@ -69,7 +69,7 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
         file: Cell::new(file),
         bundle: formats.bundle(),
         upload: arguments.upload,
-        old: (formats.legacy() && arguments.upload).then(|| Old::Signature {
+        old: formats.legacy().then(|| Old::Signature {
             annotations: arguments.annotations.clone(),
         }),
         if_missing: arguments.batching.if_missing,
@@ -194,9 +194,14 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
     let file = one_bundle(path, &plan, &arguments.platforms, &inputs)?;
     let formats = &arguments.formats;
     may_be_old(formats, path, &arguments.batching, &prepared)?;
+    if formats.legacy() && arguments.no_upload {
+        return Err(old_is_attached("--no-upload"));
+    }
     let what = What::read(&arguments)?;
+    let targets = plan.targets(&arguments.platforms).await?;
+    can_be_attached(&targets, formats, !arguments.no_upload)?;
     let mut works = Vec::new();
-    for target in plan.targets(&arguments.platforms).await? {
+    for target in targets {
         let statement = what.statement(&target, arguments.statement_version)?;
         works.push((target, statement));
     }
@@ -207,7 +212,7 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
         file: Cell::new(file),
         bundle: formats.bundle(),
         upload: !arguments.no_upload,
-        old: (formats.legacy() && !arguments.no_upload).then_some(Old::Attestation),
+        old: formats.legacy().then_some(Old::Attestation),
         if_missing: arguments.batching.if_missing,
     };
     signing.run("attested to", works, &arguments.batching).await
@@ -287,6 +292,32 @@ fn one_bundle(
     }
     path.map(|path| BundleFile::prepare(path, inputs.iter().copied()))
         .transpose()
+}
+
+fn old_is_attached(flag: &str) -> anyhow::Error {
+    advice(
+        format!("{flag} with the format of cosign before 3, which is attached in registries only"),
+        format!("leave out {flag}, or --format"),
+    )
+}
+
+/// What would be attached to these images can be: a signature that is in the log and nowhere else serves nobody.
+fn can_be_attached(targets: &[Target], formats: &Formats, upload: bool) -> Result<()> {
+    if !upload {
+        return Ok(());
+    }
+    for target in targets {
+        if let Err(error) = target.place.check_attachable(formats.legacy()) {
+            let next = match error {
+                CopyError::Layout(LayoutError::Archive { .. }) => {
+                    "unpack the archive into a folder and name that, or write the bundle to a file with --bundle, --upload=false in sign and --no-upload in attest"
+                }
+                _ => "leave out --format, or load the image into a registry and sign it there",
+            };
+            return Err(advice(error.to_string(), next));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the format of cosign before 3 can be written, if it is asked for.

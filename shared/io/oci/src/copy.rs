@@ -403,6 +403,20 @@ impl Place {
         }
     }
 
+    /// Whether something can be attached here at all, and of the old kind too: to be asked before anything is signed.
+    pub fn check_attachable(&self, old_kind: bool) -> Result<(), CopyError> {
+        let Self::Layout(layout) = self else {
+            return Ok(());
+        };
+        layout.check_writable()?;
+        if old_kind {
+            return Err(CopyError::OldKind {
+                place: layout.folder().display().to_string(),
+            });
+        }
+        Ok(())
+    }
+
     /// Attaches a bundle to an image.
     pub async fn attach(
         &self,

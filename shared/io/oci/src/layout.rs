@@ -38,7 +38,13 @@ const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 pub struct Layout {
     folder: PathBuf,
     /// An archive is unpacked into a folder of its own, which goes when nobody needs it any more.
-    _unpacked: Option<Arc<TempDir>>,
+    unpacked: Option<Arc<Unpacked>>,
+}
+
+#[derive(Debug)]
+struct Unpacked {
+    archive: PathBuf,
+    _folder: TempDir,
 }
 
 /// Why a folder could not be read or written as a layout.
@@ -69,6 +75,12 @@ pub enum LayoutError {
         /// How many.
         found: usize,
     },
+    /// An archive that was unpacked, of which the copy goes when the program ends.
+    #[error("{path} is an archive, in which nothing can be written")]
+    Archive {
+        /// Which archive.
+        path: PathBuf,
+    },
     /// Other bytes than the name says, or too many.
     #[error("{path} is not what its name says")]
     Digest {
@@ -91,7 +103,7 @@ impl Layout {
     fn at(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
-            _unpacked: None,
+            unpacked: None,
         }
     }
 
@@ -136,7 +148,10 @@ impl Layout {
         }
         let opened = Self::open(folder)?;
         Ok(Self {
-            _unpacked: Some(Arc::new(unpacked)),
+            unpacked: Some(Arc::new(Unpacked {
+                archive: path.to_owned(),
+                _folder: unpacked,
+            })),
             ..opened
         })
     }
@@ -200,6 +215,17 @@ impl Layout {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Fails for an archive: what is written beside its unpacked copy would be lost with it, so nobody may write there, and whoever is going to
+    /// asks before he makes what is to be written.
+    pub fn check_writable(&self) -> Result<(), LayoutError> {
+        match &self.unpacked {
+            Some(unpacked) => Err(LayoutError::Archive {
+                path: unpacked.archive.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// A manifest.
@@ -419,6 +445,7 @@ impl Layout {
         blob: &Descriptor,
         source: &mut (impl AsyncRead + Unpin),
     ) -> Result<(), LayoutError> {
+        self.check_writable()?;
         let path = self.path_of(&blob.digest);
         let beside = path.with_extension(format!("{}.new", std::process::id()));
         let failed = |source| LayoutError::File {
@@ -554,6 +581,7 @@ impl Layout {
 
     /// Writes beside and renames, so that nobody reads half a file.
     fn replace(&self, name: &str, content: &[u8]) -> Result<(), LayoutError> {
+        self.check_writable()?;
         let path = self.folder.join(name);
         let beside = path.with_extension(format!("{}.new", std::process::id()));
         let write = || {

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use common::{Behaviour, Fake, client};
 use oci::{
     Annotations, BUNDLE_PREDICATE_TYPE, CopyError, Descriptor, IMAGE_TYPE, INDEX_TYPE, Layout,
-    LegacyKind, OciError, Place, Reference, Select, copy,
+    LayoutError, LegacyKind, OciError, Place, Reference, Select, copy,
 };
 use serde_json::{Value, json};
 
@@ -331,6 +331,25 @@ async fn an_image_is_saved_and_loaded_with_everything_that_belongs_to_it() {
             .attached(&root.descriptor.digest, &LegacyKind::ALL)
             .unwrap();
         assert_eq!((found.attached.len(), found.legacy.len()), (1, 1));
+        // And nothing is written into it, where it would be lost.
+        let place = Place::Layout(archive.clone());
+        assert!(matches!(
+            place.check_attachable(false),
+            Err(CopyError::Layout(LayoutError::Archive { path })) if path == tar
+        ));
+        let refused = place
+            .attach(
+                &root.descriptor,
+                BUNDLE,
+                Bytes::from_static(b"lost"),
+                &Annotations::new(),
+            )
+            .await;
+        assert!(matches!(
+            refused,
+            Err(CopyError::Layout(LayoutError::Archive { .. }))
+        ));
+        assert!(archive.put_blob(BUNDLE, b"lost").is_err());
     }
 }
 
