@@ -19,11 +19,9 @@ use crate::attach::{Annotations, BUNDLE_PREDICATE_TYPE, attaching};
 use crate::error::OciError;
 use crate::layout::{Layout, LayoutError};
 use crate::legacy::{LegacyKind, layers_of};
-use crate::manifest::{
-    ACCEPT, BUNDLE_TYPE_PREFIX, DOCKER_IMAGE_TYPE, Descriptor, IMAGE_TYPE, Image, Manifest, Typed,
-};
+use crate::manifest::{ACCEPT, DOCKER_IMAGE_TYPE, Descriptor, IMAGE_TYPE, Image, Manifest, Typed};
 use crate::reference::Repository;
-use crate::referrers::Found;
+use crate::referrers::{Attachment, Found};
 use crate::registry::Registry;
 
 /// The most manifests that belong to one image.
@@ -83,19 +81,24 @@ impl Select {
 
     /// Of a referrer its manifest says what it is; a bundle that does not say so may be either.
     fn referrer(self, manifest: &Manifest) -> bool {
-        let bundle = manifest
-            .layers
-            .iter()
-            .any(|layer| layer.media_type.starts_with(BUNDLE_TYPE_PREFIX));
         let predicate = manifest
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.get(BUNDLE_PREDICATE_TYPE));
-        match (bundle, predicate.map(String::as_str)) {
-            (true, Some(SIGNATURE)) => self.signatures,
-            (true, Some(_)) => self.attestations,
-            (true, None) => self.signatures || self.attestations,
-            (false, _) => self.others,
+        let of = |kind| match (kind, predicate.map(String::as_str)) {
+            (Attachment::Bundle, Some(SIGNATURE)) => self.signatures,
+            (Attachment::Bundle, Some(_)) => self.attestations,
+            (Attachment::Bundle, None) => self.signatures || self.attestations,
+            (Attachment::Legacy(kind), _) => self.legacy(kind),
+        };
+        let mut known = manifest
+            .layers
+            .iter()
+            .filter_map(|layer| Attachment::of(&layer.media_type))
+            .peekable();
+        match known.peek() {
+            Some(_) => known.any(of),
+            None => self.others,
         }
     }
 }

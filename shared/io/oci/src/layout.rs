@@ -14,10 +14,11 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::OciError;
-use crate::legacy::LegacyKind;
-use crate::legacy::LegacyLayer;
+use crate::legacy::{LAYERS_MAX, LegacyKind, LegacyLayer};
 use crate::manifest::{Descriptor, IMAGE_TYPE, INDEX_TYPE, Image, MANIFEST_MAX, Manifest, Typed};
-use crate::referrers::{Attached, BUNDLE_MAX, Found, Problem, bundle_layer, entries};
+use crate::referrers::{
+    Attached, BUNDLE_MAX, Budget, Found, REFERRERS_MAX, bundle_layer, entries, legacy_layers,
+};
 
 /// The most blobs that are looked through for signatures.
 const BLOBS_MAX: usize = 100_000;
@@ -299,66 +300,135 @@ impl Layout {
 
     /// The bundles that are attached to an image.
     pub fn bundles(&self, subject: &Digest) -> Result<Found, LayoutError> {
-        let mut found = Found::default();
-        self.each_manifest(|digest, manifest, _| {
-            let Some(layer) = bundle_layer(&manifest, subject) else {
-                return;
-            };
-            match self.blob(&layer.digest, BUNDLE_MAX) {
-                Ok(bundle) => found.attached.push(Attached {
-                    manifest: digest,
-                    media_type: layer.media_type.clone(),
-                    bundle,
-                    annotations: manifest.annotations.clone().unwrap_or_default(),
-                }),
-                Err(error) => found.problems.push(Problem {
-                    what: digest.to_string(),
-                    why: unreadable(&layer.digest, &error),
-                }),
-            }
-        })?;
-        Ok(found)
+        self.attached(subject, &[])
     }
 
-    /// What is attached to an image: bundles, and what stands under these old tags.
+    /// What is attached to an image: bundles, and what of these old kinds refers to it or stands under their tags. As much is read as of a
+    /// registry.
     pub fn attached(&self, subject: &Digest, kinds: &[LegacyKind]) -> Result<Found, LayoutError> {
-        let mut found = self.bundles(subject)?;
+        let (mut found, budget) = (Found::default(), Budget::default());
+        let mut count: usize = 0;
+        self.each_manifest(|digest, manifest, size| {
+            if manifest.subject.as_ref().map(|about| about.digest) != Some(*subject) {
+                return;
+            }
+            count = count.saturating_add(1);
+            if count <= REFERRERS_MAX {
+                let what = format!("reading {digest}");
+                let read = budget
+                    .spend(&what, size)
+                    .and_then(|()| self.referrer(digest, manifest, subject, kinds, &budget));
+                if let Some((attached, legacy)) = found.take(&digest.to_string(), read) {
+                    found.attached.extend(attached);
+                    found.legacy.extend(legacy);
+                }
+            }
+        })?;
+        if count > REFERRERS_MAX {
+            let why = OciError::TooMany {
+                what: format!(
+                    "{count} referrers of {subject} in {}",
+                    self.folder.display()
+                ),
+                limit: REFERRERS_MAX,
+            };
+            found.take::<()>(&format!("the referrers of {subject}"), Err(why));
+        }
         let is_root = self
             .image()
             .is_ok_and(|image| image.descriptor.digest == *subject);
         for kind in kinds {
-            let Some(manifest) = self.legacy(&kind.tag(subject), *kind, is_root)? else {
-                continue;
-            };
-            let layers = match serde_json::from_slice::<Manifest>(&manifest.manifest) {
-                Ok(read) => read.layers,
-                Err(error) => {
-                    found.problems.push(Problem {
-                        what: kind.tag(subject),
-                        why: OciError::Malformed {
-                            what: format!("reading {}", manifest.descriptor.digest),
-                            why: error.to_string(),
-                        },
-                    });
-                    continue;
-                }
-            };
-            for descriptor in layers {
-                match self.blob(&descriptor.digest, BUNDLE_MAX) {
-                    Ok(content) => found.legacy.push(LegacyLayer {
-                        manifest: manifest.descriptor.digest,
-                        kind: *kind,
-                        descriptor,
-                        content,
-                    }),
-                    Err(error) => found.problems.push(Problem {
-                        what: descriptor.digest.to_string(),
-                        why: unreadable(&descriptor.digest, &error),
-                    }),
-                }
+            if let Some(manifest) = self.legacy(&kind.tag(subject), *kind, is_root)? {
+                self.tagged(&manifest, *kind, subject, &budget, &mut found);
             }
         }
         Ok(found)
+    }
+
+    /// What one manifest attaches.
+    fn referrer(
+        &self,
+        digest: Digest,
+        manifest: Manifest,
+        subject: &Digest,
+        kinds: &[LegacyKind],
+        budget: &Budget,
+    ) -> Result<(Option<Attached>, Vec<LegacyLayer>), OciError> {
+        if let Some(layer) = bundle_layer(&manifest, subject) {
+            let attached = Attached {
+                manifest: digest,
+                media_type: layer.media_type.clone(),
+                bundle: self.blob_within(layer, BUNDLE_MAX, budget)?,
+                annotations: manifest.annotations.clone().unwrap_or_default(),
+            };
+            return Ok((Some(attached), Vec::new()));
+        }
+        let what = format!("reading {digest}");
+        let layers = legacy_layers(&what, manifest, subject, kinds)?
+            .into_iter()
+            .map(|(descriptor, kind)| {
+                Ok(LegacyLayer {
+                    manifest: digest,
+                    kind,
+                    content: self.blob_within(&descriptor, kind.largest(), budget)?,
+                    descriptor,
+                })
+            });
+        Ok((None, layers.collect::<Result<_, OciError>>()?))
+    }
+
+    /// What the manifest under an old tag holds.
+    fn tagged(
+        &self,
+        manifest: &Image,
+        kind: LegacyKind,
+        subject: &Digest,
+        budget: &Budget,
+        found: &mut Found,
+    ) {
+        let what = format!("the tag {}", kind.tag(subject));
+        let digest = manifest.descriptor.digest;
+        let read = serde_json::from_slice::<Manifest>(&manifest.manifest).map_err(|error| {
+            OciError::Malformed {
+                what: format!("reading {digest}"),
+                why: error.to_string(),
+            }
+        });
+        let Some(Manifest { mut layers, .. }) = found.take(&what, read) else {
+            return;
+        };
+        if layers.len() > LAYERS_MAX {
+            let why = OciError::TooMany {
+                what: format!("{} layers of {digest}", layers.len()),
+                limit: LAYERS_MAX,
+            };
+            found.take::<()>(&what, Err(why));
+            layers.truncate(LAYERS_MAX);
+        }
+        for descriptor in layers {
+            let content = self.blob_within(&descriptor, kind.largest(), budget);
+            if let Some(content) = found.take(&descriptor.digest.to_string(), content) {
+                found.legacy.push(LegacyLayer {
+                    manifest: digest,
+                    kind,
+                    descriptor,
+                    content,
+                });
+            }
+        }
+    }
+
+    /// A blob of the size that its descriptor says, if there may be so much.
+    fn blob_within(
+        &self,
+        descriptor: &Descriptor,
+        limit: usize,
+        budget: &Budget,
+    ) -> Result<Bytes, OciError> {
+        budget.spend(&format!("reading {}", descriptor.digest), descriptor.size)?;
+        let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
+        self.blob(&descriptor.digest, size.min(limit))
+            .map_err(|error| unreadable(&descriptor.digest, &error))
     }
 
     /// The manifest under an old tag: named so, or what cosign marked as belonging to the one image.
@@ -689,5 +759,47 @@ mod tests {
         fs::write(&path, "a bumble").unwrap();
         let found = layout.bundles(&image.digest).unwrap();
         assert_eq!((found.attached.len(), found.problems.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_folder_that_offers_too_much_is_not_read_to_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::create(folder.path()).unwrap();
+        let image = layout.put_manifest(IMAGE_TYPE, b"{\"layers\":[]}").unwrap();
+        let bundle_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
+        let refer = |layers: &[&Descriptor], number: usize| {
+            let manifest = json!({ "layers": layers, "subject": image, "number": number });
+            layout
+                .put_blob(IMAGE_TYPE, manifest.to_string().as_bytes())
+                .unwrap()
+        };
+        // Each of them is not too large, and all of them are.
+        let large = layout.put_blob(bundle_type, &vec![b'x'; 15 << 20]).unwrap();
+        for number in 0..12 {
+            refer(&[&large], number);
+        }
+        let found = layout.bundles(&image.digest).unwrap();
+        assert_eq!((found.attached.len(), found.problems.len()), (8, 4));
+
+        // A signature of before cosign 3 as a referrer is found here as in a registry, and not a thousand of them.
+        let layout = Layout::create(&folder.path().join("other")).unwrap();
+        let old = layout
+            .put_blob("application/vnd.dev.cosign.simplesigning.v1+json", b"old")
+            .unwrap();
+        let refer = |layers: &[&Descriptor]| {
+            let manifest = json!({ "layers": layers, "subject": image });
+            layout
+                .put_blob(IMAGE_TYPE, manifest.to_string().as_bytes())
+                .unwrap();
+        };
+        refer(&[&old]);
+        let of = |kind| layout.attached(&image.digest, &[kind]).unwrap();
+        let found = of(LegacyKind::Signature);
+        assert_eq!((found.legacy.len(), found.problems.len()), (1, 0));
+        assert!(of(LegacyKind::Attestation).legacy.is_empty());
+        refer(&vec![&old; 1001]);
+        let found = of(LegacyKind::Signature);
+        assert_eq!((found.legacy.len(), found.problems.len()), (1, 1));
+        assert!(of(LegacyKind::Attestation).problems.is_empty());
     }
 }

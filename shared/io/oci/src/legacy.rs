@@ -18,7 +18,7 @@ use crate::referrers::{AT_A_TIME, BUNDLE_MAX, Budget, Found};
 use crate::registry::Registry;
 
 /// The most layers of one such manifest that are read; cosign's own bound.
-const LAYERS_MAX: usize = 1000;
+pub(crate) const LAYERS_MAX: usize = 1000;
 /// The largest bill of materials: cosign's bound for attachments.
 const SBOM_MAX: usize = 128 << 20;
 /// How often the manifest behind a tag is merged before we give up. Each round one writer at least gets through.
@@ -51,6 +51,14 @@ impl LegacyKind {
             Self::Signature => "sig",
             Self::Attestation => "att",
             Self::Sbom => "sbom",
+        }
+    }
+
+    /// The largest layer that is read.
+    pub(crate) const fn largest(self) -> usize {
+        match self {
+            Self::Signature | Self::Attestation => BUNDLE_MAX,
+            Self::Sbom => SBOM_MAX,
         }
     }
 
@@ -122,11 +130,7 @@ impl Registry {
         }
         let mut reading = stream::iter(layers)
             .map(async |descriptor| {
-                let limit = match kind {
-                    LegacyKind::Signature | LegacyKind::Attestation => BUNDLE_MAX,
-                    LegacyKind::Sbom => SBOM_MAX,
-                };
-                let content = budget.blob(self, at, &descriptor, limit).await;
+                let content = budget.blob(self, at, &descriptor, kind.largest()).await;
                 (descriptor, content)
             })
             .buffered(AT_A_TIME);

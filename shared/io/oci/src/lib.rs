@@ -44,5 +44,5 @@ pub use manifest::{
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError, Repository};
-pub use referrers::{Attached, Found, Problem};
+pub use referrers::{Attached, Attachment, Found, Problem};
 pub use registry::{Registry, Settings};

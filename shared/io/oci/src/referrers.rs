@@ -14,7 +14,7 @@ use url::Url;
 use crate::attach::BUNDLE_BLOB;
 use crate::auth::Access;
 use crate::error::OciError;
-use crate::legacy::{LegacyKind, LegacyLayer};
+use crate::legacy::{LAYERS_MAX, LegacyKind, LegacyLayer};
 use crate::manifest::{
     BUNDLE_TYPE_PREFIX, Descriptor, IMAGE_TYPE, INDEX_TYPE, Index, MANIFEST_MAX, Manifest,
 };
@@ -22,13 +22,15 @@ use crate::reference::Repository;
 use crate::registry::Registry;
 
 /// The most referrers of one image that are looked at. Each costs two requests; cosign has a limit of the same size.
-const REFERRERS_MAX: usize = 1000;
+pub(crate) const REFERRERS_MAX: usize = 1000;
 /// The most pages of a list of referrers.
 const PAGES_MAX: usize = 100;
 /// The largest bundle that is read; the parser takes no larger one either.
 pub(crate) const BUNDLE_MAX: usize = 16 * 1024 * 1024;
 /// All that is read about one image: cosign's bound for one attachment. A registry that offers more wants our memory.
 const TOTAL_MAX: u64 = 128 * 1024 * 1024;
+/// What the smallest piece counts for.
+const PIECE_MIN: u64 = 4096;
 /// Referrers that are read at a time.
 pub(crate) const AT_A_TIME: usize = 6;
 /// What the layers of before cosign 3 are, where they are attached as referrers (cosign's experimental `oci-1-1` mode).
@@ -42,6 +44,28 @@ const LEGACY_TYPES: [(&str, LegacyKind); 2] = [
         LegacyKind::Attestation,
     ),
 ];
+
+/// What a layer of a manifest that refers to an image is, by its media type: the same to all that look for signatures, copy or delete them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attachment {
+    /// A bundle.
+    Bundle,
+    /// A signature or an attestation of before cosign 3.
+    Legacy(LegacyKind),
+}
+
+impl Attachment {
+    /// Of a layer of this type; none if it is nothing of ours.
+    pub fn of(media_type: &str) -> Option<Self> {
+        if media_type.starts_with(BUNDLE_TYPE_PREFIX) {
+            return Some(Self::Bundle);
+        }
+        LEGACY_TYPES
+            .into_iter()
+            .find(|(known, _)| *known == media_type)
+            .map(|(_, kind)| Self::Legacy(kind))
+    }
+}
 
 /// A bundle that is attached to an image. Nothing is known about it but that these are the bytes.
 #[derive(Debug, Clone)]
@@ -103,13 +127,11 @@ impl Registry {
                 .iter()
                 .map(|kind| self.legacy_layers(at, subject, *kind, &budget)),
         );
-        let (mut found, old) = tokio::join!(self.bundles_within(at, subject, &budget), old);
+        let (mut found, old) = tokio::join!(self.referring(at, subject, legacy, &budget), old);
         for old in old {
             found.legacy.extend(old.legacy);
             found.problems.extend(old.problems);
         }
-        // What was asked for, also where it is attached as a referrer.
-        found.legacy.retain(|layer| legacy.contains(&layer.kind));
         found
     }
 
@@ -150,7 +172,14 @@ impl Registry {
         self.attached(at, subject, &[]).await
     }
 
-    async fn bundles_within(&self, at: &Repository, subject: &Digest, budget: &Budget) -> Found {
+    /// Bundles, and what of these old kinds is attached as a referrer.
+    async fn referring(
+        &self,
+        at: &Repository,
+        subject: &Digest,
+        kinds: &[LegacyKind],
+        budget: &Budget,
+    ) -> Found {
         let mut found = Found::default();
         let (listed, tagged) = tokio::join!(
             self.listed_referrers(at, subject),
@@ -189,7 +218,7 @@ impl Registry {
         }
         let mut read = stream::iter(wanted.into_values().take(REFERRERS_MAX))
             .map(async |descriptor| {
-                let outcome = self.referrer(at, subject, &descriptor, budget).await;
+                let outcome = self.referrer(at, subject, &descriptor, kinds, budget).await;
                 (descriptor.digest.to_string(), outcome)
             })
             .buffered(AT_A_TIME);
@@ -209,6 +238,7 @@ impl Registry {
         at: &Repository,
         subject: &Digest,
         descriptor: &Descriptor,
+        kinds: &[LegacyKind],
         budget: &Budget,
     ) -> Result<Option<Referrer>, OciError> {
         if let Some(attached) = self.bundle_of_entry(at, descriptor, budget).await {
@@ -231,6 +261,8 @@ impl Registry {
                 found: found.to_string(),
             });
         }
+        // Its annotations are kept.
+        budget.spend(&what, answer.body.len())?;
         let manifest: Manifest =
             serde_json::from_slice(&answer.body).map_err(|error| OciError::Malformed {
                 what: what.clone(),
@@ -246,20 +278,13 @@ impl Registry {
             })));
         }
         let mut legacy = Vec::new();
-        if manifest.subject.as_ref().map(|about| about.digest) == Some(*subject) {
-            for descriptor in manifest.layers {
-                let kind = LEGACY_TYPES
-                    .into_iter()
-                    .find(|(media_type, _)| *media_type == descriptor.media_type);
-                if let Some((_, kind)) = kind {
-                    legacy.push(LegacyLayer {
-                        manifest: found,
-                        kind,
-                        content: budget.blob(self, at, &descriptor, BUNDLE_MAX).await?,
-                        descriptor,
-                    });
-                }
-            }
+        for (descriptor, kind) in legacy_layers(&what, manifest, subject, kinds)? {
+            legacy.push(LegacyLayer {
+                manifest: found,
+                kind,
+                content: budget.blob(self, at, &descriptor, BUNDLE_MAX).await?,
+                descriptor,
+            });
         }
         Ok((!legacy.is_empty()).then_some(Referrer::Legacy(legacy)))
     }
@@ -390,6 +415,20 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// Takes a piece of this size for read, if it and all before it are not too much. A small one costs what keeping it costs.
+    pub(crate) fn spend(&self, what: &str, size: impl TryInto<u64>) -> Result<(), OciError> {
+        let size = size.try_into().unwrap_or(u64::MAX).max(PIECE_MIN);
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(size)
+            })
+            .map(drop)
+            .map_err(|_| OciError::Malformed {
+                what: what.to_owned(),
+                why: format!("more than {TOTAL_MAX} bytes are attached to one image"),
+            })
+    }
+
     /// Reads a blob, if it and all before it are not too much. Its size is what the descriptor says, or it is not read.
     pub(crate) async fn blob(
         &self,
@@ -398,13 +437,8 @@ impl Budget {
         descriptor: &Descriptor,
         limit: usize,
     ) -> Result<Bytes, OciError> {
-        let left = |left: u64| left.checked_sub(descriptor.size);
-        self.0
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
-            .map_err(|_| OciError::Malformed {
-                what: format!("reading {} of {at}", descriptor.digest),
-                why: format!("more than {TOTAL_MAX} bytes are attached to one image"),
-            })?;
+        let what = format!("reading {} of {at}", descriptor.digest);
+        self.spend(&what, descriptor.size)?;
         registry.blob(at, descriptor, limit).await
     }
 }
@@ -437,7 +471,35 @@ pub(crate) fn bundle_layer<'a>(manifest: &'a Manifest, subject: &Digest) -> Opti
         return None;
     };
     // A list may name what does not refer to the image; whether a bundle is about it is decided by what it signs, and this is only tidy.
-    (about == Some(*subject) && layer.media_type.starts_with(BUNDLE_TYPE_PREFIX)).then_some(layer)
+    (about == Some(*subject) && Attachment::of(&layer.media_type) == Some(Attachment::Bundle))
+        .then_some(layer)
+}
+
+/// The layers of these old kinds in a manifest that refers to `subject`.
+pub(crate) fn legacy_layers(
+    what: &str,
+    manifest: Manifest,
+    subject: &Digest,
+    kinds: &[LegacyKind],
+) -> Result<Vec<(Descriptor, LegacyKind)>, OciError> {
+    if manifest.subject.as_ref().map(|about| about.digest) != Some(*subject) {
+        return Ok(Vec::new());
+    }
+    let layers: Vec<_> = manifest
+        .layers
+        .into_iter()
+        .filter_map(|layer| match Attachment::of(&layer.media_type) {
+            Some(Attachment::Legacy(kind)) if kinds.contains(&kind) => Some((layer, kind)),
+            _ => None,
+        })
+        .collect();
+    if layers.len() > LAYERS_MAX {
+        return Err(OciError::TooMany {
+            what: format!("{what}: {} layers", layers.len()),
+            limit: LAYERS_MAX,
+        });
+    }
+    Ok(layers)
 }
 
 /// `Link: <...>; rel="next"` (RFC 8288).

@@ -383,6 +383,57 @@ async fn signatures_alone_are_copied_and_what_is_there_already_stays() {
 }
 
 #[tokio::test]
+async fn signatures_of_before_cosign_3_that_refer_to_an_image_are_signatures() {
+    let source = Fake::start(Behaviour {
+        referrers: Some(10),
+        subject_header: true,
+        ..Behaviour::default()
+    })
+    .await;
+    let image = source.image();
+    let (old, content) = layer("payload", "old");
+    source.put_blob(SIMPLE, &content);
+    let refer = |layers: Vec<&Descriptor>| {
+        let manifest = json!({ "schemaVersion": 2, "mediaType": IMAGE_TYPE, "layers": layers, "subject": image });
+        let manifest = manifest.to_string();
+        let digest = Descriptor::of("", manifest.as_bytes()).digest.to_string();
+        source.put(&digest, IMAGE_TYPE, manifest.as_bytes())
+    };
+    refer(vec![&old]);
+    let target = Fake::start(Behaviour::default()).await;
+    let (from, to) = (
+        Place::Registry(client(), source.repository()),
+        Place::Registry(client(), target.repository()),
+    );
+    let mut only = Select {
+        image: false,
+        signatures: false,
+        attestations: true,
+        sboms: false,
+        others: true,
+    };
+    let root = image_of(&source).await;
+    let copied = copy(&from, &root, &to, None, only).await.unwrap();
+    assert_eq!(copied.referrers, 0);
+    only.signatures = true;
+    let copied = copy(&from, &root, &to, None, only).await.unwrap();
+    assert_eq!(copied.referrers, 1);
+    assert_eq!(signatures(&target, &image).await, ["old".to_owned()].into());
+
+    // As many as under a tag, and nobody reads what he did not ask for.
+    refer(vec![&old; 1001]);
+    let at = source.repository();
+    let found = client()
+        .attached(&at, &image.digest, &[LegacyKind::Signature])
+        .await;
+    assert_eq!((found.legacy.len(), found.problems.len()), (1, 1));
+    let blobs = client()
+        .attached(&at, &image.digest, &[LegacyKind::Attestation])
+        .await;
+    assert!(blobs.legacy.is_empty() && blobs.problems.is_empty());
+}
+
+#[tokio::test]
 async fn what_is_missing_or_changed_at_the_source_is_an_error() {
     let source = Fake::start(Behaviour::default()).await;
     furnished(&source).await;
