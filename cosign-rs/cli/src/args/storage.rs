@@ -63,6 +63,9 @@ pub(crate) struct Load {
     /// Folder with the image, an OCI image layout
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: PathBuf,
+    /// Let the name stand for this image from now on, if it stands for another
+    #[arg(short, long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }

@@ -23,7 +23,7 @@ use crate::tag_trust::{TagHeld, Tags};
 
 /// What a registry shows of an image, in words.
 pub(super) async fn look(name: &str, flags: &args::Registry) -> Result<String> {
-    let plan = Plan::new(&[], flags, false)?;
+    let plan = Plan::new(&[name.to_owned()], flags, false)?;
     let target = plan.target(&Reference::parse(name)?).await?;
     let digest = target.image.descriptor.digest;
     let kinds = [LegacyKind::Signature, LegacyKind::Attestation];
@@ -266,7 +266,7 @@ pub(super) async fn candidates(
 
 /// An image's manifest, and all bundles that are attached to it. What could not be read may be anything, so that it is an error here.
 pub(super) async fn fetch(name: &str, flags: &args::Registry) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
-    let plan = Plan::new(&[], flags, false)?;
+    let plan = Plan::new(&[name.to_owned()], flags, false)?;
     let target = plan.target(&Reference::parse(name)?).await?;
     let digest = &target.image.descriptor.digest;
     let found = target.place.attached(digest, &[]).await?;

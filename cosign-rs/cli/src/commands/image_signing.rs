@@ -8,9 +8,7 @@ use bundle::Bundle;
 use bytes::Bytes;
 use dsse::Statement;
 use jiff::Timestamp;
-use oci::{
-    Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, CopyError, LayoutError,
-};
+use oci::{Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, CopyError, LayoutError};
 use sign::{Session, SignedBundle};
 use verify::{Artifact, Expect};
 

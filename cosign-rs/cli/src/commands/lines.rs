@@ -35,6 +35,7 @@ pub(super) const LINE_MAX: usize = 64 << 10;
 pub(super) struct Answers {
     judge: Judge,
     plan: Plan,
+    registry: args::Registry,
 }
 
 /// An answer, and whether it is yes.
@@ -83,6 +84,7 @@ impl Answers {
         Ok(Self {
             judge,
             plan: Plan::new(&[], registry, false)?,
+            registry: registry.clone(),
         })
     }
 
@@ -136,7 +138,8 @@ impl Answers {
             None => LegacyKind::Signature,
             Some(_) => LegacyKind::Attestation,
         };
-        let mut candidates = image::candidates(&self.plan, &reference, old, &self.judge).await?;
+        let plan = self.plan.about(&reference, &self.registry)?;
+        let mut candidates = image::candidates(&plan, &reference, old, &self.judge).await?;
         let digest = candidates.digest();
         let explained = candidates.stories();
         let chosen = match kind {

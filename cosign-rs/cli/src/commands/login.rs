@@ -42,10 +42,11 @@ pub(super) async fn run(arguments: Login) -> Result<()> {
     };
     let password = password(&arguments)?;
     let mut settings = settings(&arguments.registry)?;
-    settings.keychain = Keychain::Given(Credentials::Password {
+    let credentials = Credentials::Password {
         user: user.clone(),
         password: password.clone(),
-    });
+    };
+    settings.keychain = Keychain::given(credentials, [&at]);
     if !arguments.unchecked {
         oci::Registry::new(settings)
             .ping(&at)

@@ -1,23 +1,28 @@
 //! Where images and their signatures are kept: copy, save, load, tree, clean, triangulate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::{Context as _, Result};
+use bundle::{Bundle, Content};
+use dsse::Statement;
 use keys::Digest;
 use oci::{
-    BUNDLE_PREDICATE_TYPE, BUNDLE_TYPE_PREFIX, Descriptor, Image, Layout, LegacyKind, OciError,
-    Place, Reference, Select,
+    Attachment, BUNDLE_PREDICATE_TYPE, BUNDLE_TYPE_PREFIX, CopyError, Descriptor, Image, Layout,
+    LegacyKind, OciError, Place, Reference, Select,
 };
 use serde::Serialize;
 
-use super::targets::{Plan, Target, elsewhere, layout, registry};
+use super::targets::{BYTES_MAX, IMAGES_MAX, Plan, Target, elsewhere, layout, registry};
 use crate::args::{
     Clean, Cleaned, Copy, Load, Only, Output, Platforms, Save, Tree, Triangulate, Triangulated,
 };
 use crate::failure::{advice, in_line, say};
 use crate::{predicate, report};
+
+/// How deep indexes may stand in indexes.
+const DEPTH_MAX: usize = 8;
 
 pub(super) async fn copy(arguments: &Copy) -> Result<()> {
     let flags = &arguments.registry;
@@ -26,12 +31,13 @@ pub(super) async fn copy(arguments: &Copy) -> Result<()> {
         Reference::parse(&arguments.destination)?,
     );
     let select = select(&arguments.only);
-    let registry = registry(flags)?;
+    let registry = registry(flags, [&destination.repository])?;
     let platforms = Platforms {
         platform: arguments.platform.clone(),
         ..Platforms::default()
     };
-    let image = one(&arguments.source, flags, &platforms).await?.image;
+    let plan = Plan::on(registry.clone(), &source, flags)?;
+    let image = only(&plan, &platforms).await?.image;
     let digest = image.descriptor.digest;
     if destination.digest.is_some_and(|wanted| wanted != digest) {
         return Err(advice(
@@ -41,21 +47,7 @@ pub(super) async fn copy(arguments: &Copy) -> Result<()> {
     }
     let tag = destination.tag.as_deref().filter(|_| select.image);
     if tag.is_some() && !arguments.force {
-        let named = Reference {
-            digest: None,
-            ..destination.clone()
-        };
-        match registry.image(&named).await {
-            Err(OciError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-            Ok(there) if there.descriptor.digest == digest => {}
-            Ok(there) => {
-                return Err(advice(
-                    format!("{named} is {} already", there.descriptor.digest),
-                    "to let the name stand for the other image from now on, say --force",
-                ));
-            }
-        }
+        is_free(&registry, &destination, &digest).await?;
     }
     told_elsewhere(flags)?;
     let at =
@@ -69,6 +61,23 @@ pub(super) async fn copy(arguments: &Copy) -> Result<()> {
         counted(copied)
     ));
     Ok(())
+}
+
+/// A tag that stands for another image is not moved unasked.
+async fn is_free(registry: &oci::Registry, name: &Reference, digest: &Digest) -> Result<()> {
+    let named = Reference {
+        digest: None,
+        ..name.clone()
+    };
+    match registry.image(&named).await {
+        Err(OciError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(there) if there.descriptor.digest == *digest => Ok(()),
+        Ok(there) => Err(advice(
+            format!("{named} is {} already", there.descriptor.digest),
+            "to let the name stand for the other image from now on, say --force",
+        )),
+    }
 }
 
 fn select(only: &[Only]) -> Select {
@@ -85,6 +94,12 @@ fn select(only: &[Only]) -> Select {
 }
 
 fn counted(copied: oci::Copied) -> String {
+    if copied.missing > 0 {
+        say(&format!(
+            "note: {} manifests are listed as attached and are not there; they were skipped",
+            copied.missing
+        ));
+    }
     format!(
         "{} image manifests, {} referrers, {} layers of the old kind",
         copied.manifests, copied.referrers, copied.legacy
@@ -102,7 +117,10 @@ fn told_elsewhere(flags: &crate::args::Registry) -> Result<()> {
 }
 
 async fn one(image: &str, flags: &crate::args::Registry, platforms: &Platforms) -> Result<Target> {
-    let plan = Plan::new(&[image.to_owned()], flags, false)?;
+    only(&Plan::new(&[image.to_owned()], flags, false)?, platforms).await
+}
+
+async fn only(plan: &Plan, platforms: &Platforms) -> Result<Target> {
     let mut targets = plan.targets(platforms).await?;
     targets.pop().context("no image")
 }
@@ -116,7 +134,7 @@ pub(super) async fn save(arguments: &Save) -> Result<()> {
             "save into a folder that is not there yet",
         ));
     }
-    let registry = registry(flags)?;
+    let registry = registry(flags, [&reference.repository])?;
     let image = registry.image(&reference).await?;
     told_elsewhere(flags)?;
     let layout = Layout::create(&arguments.dir)?;
@@ -156,8 +174,12 @@ pub(super) async fn load(arguments: &Load) -> Result<()> {
             "load it under a tag, or under this digest",
         ));
     }
+    let registry = registry(flags, [&reference.repository])?;
+    if reference.tag.is_some() && !arguments.force {
+        is_free(&registry, &reference, &digest).await?;
+    }
     told_elsewhere(flags)?;
-    let to = Place::Registry(registry(flags)?, reference.repository.clone());
+    let to = Place::Registry(registry.clone(), reference.repository.clone());
     let tag = reference.tag.as_deref();
     let copied = oci::copy(&Place::Layout(layout), &image, &to, tag, Select::ALL)
         .await
@@ -198,8 +220,11 @@ pub(super) async fn tree(arguments: &Tree) -> Result<()> {
     let flags = &arguments.registry;
     let target = one(&arguments.image, flags, &Platforms::default()).await?;
     let reference = Reference::parse(&arguments.image)?;
-    let source = Place::Registry(registry(flags)?, reference.repository);
-    let root = branch(&source, &target, &target.image, None).await?;
+    let source = Place::Registry(
+        registry(flags, [&reference.repository])?,
+        reference.repository,
+    );
+    let root = branch(&source, &target, &target.image, None, &mut Walk::default()).await?;
     if arguments.output == Some(Output::Json) {
         return report::print_json(&root);
     }
@@ -208,15 +233,49 @@ pub(super) async fn tree(arguments: &Tree) -> Result<()> {
     report::print(text.trim_end())
 }
 
+/// Where we are in an index, which may hold indexes, and what was met there.
+#[derive(Default)]
+struct Walk {
+    seen: BTreeSet<String>,
+    depth: usize,
+    bytes: usize,
+}
+
+impl Walk {
+    fn enter(&mut self, target: &Target, image: &Image) -> Result<()> {
+        self.seen.insert(image.descriptor.digest.to_string());
+        self.depth = self.depth.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(image.manifest.len());
+        if self.depth > DEPTH_MAX || self.bytes > BYTES_MAX || self.seen.len() > IMAGES_MAX {
+            return Err(advice(
+                format!(
+                    "{}: more than {IMAGES_MAX} images of {BYTES_MAX} bytes, or {DEPTH_MAX} indexes in one another",
+                    target.name
+                ),
+                "name one of its images by its digest",
+            ));
+        }
+        Ok(())
+    }
+}
+
 async fn branch(
     source: &Place,
     target: &Target,
     image: &Image,
     platform: Option<String>,
+    walk: &mut Walk,
 ) -> Result<Branch> {
     let digest = image.descriptor.digest;
+    walk.enter(target, image)?;
     let mut attached = Vec::new();
-    for referrer in referrers(&target.place, &digest).await? {
+    let referrers = referrers(&target.place, &digest).await?;
+    for gone in &referrers.missing {
+        say(&format!(
+            "note: {gone} is listed as attached to {digest} and is not there; clean takes it off the list"
+        ));
+    }
+    for referrer in referrers.found {
         attached.push(Leaf {
             kind: referrer.kind(),
             digest: referrer.digest.to_string(),
@@ -247,9 +306,20 @@ async fn branch(
     let mut images = Vec::new();
     for child in image.children()?.iter().filter(|child| child.is_manifest()) {
         let platform = child.platform.as_ref().map(ToString::to_string);
+        if walk.seen.contains(&child.digest.to_string()) {
+            // It is drawn where it was met first.
+            images.push(Branch {
+                image: format!("{}@{}", target.repository, child.digest),
+                platform,
+                attached: Vec::new(),
+                images: Vec::new(),
+            });
+            continue;
+        }
         let child = source.manifest(child).await?;
-        images.push(Box::pin(branch(source, target, &child, platform)).await?);
+        images.push(Box::pin(branch(source, target, &child, platform, walk)).await?);
     }
+    walk.depth = walk.depth.saturating_sub(1);
     Ok(Branch {
         image: format!("{}@{digest}", target.repository),
         platform,
@@ -300,24 +370,43 @@ struct Referrer {
     digest: Digest,
     artifact_type: String,
     predicate_type: Option<String>,
+    holds: Vec<Attachment>,
 }
 
 impl Referrer {
+    /// Is it anything that verify counts, or would if it could read it?
+    fn is_ours(&self) -> bool {
+        !self.holds.is_empty()
+    }
+
     fn is_bundle(&self) -> bool {
-        self.artifact_type.starts_with(BUNDLE_TYPE_PREFIX)
+        self.holds.contains(&Attachment::Bundle)
     }
 
     fn kind(&self) -> &'static str {
-        match self.predicate_type.as_deref() {
-            _ if !self.is_bundle() => "referrer",
-            Some(predicate::SIGNATURE) => "signature",
-            Some(_) => "attestation",
-            None => "bundle",
+        match (self.is_bundle(), self.predicate_type.as_deref()) {
+            (true, Some(predicate::SIGNATURE)) => "signature",
+            (true, Some(_)) => "attestation",
+            (true, None) => "bundle",
+            (false, _) if self.is_old(LegacyKind::Signature) => "signature",
+            (false, _) if self.is_ours() => "attestation",
+            (false, _) => "referrer",
         }
+    }
+
+    fn is_old(&self, kind: LegacyKind) -> bool {
+        self.holds.contains(&Attachment::Legacy(kind))
     }
 }
 
-async fn referrers(place: &Place, subject: &Digest) -> Result<Vec<Referrer>> {
+/// What refers to an image, and what lists name and nobody has.
+#[derive(Default)]
+struct Referrers {
+    found: Vec<Referrer>,
+    missing: Vec<Digest>,
+}
+
+async fn referrers(place: &Place, subject: &Digest) -> Result<Referrers> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Read {
@@ -325,27 +414,67 @@ async fn referrers(place: &Place, subject: &Digest) -> Result<Vec<Referrer>> {
         config: Option<Descriptor>,
         subject: Option<Descriptor>,
         #[serde(default)]
+        layers: Vec<Descriptor>,
+        #[serde(default)]
         annotations: Option<BTreeMap<String, String>>,
     }
-    let mut found = Vec::new();
+    let mut referrers = Referrers::default();
     for entry in place.referrers(subject).await? {
         // Lists of older writers leave out what the manifest says.
-        let manifest = place.manifest(&entry).await?;
+        let manifest = match place.manifest(&entry).await {
+            Err(CopyError::Registry(OciError::NotFound { .. })) => {
+                referrers.missing.push(entry.digest);
+                continue;
+            }
+            outcome => outcome?,
+        };
         let read: Read = serde_json::from_slice(&manifest.manifest)
             .with_context(|| format!("the referrer {}", entry.digest))?;
         if read.subject.map(|about| about.digest) != Some(*subject) {
             continue;
         }
         let config = read.config.map(|config| config.media_type);
-        found.push(Referrer {
+        let artifact_type = read.artifact_type.or(config).unwrap_or_default();
+        // A bundle whose blob its list names is read without its manifest.
+        let stated =
+            Some(artifact_type.as_str()).filter(|kind| kind.starts_with(BUNDLE_TYPE_PREFIX));
+        let layers = read.layers.iter().map(|layer| layer.media_type.as_str());
+        let holds = layers.chain(stated).filter_map(Attachment::of).collect();
+        referrers.found.push(Referrer {
             digest: entry.digest,
-            artifact_type: read.artifact_type.or(config).unwrap_or_default(),
+            artifact_type,
             predicate_type: read
                 .annotations
                 .and_then(|all| all.get(BUNDLE_PREDICATE_TYPE).cloned()),
+            holds,
         });
     }
-    Ok(found)
+    Ok(referrers)
+}
+
+/// What bundles say of which the manifests do not say it.
+async fn look_inside(place: &Place, subject: &Digest, found: &mut [Referrer]) -> Result<()> {
+    let unknown = |referrer: &Referrer| referrer.is_bundle() && referrer.predicate_type.is_none();
+    if !found.iter().any(unknown) {
+        return Ok(());
+    }
+    let inside = place.attached(subject, &[]).await?;
+    for referrer in found.iter_mut().filter(|referrer| unknown(referrer)) {
+        let bundle = inside
+            .attached
+            .iter()
+            .find(|attached| attached.manifest == referrer.digest)
+            .and_then(|attached| Bundle::parse(&attached.bundle).ok());
+        referrer.predicate_type = match bundle.map(|bundle| bundle.content) {
+            Some(Content::Envelope(envelope)) => Statement::parse(&envelope.payload)
+                .ok()
+                .map(|statement| statement.predicate_type),
+            // Over the image itself.
+            Some(Content::Message { .. }) => Some(predicate::SIGNATURE.to_owned()),
+            None => None,
+        };
+    }
+    Ok(())
 }
 
 pub(super) async fn clean(arguments: &Clean) -> Result<()> {
@@ -354,10 +483,11 @@ pub(super) async fn clean(arguments: &Clean) -> Result<()> {
         return Ok(());
     };
     let subject = target.image.descriptor.digest;
-    let bundles: Vec<Referrer> = referrers(&target.place, &subject)
-        .await?
+    let Referrers { mut found, missing } = referrers(&target.place, &subject).await?;
+    look_inside(&target.place, &subject, &mut found).await?;
+    let bundles: Vec<Referrer> = found
         .into_iter()
-        .filter(|referrer| referrer.is_bundle() && is_cleaned(referrer, arguments.kind))
+        .filter(|referrer| referrer.is_ours() && is_cleaned(referrer, arguments.kind))
         .collect();
     let mut tags = Vec::new();
     for kind in LegacyKind::ALL {
@@ -381,6 +511,10 @@ pub(super) async fn clean(arguments: &Clean) -> Result<()> {
             }
         }
     }
+    // A run before this one may have been interrupted.
+    if !missing.is_empty() {
+        registry.unlist(at, &subject, &missing).await?;
+    }
     if bundles.is_empty() && tags.is_empty() {
         say(&format!("nothing to delete at {}", target.exact()));
         return Ok(());
@@ -403,22 +537,18 @@ pub(super) async fn clean(arguments: &Clean) -> Result<()> {
             "answer y, or say --force where nobody can be asked",
         ));
     }
-    let mut gone = Vec::new();
-    for bundle in &bundles {
-        registry
-            .delete_manifest(at, &bundle.digest.to_string())
-            .await?;
-        gone.push(bundle.digest);
-    }
+    // What is listed and deleted would be an error to whoever verifies; what is neither is found by nobody.
+    let gone: Vec<Digest> = bundles.iter().map(|bundle| bundle.digest).collect();
     registry.unlist(at, &subject, &gone).await?;
-    for (kind, digest) in &tags {
-        match registry.delete_manifest(at, &kind.tag(&subject)).await {
-            Ok(_) => {}
-            // Some registries delete by digest only; nobody else's tag is at this manifest.
-            Err(OciError::Refused { .. }) => {
-                registry.delete_manifest(at, &digest.to_string()).await?;
-            }
-            Err(error) => return Err(error.into()),
+    for digest in &gone {
+        registry.delete_manifest(at, &digest.to_string()).await?;
+    }
+    for (kind, _) in &tags {
+        if !registry.delete_legacy(at, &subject, *kind).await? {
+            say(&format!(
+                "note: the registry deletes nothing: the tag {} stays, with nothing under it",
+                kind.tag(&subject)
+            ));
         }
     }
     say(&format!(
@@ -431,9 +561,16 @@ pub(super) async fn clean(arguments: &Clean) -> Result<()> {
 
 fn is_cleaned(referrer: &Referrer, kind: Cleaned) -> bool {
     match kind {
-        Cleaned::All | Cleaned::Referrer => true,
-        Cleaned::Signature => referrer.kind() == "signature",
-        Cleaned::Attestation => referrer.kind() == "attestation",
+        Cleaned::All => true,
+        Cleaned::Referrer => referrer.is_bundle(),
+        Cleaned::Signature => {
+            referrer.is_old(LegacyKind::Signature)
+                || (referrer.is_bundle() && referrer.kind() == "signature")
+        }
+        Cleaned::Attestation => {
+            referrer.is_old(LegacyKind::Attestation)
+                || (referrer.is_bundle() && referrer.kind() == "attestation")
+        }
         Cleaned::Sbom => false,
     }
 }

@@ -1,9 +1,11 @@
 //! The images that a command is about: named, looked up, and spread over platforms before anything is signed or verified.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, stream};
 use oci::{
     Credentials, Descriptor, Image, Keychain, Layout, Place, Platform, Reference, Repository,
 };
@@ -16,7 +18,11 @@ use crate::trust_files;
 /// The largest file with certificates or a key.
 const PEM_MAX: u64 = 4 << 20;
 /// The most images of one index that are gone through.
-const IMAGES_MAX: usize = 1000;
+pub(super) const IMAGES_MAX: usize = 1000;
+/// The most bytes of their manifests.
+pub(super) const BYTES_MAX: usize = 128 << 20;
+/// Manifests that are read at a time.
+const AT_A_TIME: usize = 6;
 
 /// A registry, the images asked for and the place of their signatures.
 pub(super) struct Plan {
@@ -28,6 +34,15 @@ pub(super) struct Plan {
 enum Asked {
     Reference(Reference),
     Folder(PathBuf),
+}
+
+impl Asked {
+    const fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Reference(reference) => Some(&reference.repository),
+            Self::Folder(_) => None,
+        }
+    }
 }
 
 /// One image.
@@ -55,7 +70,7 @@ impl Target {
 
 impl Plan {
     pub(super) fn new(images: &[String], flags: &args::Registry, local: bool) -> Result<Self> {
-        let asked = images
+        let asked: Vec<Asked> = images
             .iter()
             .map(|image| {
                 Ok(if local {
@@ -66,10 +81,32 @@ impl Plan {
             })
             .collect::<Result<_>>()?;
         Ok(Self {
-            registry: registry(flags)?,
+            registry: registry(flags, asked.iter().filter_map(Asked::repository))?,
             asked,
             elsewhere: elsewhere(flags)?,
         })
+    }
+
+    /// One image, looked up by this client.
+    pub(super) fn on(
+        registry: oci::Registry,
+        image: &Reference,
+        flags: &args::Registry,
+    ) -> Result<Self> {
+        Ok(Self {
+            registry,
+            asked: vec![Asked::Reference(image.clone())],
+            elsewhere: elsewhere(flags)?,
+        })
+    }
+
+    /// The same for an image that is named now: credentials among the flags are for its registry.
+    pub(super) fn about(&self, image: &Reference, flags: &args::Registry) -> Result<Self> {
+        let registry = match credentials(flags) {
+            Some(_) => registry(flags, [&image.repository])?,
+            None => self.registry.clone(),
+        };
+        Self::on(registry, image, flags)
     }
 
     /// How many images were asked for.
@@ -79,10 +116,7 @@ impl Plan {
 
     /// Whose images they are, and where it is shown that somebody signs them. Of a local one nobody is shown anything.
     pub(super) fn repositories(&self) -> Vec<&Repository> {
-        let own = self.asked.iter().filter_map(|asked| match asked {
-            Asked::Reference(reference) => Some(&reference.repository),
-            Asked::Folder(_) => None,
-        });
+        let own = self.asked.iter().filter_map(Asked::repository);
         own.chain(&self.elsewhere).collect()
     }
 
@@ -171,30 +205,42 @@ async fn spread(source: &Place, target: Target, platforms: &Platforms) -> Result
         }
         return Ok(vec![target]);
     }
-    // An index may hold indexes.
+    // An index may hold indexes, and the same image twice.
     let mut found: Vec<Image> = Vec::new();
+    let mut seen = BTreeSet::from([target.image.descriptor.digest.to_string()]);
+    let mut bytes: usize = 0;
     let mut indexes = vec![target.image.clone()];
     while let Some(index) = indexes.pop() {
         let named: Vec<Descriptor> = children(&target, &index)?
             .into_iter()
             .filter(|child| {
-                let seen = found.iter().chain(&indexes);
                 let unknown = child.platform.as_ref().is_some_and(Platform::is_unknown);
+                // Statements of builders about the others are no images of a platform.
                 child.is_manifest()
-                    && !seen.into_iter().any(|image| image.descriptor.digest == child.digest)
-                    // Statements of builders about the others are no images of a platform.
                     && !(platforms.all_platforms && unknown)
+                    && seen.insert(child.digest.to_string())
             })
             .collect();
-        let images = try_join_all(named.iter().map(|child| source.manifest(child)))
-            .await
-            .with_context(|| format!("the images of {}", target.name))?;
-        for image in images {
-            if found.len() + indexes.len() >= IMAGES_MAX {
-                return Err(advice(
-                    format!("{}: more than {IMAGES_MAX} images", target.name),
-                    "name those that you mean by their digests",
-                ));
+        let too_many = || {
+            advice(
+                format!(
+                    "{}: more than {IMAGES_MAX} images, or {BYTES_MAX} bytes of their manifests",
+                    target.name
+                ),
+                "name those that you mean by their digests",
+            )
+        };
+        if seen.len() > IMAGES_MAX {
+            return Err(too_many());
+        }
+        let mut reading = stream::iter(&named)
+            .map(|child| source.manifest(child))
+            .buffered(AT_A_TIME);
+        while let Some(image) = reading.next().await {
+            let image = image.with_context(|| format!("the images of {}", target.name))?;
+            bytes = bytes.saturating_add(image.manifest.len());
+            if bytes > BYTES_MAX {
+                return Err(too_many());
             }
             let is_index = image.descriptor.is_index();
             if is_index {
@@ -295,26 +341,39 @@ pub(super) fn elsewhere(flags: &args::Registry) -> Result<Option<Repository>> {
         .context("--signature-repository")
 }
 
-pub(super) fn registry(flags: &args::Registry) -> Result<oci::Registry> {
-    Ok(oci::Registry::new(settings(flags)?))
+/// A client, for whom credentials among the flags are those of the registries of these repositories.
+pub(super) fn registry<'a>(
+    flags: &args::Registry,
+    whose: impl IntoIterator<Item = &'a Repository>,
+) -> Result<oci::Registry> {
+    let mut settings = settings(flags)?;
+    if let Some(credentials) = credentials(flags) {
+        settings.keychain = Keychain::given(credentials, whose);
+    }
+    Ok(oci::Registry::new(settings))
 }
 
-pub(super) fn settings(flags: &args::Registry) -> Result<oci::Settings> {
+/// Those among the flags.
+fn credentials(flags: &args::Registry) -> Option<Credentials> {
     let secret = |text: &String| Zeroizing::new(text.clone());
-    let keychain = match (
+    match (
         &flags.registry_token,
         &flags.registry_username,
         &flags.registry_password,
     ) {
-        (Some(token), _, _) => Keychain::Given(Credentials::Bearer(secret(token))),
-        (None, Some(user), Some(password)) => Keychain::Given(Credentials::Password {
+        (Some(token), _, _) => Some(Credentials::Bearer(secret(token))),
+        (None, Some(user), Some(password)) => Some(Credentials::Password {
             user: user.clone(),
             password: secret(password),
         }),
-        _ => Keychain::Configured,
-    };
+        _ => None,
+    }
+}
+
+/// How registries are called, with the credentials of Docker's configuration.
+pub(super) fn settings(flags: &args::Registry) -> Result<oci::Settings> {
     let mut settings = oci::Settings {
-        keychain,
+        keychain: Keychain::Configured,
         plain_http: flags.allow_http_registry,
         ..oci::Settings::default()
     };

@@ -26,6 +26,10 @@ use crate::registry::Registry;
 
 /// The most manifests that belong to one image.
 const MANIFESTS_MAX: usize = 10_000;
+/// How deep indexes may stand in indexes.
+const DEPTH_MAX: usize = 8;
+/// The most bytes of manifests of one image, which are held until all of them are known.
+const BYTES_MAX: usize = 128 << 20;
 /// Blobs that are copied at a time.
 const AT_A_TIME: usize = 4;
 /// What is between reading and writing a blob.
@@ -112,6 +116,8 @@ pub struct Copied {
     pub referrers: usize,
     /// Layers under tags of the old kinds.
     pub legacy: usize,
+    /// Manifests that are listed as referring to it at the source and are not there.
+    pub missing: usize,
 }
 
 /// Why an image could not be copied.
@@ -132,7 +138,9 @@ pub enum CopyError {
         why: String,
     },
     /// More than anybody has.
-    #[error("more than {MANIFESTS_MAX} manifests belong to the image")]
+    #[error(
+        "more belongs to the image than {MANIFESTS_MAX} manifests of {BYTES_MAX} bytes together, or {DEPTH_MAX} indexes in one another"
+    )]
     TooMany,
     /// Tags are a registry's.
     #[error("{place}: what stands under tags of the old kind is attached in registries only")]
@@ -182,10 +190,17 @@ pub async fn copy(
             }
         }
         for referrer in from.referrers(&subject).await? {
-            if seen.len() > MANIFESTS_MAX {
+            if seen.len() > MANIFESTS_MAX || written.len() > MANIFESTS_MAX {
                 return Err(CopyError::TooMany);
             }
-            let referrer = from.manifest(&referrer).await?;
+            let referrer = match from.manifest(&referrer).await {
+                // A list that names what was deleted hides nothing.
+                Err(CopyError::Registry(OciError::NotFound { .. })) => {
+                    copied.missing = copied.missing.saturating_add(1);
+                    continue;
+                }
+                outcome => outcome?,
+            };
             let parsed = parsed(&referrer)?;
             // A list may name what does not refer to the image.
             if parsed.subject.as_ref().map(|about| about.digest) != Some(subject)
@@ -230,18 +245,26 @@ pub async fn copy(
 /// All manifests of an image, those of an index before the index itself.
 async fn tree(from: &Place, image: &Image) -> Result<Vec<Image>, CopyError> {
     let mut order = vec![image.clone()];
+    let mut depths = vec![0_usize];
+    let mut bytes = image.manifest.len();
     let mut next = 0;
     let mut seen = BTreeSet::from([image.descriptor.digest.to_string()]);
-    while let Some(parent) = order.get(next).cloned() {
+    while let (Some(parent), Some(depth)) = (order.get(next).cloned(), depths.get(next).copied()) {
         next += 1;
         for child in children(&parent)? {
             if !seen.insert(child.digest.to_string()) {
                 continue;
             }
-            if seen.len() > MANIFESTS_MAX {
+            if seen.len() > MANIFESTS_MAX || depth >= DEPTH_MAX {
                 return Err(CopyError::TooMany);
             }
-            order.push(from.manifest(&child).await?);
+            let child = from.manifest(&child).await?;
+            bytes = bytes.saturating_add(child.manifest.len());
+            if bytes > BYTES_MAX {
+                return Err(CopyError::TooMany);
+            }
+            order.push(child);
+            depths.push(depth.saturating_add(1));
         }
     }
     order.reverse();

@@ -1,5 +1,6 @@
 //! Credentials for registries: given ones, or those of Docker's and Podman's configuration.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64::Engine as _;
@@ -49,19 +50,38 @@ pub enum Keychain {
     /// Nobody has any.
     #[default]
     Empty,
-    /// These, for every registry that is asked.
-    Given(Credentials),
+    /// These for some registries; for the others those of the configuration.
+    Given {
+        /// What lets one in there.
+        credentials: Credentials,
+        /// Names of registries, with the port where there is one.
+        hosts: BTreeSet<String>,
+    },
     /// Docker's `config.json` with its helpers, then Podman's `auth.json`.
     Configured,
 }
 
 impl Keychain {
+    /// Credentials for the registries of these repositories. No other registry is shown them, whichever has what is read or written on the way.
+    pub fn given<'a>(
+        credentials: Credentials,
+        of: impl IntoIterator<Item = &'a Repository>,
+    ) -> Self {
+        let hosts = of
+            .into_iter()
+            .map(|repository| repository.host().to_owned())
+            .collect();
+        Self::Given { credentials, hosts }
+    }
+
     /// The credentials for a repository's registry. Asks helper programs, so it runs where blocking is allowed.
     pub(crate) async fn find(&self, repository: &Repository) -> Option<Credentials> {
         match self {
             Self::Empty => None,
-            Self::Given(credentials) => Some(credentials.clone()),
-            Self::Configured => {
+            Self::Given { credentials, hosts } if hosts.contains(repository.host()) => {
+                Some(credentials.clone())
+            }
+            Self::Given { .. } | Self::Configured => {
                 let key = repository.credential_key().to_owned();
                 let host = repository.host().to_owned();
                 tokio::task::spawn_blocking(move || configured(&key, &host))

@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::error::OciError;
-use crate::manifest::{DOCKER_IMAGE_TYPE, Descriptor, IMAGE_TYPE, MANIFEST_MAX, Manifest};
+use crate::manifest::{
+    DOCKER_IMAGE_TYPE, Descriptor, EMPTY_TYPE, IMAGE_TYPE, MANIFEST_MAX, Manifest,
+};
 use crate::reference::Repository;
 use crate::referrers::{AT_A_TIME, BUNDLE_MAX, Budget, Found};
 use crate::registry::Registry;
@@ -29,6 +31,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 /// Where a layer's signature stands; two signatures may be over one payload.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// The tag under which there is nothing any more.
+const EMPTIED: &str = "dev.cosign-rs.emptied";
 
 /// What a tag of the old kind holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,6 +201,39 @@ impl Registry {
         self.merge_legacy(at, &kind.tag(image), seen).await
     }
 
+    /// Takes away what stands under the tag of this kind, and the tag itself; false if the registry deletes nothing, so that the tag stays with
+    /// nothing under it.
+    ///
+    /// Some registries delete by digest only, and the manifest may stand under other images' tags too, as that of a bill of materials which two
+    /// images have. So the tag gets one first that no other tag can have. If we are interrupted after that, nothing is under the tag, and doing it
+    /// again goes on from there.
+    pub async fn delete_legacy(
+        &self,
+        at: &Repository,
+        image: &Digest,
+        kind: LegacyKind,
+    ) -> Result<bool, OciError> {
+        let tag = kind.tag(image);
+        match self.delete_manifest(at, &tag).await {
+            Err(error) if is_not_offered(&error) => {}
+            outcome => return outcome.map(|_| true),
+        }
+        let config = self
+            .push_blob(at, EMPTY_TYPE, Bytes::from_static(b"{}"))
+            .await?;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": IMAGE_TYPE, "config": config, "layers": [],
+            "annotations": { EMPTIED: tag },
+        });
+        let manifest = Bytes::from(manifest.to_string());
+        let digest = Descriptor::of(IMAGE_TYPE, &manifest).digest.to_string();
+        self.push_manifest(at, &tag, IMAGE_TYPE, manifest).await?;
+        match self.delete_manifest(at, &digest).await {
+            Err(error) if is_not_offered(&error) => Ok(false),
+            outcome => outcome.map(|_| true),
+        }
+    }
+
     /// Adds layers, of which the blobs are there, to the manifest behind a tag.
     pub(crate) async fn merge_legacy(
         &self,
@@ -291,6 +328,11 @@ impl Registry {
         }
         Ok(manifest.into())
     }
+}
+
+/// The registry does not delete this way, as opposed to: not now, or not for us.
+fn is_not_offered(error: &OciError) -> bool {
+    matches!(error, OciError::Refused { refused, .. } if [400, 405, 501].contains(&refused.status.as_u16()))
 }
 
 fn malformed(what: &str, why: &serde_json::Error) -> OciError {

@@ -164,6 +164,40 @@ async fn both_kinds_are_found_and_a_refusal_is_not_the_same_as_unsigned() {
 }
 
 #[tokio::test]
+async fn what_two_images_have_under_their_tags_is_deleted_from_one_of_them() {
+    for status in [
+        None,
+        Some(StatusCode::METHOD_NOT_ALLOWED),
+        Some(StatusCode::CONFLICT),
+    ] {
+        let fake = Fake::start(Behaviour {
+            refuse_tag_deletion: status,
+            ..Behaviour::default()
+        })
+        .await;
+        let (first, at) = (fake.image(), fake.repository());
+        let second = fake.put("v2", IMAGE_TYPE, br#"{"schemaVersion":2,"layers":[ ]}"#);
+        let sbom = Bytes::from_static(b"sbom");
+        for image in [&first, &second] {
+            let layers = vec![(Descriptor::of("text/spdx", &sbom), sbom.clone())];
+            client()
+                .attach_legacy(&at, &image.digest, LegacyKind::Sbom, layers)
+                .await
+                .unwrap();
+        }
+        let under = |image: &Descriptor| fake.manifest(&LegacyKind::Sbom.tag(&image.digest));
+        assert_eq!(under(&first), under(&second));
+        let deleted = client()
+            .delete_legacy(&at, &first.digest, LegacyKind::Sbom)
+            .await;
+        let refused = status == Some(StatusCode::CONFLICT);
+        assert_eq!(deleted.is_err(), refused, "{deleted:?}");
+        assert_eq!(under(&first).is_some(), refused);
+        assert!(under(&second).is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_registry_that_offers_too_much_is_not_read_to_the_end() {
     let fake = Fake::start(Behaviour::default()).await;
     let image = fake.image();
@@ -431,6 +465,35 @@ async fn signatures_of_before_cosign_3_that_refer_to_an_image_are_signatures() {
         .attached(&at, &image.digest, &[LegacyKind::Attestation])
         .await;
     assert!(blobs.legacy.is_empty() && blobs.problems.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_listed_and_deleted_is_skipped_and_indexes_are_not_endless() {
+    let source = Fake::start(Behaviour::default()).await;
+    let index = furnished(&source).await;
+    let at = source.repository();
+    let listed = client().referrers(&at, &index.digest).await.unwrap();
+    source.forget(&listed[0].digest.to_string());
+    let folder = tempfile::tempdir().unwrap();
+    let to = Place::Layout(Layout::create(folder.path()).unwrap());
+    let from = Place::Registry(client(), at);
+    let image = image_of(&source).await;
+    let copied = copy(&from, &image, &to, None, Select::ALL).await.unwrap();
+    assert_eq!((copied.missing, copied.referrers), (1, 2));
+
+    let mut inner = source.put("v0", IMAGE_TYPE, br#"{"layers":[]}"#);
+    for depth in 0..9 {
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [inner, inner], "depth": depth,
+        });
+        inner = source.put("v1", INDEX_TYPE, manifest.to_string().as_bytes());
+        let image = image_of(&source).await;
+        let copied = copy(&from, &image, &to, None, Select::ALL).await;
+        match depth {
+            8 => assert!(matches!(copied, Err(CopyError::TooMany)), "{copied:?}"),
+            _ => assert_eq!(copied.unwrap().manifests, depth + 2),
+        }
+    }
 }
 
 #[tokio::test]

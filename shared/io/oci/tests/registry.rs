@@ -326,12 +326,14 @@ async fn the_token_service_is_asked_with_the_password_and_the_registry_with_the_
     .await;
     let image = fake.image();
     let at = fake.repository();
-    let with = |password: &str| {
-        client_with(Keychain::Given(Credentials::Password {
+    let given = |password: &str, of: &oci::Repository| {
+        let credentials = Credentials::Password {
             user: "user".to_owned(),
             password: password.to_owned().into(),
-        }))
+        };
+        client_with(Keychain::given(credentials, [of]))
     };
+    let with = |password: &str| given(password, &at);
     let attach = |client: oci::Registry| {
         let (at, image) = (at.clone(), image.clone());
         async move {
@@ -351,6 +353,10 @@ async fn the_token_service_is_asked_with_the_password_and_the_registry_with_the_
     assert_eq!((found.attached.len(), found.problems.len()), (1, 0));
 
     let refused = attach(with("wrong")).await.unwrap_err();
+    assert!(matches!(refused, OciError::Denied { .. }), "{refused}");
+    // What was given for another registry is not shown to this one.
+    let elsewhere = oci::Repository::parse("registry.example.org/team/app").unwrap();
+    let refused = attach(given("secret", &elsewhere)).await.unwrap_err();
     assert!(matches!(refused, OciError::Denied { .. }), "{refused}");
     let refused = attach(client()).await.unwrap_err();
     match refused {

@@ -35,6 +35,8 @@ pub struct Behaviour {
     pub strict: bool,
     /// So many times it refuses to show what stands under a tag of before cosign 3, with this status.
     pub refuse_old_tags: Option<StatusCode>,
+    /// It deletes no tags, with this status, but manifests by their digests, and with them all tags that they have.
+    pub refuse_tag_deletion: Option<StatusCode>,
     /// It wants a token, of its own service, for this name and password.
     pub password: Option<&'static str>,
 }
@@ -150,6 +152,7 @@ impl Fake {
     }
 
     /// Forgets a tag.
+    #[allow(dead_code, reason = "not every test needs it")]
     pub fn forget(&self, target: &str) {
         self.manifests.lock().unwrap().remove(target);
     }
@@ -331,8 +334,20 @@ async fn serve(State(fake): State<Arc<Fake>>, request: Request) -> Response {
             Some(_) => StatusCode::OK.into_response(),
             None => not_found(),
         },
+        ("manifests", Method::DELETE)
+            if !target.contains(':') && fake.behaviour.refuse_tag_deletion.is_some() =>
+        {
+            fake.behaviour.refuse_tag_deletion.unwrap().into_response()
+        }
         ("manifests", Method::DELETE) => {
-            let there = fake.manifests.lock().unwrap().remove(target).is_some();
+            let mut manifests = fake.manifests.lock().unwrap();
+            let there = manifests.remove(target).is_some();
+            if target.starts_with("sha256:") {
+                manifests.retain(|_, (_, content)| {
+                    Descriptor::of("", content).digest.to_string() != target
+                });
+            }
+            drop(manifests);
             if there {
                 StatusCode::ACCEPTED.into_response()
             } else {
