@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client::Answer;
 use futures_util::{StreamExt as _, stream};
 use keys::Digest;
 use serde_json::{Map, Value, json};
@@ -247,24 +248,21 @@ impl Registry {
             let begun = Instant::now();
             let accept = format!("{IMAGE_TYPE}, {DOCKER_IMAGE_TYPE}");
             let there = match self.manifest(&what, at, tag, &accept).await? {
-                Some(answer) => serde_json::from_slice::<Map<String, Value>>(&answer.body)
-                    .map(|manifest| (Descriptor::of("", &answer.body).digest, manifest))
-                    .map(Some)
-                    .map_err(|error| malformed(&what, &error))?,
+                Some(answer) => Some(image_manifest(&what, &answer)?),
                 None => None,
             };
             if let Some((digest, manifest)) = &there {
-                let present = layers_of(manifest);
-                let known: Vec<String> = present.iter().map(key).collect();
-                if seen.iter().all(|layer| known.contains(&key(layer))) {
+                // Theirs first and as they wrote them.
+                let mut merged = layers_of(manifest);
+                let present = merged.len();
+                for layer in seen {
+                    if !merged.iter().any(|there| covers(there, &layer)) {
+                        merged.push(layer);
+                    }
+                }
+                if merged.len() == present {
                     return Ok(*digest);
                 }
-                // Theirs first and as they wrote them.
-                let mut merged = present;
-                merged.extend(
-                    seen.into_iter()
-                        .filter(|layer| !known.contains(&key(layer))),
-                );
                 seen = merged;
             }
             if seen.len() > LAYERS_MAX {
@@ -350,16 +348,38 @@ pub(crate) fn layers_of(manifest: &Map<String, Value>) -> Vec<Value> {
         .unwrap_or_default()
 }
 
-/// Two layers are the same if payload and signature are.
-fn key(layer: &Value) -> String {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let signature = layer
-        .get("annotations")
-        .and_then(|annotations| annotations.get(SIGNATURE));
-    match layer.get("digest") {
-        Some(_) => format!("{} {}", text(layer.get("digest")), text(signature)),
-        None => layer.to_string(),
+/// The manifest under a tag, which is somebody else's matter if it is none of an image: it is not replaced.
+fn image_manifest(what: &str, answer: &Answer) -> Result<(Digest, Map<String, Value>), OciError> {
+    let manifest: Map<String, Value> =
+        serde_json::from_slice(&answer.body).map_err(|error| malformed(what, &error))?;
+    let stated = manifest.get("mediaType").and_then(Value::as_str);
+    let media_type = stated.map_or_else(|| answer.media_type(), str::to_owned);
+    if ![IMAGE_TYPE, DOCKER_IMAGE_TYPE].contains(&media_type.as_str()) {
+        return Err(OciError::Malformed {
+            what: what.to_owned(),
+            why: format!(
+                "there is something of type {media_type:?} and no image's manifest ({IMAGE_TYPE})"
+            ),
+        });
     }
+    Ok((Descriptor::of("", &answer.body).digest, manifest))
+}
+
+/// Does a layer say all that ours says? The same payload and signature with less beside them, as without the certificate, may not be enough to
+/// verify it; then ours stands beside it.
+fn covers(there: &Value, ours: &Value) -> bool {
+    fn annotations(layer: &Value) -> Option<&Map<String, Value>> {
+        layer.get("annotations").and_then(Value::as_object)
+    }
+    if ours.get("digest").is_none() || there.get("digest") != ours.get("digest") {
+        return there == ours;
+    }
+    let (there, ours) = (annotations(there), annotations(ours));
+    ours.into_iter()
+        .flatten()
+        .all(|(name, value)| there.and_then(|there| there.get(name)) == Some(value))
+        // A signature is another one than none.
+        && there.and_then(|there| there.get(SIGNATURE)) == ours.and_then(|ours| ours.get(SIGNATURE))
 }
 
 #[cfg(test)]

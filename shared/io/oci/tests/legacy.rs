@@ -93,6 +93,43 @@ async fn a_signature_is_attached_as_cosign_did_it() {
 }
 
 #[tokio::test]
+async fn what_says_more_is_added_and_what_is_no_image_is_left_alone() {
+    let fake = Fake::start(Behaviour::default()).await;
+    let (image, at) = (fake.image(), fake.repository());
+    let attach = async |layer: (Descriptor, Bytes)| {
+        client()
+            .attach_legacy(&at, &image.digest, LegacyKind::Signature, vec![layer])
+            .await
+    };
+    let tag = LegacyKind::Signature.tag(&image.digest);
+    let count = || {
+        fake.manifest(&tag).unwrap()["layers"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    attach(layer("payload", "one")).await.unwrap();
+    let mut richer = layer("payload", "one");
+    richer.0.annotations.as_mut().unwrap().insert(
+        "dev.sigstore.cosign/certificate".to_owned(),
+        "PEM".to_owned(),
+    );
+    for _ in 0..2 {
+        attach(richer.clone()).await.unwrap();
+        attach(layer("payload", "one")).await.unwrap();
+        assert_eq!(count(), 2);
+    }
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [] });
+    fake.put(&tag, INDEX_TYPE, index.to_string().as_bytes());
+    let refused = attach(layer("payload", "two")).await;
+    assert!(
+        matches!(refused, Err(OciError::Malformed { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(fake.manifest(&tag).unwrap(), index);
+}
+
+#[tokio::test]
 async fn writers_at_the_same_time_lose_nothing_under_a_tag() {
     const WRITERS: usize = 24;
     let fake = Fake::start(Behaviour::default()).await;
