@@ -398,4 +398,27 @@ fn a_login_is_kept_where_docker_keeps_its_own() {
     std::fs::write(&config, r#"{"credsStore":"missing"}"#).unwrap();
     refused(&login("d.example", "secret", nowhere));
     assert!(!std::fs::read_to_string(&config).unwrap().contains("auths"));
+    std::fs::write(&config, r#"{"credsStore":"../missing"}"#).unwrap();
+    let odd = refused(&login("d.example", "secret", nowhere));
+    assert!(odd.contains("credential helper"), "{odd}");
+    assert!(!std::fs::read_to_string(&config).unwrap().contains("auths"));
+    // A link to the file stays one.
+    let linked = folder.path().join("linked.json");
+    std::fs::write(&linked, "{}").unwrap();
+    std::fs::remove_file(&config).unwrap();
+    std::os::unix::fs::symlink(&linked, &config).unwrap();
+    accepted(&login("e.example", "secret", nowhere));
+    assert!(config.is_symlink());
+    assert!(
+        std::fs::read_to_string(&linked)
+            .unwrap()
+            .contains("e.example")
+    );
+    // One password, or the other.
+    let both = program(folder.path())
+        .args(["login", "-u", "user", "--password-stdin", "--unchecked"])
+        .args(["--registry-username", "user", "--registry-password", "x"])
+        .output()
+        .unwrap();
+    assert!(refused(&both).contains("cannot be used with"));
 }

@@ -317,7 +317,7 @@ pub(crate) struct Login {
     #[arg(short, long, value_name = "PASSWORD", hide_env_values = true)]
     pub(crate) password: Option<String>,
     /// Read the password from standard input
-    #[arg(long, conflicts_with = "password")]
+    #[arg(long, conflicts_with_all = ["password", "registry_password"])]
     pub(crate) password_stdin: bool,
     /// Keep the password without asking the registry whether it lets us in
     #[arg(long)]

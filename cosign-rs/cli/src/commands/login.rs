@@ -4,7 +4,7 @@
 //! do not know in it stays.
 
 use std::fs::{self, OpenOptions};
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -125,7 +125,7 @@ fn config_file() -> Result<PathBuf> {
 /// Keeps it, and says where.
 fn keep(file: &Path, key: &str, user: &str, password: &str) -> Result<String> {
     let mut config = read(file)?;
-    if let Some(helper) = helper(&config, key) {
+    if let Some(helper) = helper(&config, key)? {
         store(&helper, key, user, password)?;
         return Ok(format!("by docker-credential-{helper}"));
     }
@@ -145,7 +145,7 @@ fn keep(file: &Path, key: &str, user: &str, password: &str) -> Result<String> {
 fn read(file: &Path) -> Result<Map<String, Value>> {
     let reading = || format!("Docker's configuration {}", file.display());
     match fs::File::open(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Map::new()),
         Err(error) => Err(error).with_context(reading),
         Ok(opened) => {
             let mut text = Vec::new();
@@ -159,19 +159,29 @@ fn read(file: &Path) -> Result<Map<String, Value>> {
 }
 
 /// The helper for this registry, or for all.
-fn helper(config: &Map<String, Value>, key: &str) -> Option<String> {
+fn helper(config: &Map<String, Value>, key: &str) -> Result<Option<String>> {
     let own = config
         .get("credHelpers")
         .and_then(|helpers| helpers.get(key));
-    let name = own
-        .or_else(|| config.get("credsStore"))
-        .and_then(Value::as_str)?;
+    let Some(name) = own.or_else(|| config.get("credsStore")) else {
+        return Ok(None);
+    };
+    let name = name.as_str().unwrap_or_default();
     // It becomes a program's name.
     let plain = !name.is_empty()
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    plain.then(|| name.to_owned())
+    if plain {
+        return Ok(Some(name.to_owned()));
+    }
+    // Kept in the clear instead, it would be where its owner did not want it.
+    Err(advice(
+        format!(
+            "Docker's configuration names a credential helper for {key} that cannot be one: {name:?}"
+        ),
+        "name it by letters, digits, - _ and ., or take it out",
+    ))
 }
 
 fn store(helper: &str, key: &str, user: &str, password: &str) -> Result<()> {
@@ -200,22 +210,37 @@ fn store(helper: &str, key: &str, user: &str, password: &str) -> Result<()> {
     ))
 }
 
-/// Beside it and renamed: whoever reads meanwhile reads the old one or the new one.
+/// Beside it and renamed: whoever reads meanwhile reads the old one or the new one. A link stays one, and what it points to is replaced.
 fn write(file: &Path, config: &Map<String, Value>) -> Result<()> {
     let writing = || format!("cannot write {}", file.display());
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).with_context(writing)?;
     }
+    let file = match fs::canonicalize(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => file.to_owned(),
+        found => found.with_context(writing)?,
+    };
     let beside = file.with_extension(format!("json.{}", std::process::id()));
     let text = Zeroizing::new(serde_json::to_vec_pretty(config)?);
+    // One that is there already is of a process that ended long ago, or of somebody who wants to read what is written into it.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(writing);
+        }
+        _ => {}
+    }
     let mut written = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&beside)
         .with_context(writing)?;
-    written.write_all(&text).with_context(writing)?;
-    written.sync_all().with_context(writing)?;
-    fs::rename(&beside, file).with_context(writing)
+    let done = written
+        .write_all(&text)
+        .and_then(|()| written.sync_all())
+        .and_then(|()| fs::rename(&beside, &file));
+    if done.is_err() {
+        let _left_behind = fs::remove_file(&beside);
+    }
+    done.with_context(writing)
 }
