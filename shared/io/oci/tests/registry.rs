@@ -471,7 +471,7 @@ async fn a_download_that_never_ends_well_is_given_up() {
         ..Behaviour::default()
     })
     .await;
-    let blob = fake.put_blob("", &[7; 1 << 20]);
+    let blob = fake.put_blob("", &vec![7; 1 << 20]);
     let mut sink = Vec::new();
     let refused = client()
         .blob_into(&fake.repository(), &blob, &mut sink)
