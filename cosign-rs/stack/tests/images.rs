@@ -10,7 +10,9 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use serde_json::Value;
+use bytes::Bytes;
+use oci::{Annotations, Descriptor, EMPTY_TYPE, IMAGE_TYPE, Reference, Registry};
+use serde_json::{Value, json};
 use sigstack::args::Token;
 use sigstack::state::Addresses;
 use sigstack::up::{Options, Stack};
@@ -281,6 +283,87 @@ async fn signatures_may_be_in_another_repository_or_in_a_file() {
         .await
         .accepted();
     scene.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clean_takes_away_what_verify_counts() {
+    for referrers in [true, false] {
+        let scene = Scene::new(referrers).await;
+        let image = scene.image("team/app:v1").await;
+        let path = |name: &str| scene.folder.path().join(name);
+        scene
+            .sign(&["sign", "--upload=false", "--bundle", "image.json", &image])
+            .await
+            .accepted();
+        std::fs::write(path("predicate.json"), "{}").unwrap();
+        scene
+            .sign(&["attest", "--predicate", "predicate.json", &image])
+            .await
+            .accepted();
+        let reference = Reference::parse(&image).unwrap();
+        let (registry, at) = (Registry::default(), &reference.repository);
+        let subject = registry.image(&reference).await.unwrap().descriptor;
+        let attach = async |bundle: Vec<u8>| {
+            let (kind, none) = (
+                "application/vnd.dev.sigstore.bundle.v0.3+json",
+                Annotations::new(),
+            );
+            registry
+                .attach(at, &subject, kind, bundle.into(), &none)
+                .await
+                .unwrap()
+                .digest
+                .to_string()
+        };
+        // Its manifest does not say what it holds.
+        let unnamed = attach(std::fs::read(path("image.json")).unwrap()).await;
+        // A run that was interrupted after it had deleted this one.
+        let lost = attach(b"lost".to_vec()).await;
+        registry.delete_manifest(at, &lost).await.unwrap();
+        // A signature of before cosign 3 as a referrer.
+        let payload = registry
+            .push_blob(
+                at,
+                "application/vnd.dev.cosign.simplesigning.v1+json",
+                Bytes::from_static(b"{}"),
+            )
+            .await
+            .unwrap();
+        let old = json!({
+            "schemaVersion": 2, "mediaType": IMAGE_TYPE, "subject": subject, "layers": [payload],
+            "config": Descriptor::of(EMPTY_TYPE, b"{}"),
+        });
+        let old = old.to_string();
+        let digest = Descriptor::of("", old.as_bytes()).digest.to_string();
+        registry
+            .push_manifest(at, &digest, IMAGE_TYPE, old.into())
+            .await
+            .unwrap();
+
+        let run = async |arguments: &[&str]| Scene::finish(scene.command(arguments)).await;
+        scene.verify(&["verify", &image]).await.accepted();
+        let tree = run(&["tree", &image]).await.accepted();
+        assert!(tree.out.contains(&unnamed), "{}", tree.out);
+        assert_eq!(tree.out.contains(&digest), referrers, "{}", tree.out);
+        assert_eq!(tree.err.contains(&lost), !referrers, "{}", tree.err);
+        run(&["clean", "--force", "--type", "signature", &image])
+            .await
+            .accepted();
+        scene.verify(&["verify", &image]).await.refused("");
+        scene
+            .verify(&["verify-attestation", "--type", "custom", &image])
+            .await
+            .accepted();
+        let tree = run(&["tree", &image]).await.accepted();
+        for gone in [&unnamed, &digest] {
+            assert!(!tree.out.contains(gone), "{}", tree.out);
+        }
+        assert!(!tree.err.contains(&lost), "{}", tree.err);
+        run(&["clean", "--force", &image]).await.accepted();
+        let tree = run(&["tree", &image]).await.accepted();
+        assert!(tree.out.contains("nothing is attached"), "{}", tree.out);
+        scene.stack.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
