@@ -150,6 +150,15 @@ fn a_workflow_is_one_signer_on_all_its_branches() {
     );
     let one = house(&json!({ "signers": 1 }));
     assert!(scene.judge(&one, Asked::Signature, &bundles).is_accepted());
+    for other in [
+        "refs/heads/a@refs/heads/b".to_owned(),
+        "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        "0123456789ABCDEF".repeat(4),
+    ] {
+        let other = scene.workflow(&other);
+        let decision = scene.judge(&two, Asked::Signature, &[&main.bundle, &other.bundle]);
+        assert!(!decision.is_accepted());
+    }
 }
 
 #[test]
