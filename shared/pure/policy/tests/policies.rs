@@ -187,6 +187,31 @@ fn keys_and_people_count_together() {
 }
 
 #[test]
+fn a_key_is_what_its_policy_says_it_is() {
+    let spki = STANDARD.encode(Scene::key().public_key().spki_der());
+    let parsed = |member: &str, value: Value| {
+        let mut key = json!({ "rawBytes": spki });
+        key[member] = value;
+        let policy = json!({ "publicKeys": { "publicKeys": [key] } });
+        Policy::parse(policy.to_string().as_bytes())
+    };
+    for fits in [json!("PKIX_ECDSA_P256_SHA_256"), json!(5), json!(0)] {
+        assert!(parsed("keyDetails", fits).is_ok());
+    }
+    for other in [
+        json!("PKIX_ED25519"),
+        json!(7),
+        json!("PKIX_ECDSA"),
+        json!(99),
+    ] {
+        let error = parsed("keyDetails", other).unwrap_err().to_string();
+        assert!(error.contains("does not fit the key"), "{error}");
+    }
+    let error = parsed("validfor", json!({})).unwrap_err().to_string();
+    assert!(error.contains("unknown field"), "{error}");
+}
+
+#[test]
 fn each_required_predicate_type_must_be_there_by_enough_signers() {
     let scene = Scene::new();
     let policy = house(&json!({ "signers": 2, "predicateTypes": [SLSA] }));
