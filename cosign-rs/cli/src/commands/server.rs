@@ -97,13 +97,11 @@ async fn within<T: Send + 'static>(
     reading: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     let mut reading = tokio::spawn(reading);
-    match tokio::time::timeout(patience, &mut reading).await {
-        Ok(read) => read?,
-        Err(_) => {
-            reading.abort();
-            anyhow::bail!("not read after {} s", patience.as_secs())
-        }
+    if let Ok(read) = tokio::time::timeout(patience, &mut reading).await {
+        return read?;
     }
+    reading.abort();
+    anyhow::bail!("not read after {} s", patience.as_secs())
 }
 
 async fn answers(arguments: &VerifyServer) -> Result<Answers> {
