@@ -49,6 +49,11 @@ pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
     if let Some(forge) = forge {
         if subjects.is_empty() {
             subjects.push(forge.subject);
+        } else if expected.github_workflow.is_some() {
+            return Err(usage(
+                "--github-workflow with --certificate-identity: both say what the subject is",
+                "leave one of the two out; --github-repo and --github-ref may stay",
+            ));
         }
         issuer = issuer.or(forge.issuer.map(Matcher::Exact));
         extensions.extend(forge.extensions);
@@ -383,6 +388,16 @@ mod tests {
             &["--github-repo", "o/r", "--gitlab-project", "g/p"],
             &["--gitlab-project", "p"],
             &["--github-repo", "o/r", "--key", "k"],
+            &["--github-repo", "o/r", "--github-ref", ""],
+            &["--github-repo", "o/r", "--github-workflow", ""],
+            &[
+                "--github-repo",
+                "o/r",
+                "--github-workflow",
+                "release.yml",
+                "--certificate-identity-regexp",
+                "https://github\\.com/o/r/.+",
+            ],
         ] {
             assert!(expectation(wrong).is_err(), "{wrong:?}");
         }

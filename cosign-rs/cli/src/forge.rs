@@ -33,6 +33,18 @@ impl Forge {
     /// None where no such flag is there.
     pub(crate) fn of(expected: &Expected) -> Result<Option<Self>> {
         let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        // An empty condition would be one less, and nobody would notice.
+        for (flag, value) in [
+            ("--github-workflow", &expected.github_workflow),
+            ("--github-ref", &expected.github_ref),
+        ] {
+            if value.as_ref().is_some_and(String::is_empty) {
+                return Err(usage(
+                    format!("{flag} is empty"),
+                    "say which, or leave it out where any will do",
+                ));
+            }
+        }
         let workflow = given(&expected.github_workflow);
         let git_ref = given(&expected.github_ref);
         match (

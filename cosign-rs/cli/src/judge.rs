@@ -308,6 +308,17 @@ impl Judge {
     }
 }
 
+/// Only those of them that the policy counted are told of as verified.
+pub(crate) fn retain_counted(held: &mut Vec<Verified>, decision: Option<&Decision>) {
+    let Some(decision) = decision else { return };
+    let mut considered = decision.considered().iter();
+    held.retain(|_| {
+        considered
+            .next()
+            .is_some_and(|considered| considered.why_not.is_none())
+    });
+}
+
 /// Of several refusals the one that went furthest, and of those the one that was nearest; the others before it.
 pub(crate) fn furthest(refused: &mut Vec<Refused>, explained: &mut [Explained]) -> Option<Refused> {
     refused.sort_by_key(|refused| (refused.why.step(), refused.why.nearness()));

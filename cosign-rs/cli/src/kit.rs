@@ -136,7 +136,8 @@ impl Kit {
             return Err(KitError::NoIndex);
         }
         let mut archive = tar::Archive::new(Cursor::new(bytes));
-        let mut entries = archive.entries().map_err(KitError::Archive)?;
+        // Headers as they are: nothing is unfolded of what a kit never has (sparse files, long names).
+        let mut entries = archive.entries().map_err(KitError::Archive)?.raw(true);
         let first = entries.next().ok_or(KitError::NoIndex)?;
         let (path, content) = read(first, MAX_INDEX)?;
         if path != INDEX {
@@ -175,7 +176,9 @@ impl Kit {
                     kit.root = content;
                     has_root = true;
                 }
-                _ if path == bundle_name(kit.bundles.len()) => kit.bundles.push(content),
+                _ if kit.bundles.len() < MAX_BUNDLES && path == bundle_name(kit.bundles.len()) => {
+                    kit.bundles.push(content);
+                }
                 _ => return Err(KitError::Member(path)),
             }
         }

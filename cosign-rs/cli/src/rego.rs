@@ -66,6 +66,17 @@ impl Rego {
             })?;
         }
         for module in engine.get_modules() {
+            if let Some((rule, word)) = module
+                .policy
+                .iter()
+                .find_map(|rule| Some((rule, keyword(rule)?)))
+            {
+                let (file, line) = (rule.span().source.file(), rule.span().line);
+                return Err(usage(
+                    format!("the policy {file}, line {line}: a rule called `{word}`"),
+                    "a module with `if`, `contains`, `in` or `every` needs `import rego.v1`; without it, it is read as Rego v0, as in cosign",
+                ));
+            }
             if let Some(rule) = module.policy.iter().find(|rule| is_bare(rule)) {
                 let (file, line) = (rule.span().source.file(), rule.span().line);
                 return Err(usage(
@@ -120,6 +131,26 @@ fn is_bare(rule: &Rule) -> bool {
         ),
         _ => false,
     }
+}
+
+/// The word of a later Rego that a rule is named after. Without `import rego.v1` the evaluator takes `allow := true if { false }` for a constant
+/// and a rule called `if`; OPA takes it for none.
+fn keyword(rule: &Rule) -> Option<&'static str> {
+    let head = match rule {
+        Rule::Default { refr, .. } => refr,
+        Rule::Spec { head, .. } => match head {
+            RuleHead::Compr { refr, .. }
+            | RuleHead::Set { refr, .. }
+            | RuleHead::Func { refr, .. } => refr,
+        },
+    };
+    let text = head.span().text();
+    let name = text
+        .split(|letter: char| letter != '_' && !letter.is_alphanumeric())
+        .next();
+    ["if", "contains", "in", "every"]
+        .into_iter()
+        .find(|word| name == Some(word))
 }
 
 /// Never raises a limit that is there already.
@@ -192,6 +223,16 @@ mod tests {
             "",
             "allow { true }",
             "package signature\nallow if true",
+            "package signature\nallow := true if { false }",
+            "package signature\nallow = true if { false }",
+            "package signature\nallow := true if false",
+            "package signature\nallow { false } else := true if { false }",
+            "package signature\nallow { false } else = true if { false }",
+            "package signature\nallow = true\nif { false }",
+            "package signature\nallow := true in input.items",
+            "package signature\nallow = true every x { x }",
+            "package signature\nallow = true contains { false }",
+            "package signature\nallow = true\ndefault if = false",
             "package signature\nallow {",
         ] {
             assert!(rego(module).is_err(), "{module}");

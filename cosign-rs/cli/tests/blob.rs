@@ -174,6 +174,54 @@ fn a_signed_file_is_verified_by_path_by_digest_and_from_standard_input() {
 }
 
 #[test]
+fn a_flag_that_would_not_be_obeyed_is_refused() {
+    let scene = Scene::new();
+    for flags in [
+        &["--tag-trust"][..],
+        &["--tag-trust=other"],
+        &["--platform", "linux/amd64"],
+        &["--all-platforms"],
+        &["--recursive"],
+        &["--local-image"],
+        &["--annotations", "a=b"],
+    ] {
+        let questions = ["verify", "--stdin", "--trusted-root", "root.json"];
+        let said = scene.run(&[&questions[..], &ALICE, flags].concat());
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        let flag = flags[0].split('=').next().unwrap();
+        said.refused(&format!("{flag} with --stdin"));
+    }
+    let said = scene.run(&by_alice("signed.json", &["--policy", "", "file"]));
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    let said = scene.run(&by_alice("signed.json", &["--policy=", "file"]));
+    assert_eq!(said.code, Some(2), "{}", said.err);
+}
+
+#[test]
+fn a_bundle_that_the_policy_did_not_count_is_not_told_of_as_verified() {
+    let scene = Scene::new();
+    let policy = serde_json::json!({
+        "certificateIdentities": { "identities": [
+            { "issuer": Sigstore::ISSUER, "san": { "value": Sigstore::SUBJECT } },
+        ] },
+    });
+    scene.write("policy.json", policy.to_string().as_bytes());
+    let flags = [
+        "--bundle",
+        "attested.json",
+        "--policy",
+        "policy.json",
+        "--output",
+        "json",
+        "file",
+    ];
+    let said = scene.run(&by_alice("signed.json", &flags)).accepted();
+    let result: Value = serde_json::from_str(&said.out).unwrap();
+    assert!(result.get("further").is_none(), "{result}");
+    assert_eq!(result["policy"]["considered"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn for_programs_the_result_is_one_line_of_json() {
     let scene = Scene::new();
     let said = scene

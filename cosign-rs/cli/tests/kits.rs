@@ -154,7 +154,19 @@ fn a_kit_is_verified_years_later_by_whoever_knows_its_digest() {
     assert_eq!(result["identity"]["subject"], Sigstore::SUBJECT);
     // With trust and expectation of one's own the digest need not be known.
     let own = [&["--trusted-root", "root.json"], &ALICE[..]].concat();
-    assert_eq!(verify(&own).code, Some(0));
+    let said = verify(&[&own[..], &["-o", "json"]].concat());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let result: Value = serde_json::from_str(&said.out).unwrap();
+    assert!(
+        result.get("artifact").is_none(),
+        "a name that nobody vouches for"
+    );
+    let said = verify(&own);
+    assert!(
+        said.err.contains("nobody vouches for it: file,"),
+        "{}",
+        said.err
+    );
 
     // Whoever made the kit wrote what is in it.
     let said = verify(&["--trusted-root", "root.json"]);

@@ -365,6 +365,7 @@ fn judge_all(
         Ok(decision) => decision,
         Err(error) => return Err(Told::with(error, explained)),
     };
+    judge::retain_counted(&mut held, decision.as_ref());
     let mut reports = held.iter().map(Report::of);
     let Some(first) = reports.next() else {
         anyhow::bail!("nothing was verified");

@@ -14,7 +14,7 @@ use super::image;
 use crate::args::{KitCommand, KitCreate, KitVerify, Output};
 use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
-use crate::failure::{Outcome, Refused, Told, advice_of, say, usage};
+use crate::failure::{Outcome, Refused, Told, advice_of, in_line, say, usage};
 use crate::judge::{self, Judge};
 use crate::kit::{Kit, MAX_KIT};
 use crate::report::{self, Report};
@@ -149,21 +149,26 @@ async fn verify(mut arguments: KitVerify) -> Result<()> {
     let Some(first) = reports.next() else {
         anyhow::bail!("nothing was verified");
     };
+    // Whoever made a kit called it as he liked; a name is known only of the kit or the artifact that the caller knows.
+    let known = pinned || arguments.artifact.is_some();
+    let first = if known { first.about(&kit.name) } else { first };
     let report = first
-        .about(&kit.name)
         .judged(told.decision.as_ref())
         .explained(told.explained)
         .together_with(reports.collect());
     match arguments.output.unwrap_or(Output::Text) {
         Output::Json => report::print_json(&report),
         Output::Text => {
-            say(&format!(
-                "Verified OK: {} ({}), packed {}\n{}",
-                kit.name,
-                kit.artifact,
-                kit.created,
-                report.text()
-            ));
+            let name = in_line(&kit.name);
+            let what = if known {
+                format!("{name} ({}), packed {}", kit.artifact, kit.created)
+            } else {
+                format!(
+                    "{}\n  the kit itself says, and nobody vouches for it: {name}, packed {}",
+                    kit.artifact, kit.created
+                )
+            };
+            say(&format!("Verified OK: {what}\n{}", report.text()));
             for further in told.held.iter().skip(1) {
                 say(&Report::of(further).text());
             }
@@ -231,7 +236,7 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
         match outcome {
             Ok(verified) => held.push(verified),
             Err(why) => refused.push(Refused {
-                what: format!("{} ({name})", kit.name),
+                what: format!("{} ({name})", in_line(&kit.name)),
                 why,
             }),
         }
@@ -244,7 +249,7 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
                 Some("no-signature"),
                 format!(
                     "{}: none of its {} bundles is one",
-                    kit.name,
+                    in_line(&kit.name),
                     kit.bundles.len()
                 ),
                 "is it the right image?",
@@ -254,11 +259,14 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
         decide(judge, kit, &held)
     };
     match decision {
-        Ok(decision) => Ok(Judged {
-            held,
-            decision,
-            explained,
-        }),
+        Ok(decision) => {
+            judge::retain_counted(&mut held, decision.as_ref());
+            Ok(Judged {
+                held,
+                decision,
+                explained,
+            })
+        }
         Err(error) => {
             explained::tell(&explained);
             Err(Told::with(error, explained))
@@ -277,12 +285,15 @@ fn decide(judge: &Judge, kit: &Kit, held: &[Verified]) -> Result<Option<policy::
             return Err(advice_of(
                 Outcome::NoMatch,
                 Some("wrong-kind"),
-                format!("{}: it has attestations, and no signature", kit.name),
+                format!(
+                    "{}: it has attestations, and no signature",
+                    in_line(&kit.name)
+                ),
                 "say in a policy which predicate types are meant",
             ));
         }
     };
-    judge.decide(&kit.name, asked, &all)
+    judge.decide(&in_line(&kit.name), asked, &all)
 }
 
 fn artifact(kit: &Kit) -> Artifact {

@@ -226,6 +226,17 @@ impl Answers {
     }
 }
 
+/// The question's own id, for an answer that is given in its place.
+pub(super) fn id_of(line: &str) -> Option<String> {
+    read(line.trim()).ok()?.id
+}
+
+/// A line as it was sent; what is no text is not guessed at.
+pub(super) fn text(line: Vec<u8>) -> Result<String> {
+    String::from_utf8(line)
+        .map_err(|_| usage("a line that is not UTF-8", "write the question in UTF-8"))
+}
+
 fn read(line: &str) -> Result<Question> {
     if line.len() > LINE_MAX {
         return Err(usage(

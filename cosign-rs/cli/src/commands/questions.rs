@@ -7,7 +7,7 @@ use anyhow::Result;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use super::lines::{Answers, LINE_MAX, refusal};
+use super::lines::{Answers, LINE_MAX, refusal, text};
 use crate::args::Verify;
 use crate::failure::{Exit, say, usage};
 use crate::judge::Judge;
@@ -21,6 +21,19 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         return Err(usage(
             "--annotations with --stdin",
             "verify the images that need them one by one",
+        ));
+    }
+    let one_image = [
+        (arguments.tag_trust.tag_trust.is_some(), "--tag-trust"),
+        (arguments.platforms.platform.is_some(), "--platform"),
+        (arguments.platforms.all_platforms, "--all-platforms"),
+        (arguments.platforms.recursive, "--recursive"),
+        (arguments.local_image, "--local-image"),
+    ];
+    if let Some((_, flag)) = one_image.iter().find(|(given, _)| *given) {
+        return Err(usage(
+            format!("{flag} with --stdin"),
+            "verify the images that need it one by one",
         ));
     }
     let judge = Judge::new(&arguments.expected, &arguments.judging, &arguments.trust).await?;
@@ -83,7 +96,7 @@ fn lines() -> mpsc::Receiver<Result<String>> {
                     );
                     (Err(error), true)
                 }
-                Ok(_) => (Ok(String::from_utf8_lossy(&line).into_owned()), false),
+                Ok(_) => (text(line), false),
                 Err(error) => (Err(error.into()), true),
             };
             if line.as_ref().is_ok_and(|line| line.trim().is_empty()) {

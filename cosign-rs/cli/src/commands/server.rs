@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::lines::{Answer, Answers, LINE_MAX, refusal};
+use super::lines::{Answer, Answers, LINE_MAX, id_of, refusal, text};
 use crate::args::VerifyServer;
 use crate::failure::{Outcome, advice_of, say, usage};
 use crate::judge::Judge;
@@ -23,6 +23,8 @@ use crate::judge::Judge;
 const IDLE: Duration = Duration::from_mins(1);
 /// How soon it is tried again where trust could not be read.
 const RETRY: Duration = Duration::from_mins(1);
+/// How long trust and policy may take to read before there are none.
+const REFRESH_PATIENCE: Duration = Duration::from_mins(2);
 /// How long those who are being served have at the end.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -35,18 +37,20 @@ pub(super) async fn run(arguments: VerifyServer) -> Result<()> {
     let current: Current = Arc::new(RwLock::new(Ok(Arc::new(answers))));
     let socket = Socket::bind(&arguments.socket)?;
     say(&format!("listening on {}", arguments.socket.display()));
-    let refreshing = tokio::spawn(refresh(Arc::clone(&arguments), Arc::clone(&current)));
+    let mut refreshing = tokio::spawn(refresh(Arc::clone(&arguments), Arc::clone(&current)));
     let clients = Arc::new(Semaphore::new(usize::from(arguments.clients)));
     let mut stop = std::pin::pin!(stopped());
-    loop {
+    let ended = loop {
         // Whoever comes while all places are taken waits in the socket's queue.
         let place = tokio::select! {
             place = Arc::clone(&clients).acquire_owned() => place?,
-            () = &mut stop => break,
+            () = &mut stop => break Ok(()),
+            ended = &mut refreshing => break Err(no_longer_fresh(ended.err())),
         };
         let stream = tokio::select! {
             accepted = socket.listener.accept() => accepted,
-            () = &mut stop => break,
+            () = &mut stop => break Ok(()),
+            ended = &mut refreshing => break Err(no_longer_fresh(ended.err())),
         };
         let stream = match stream {
             Ok((stream, _)) => stream,
@@ -64,12 +68,40 @@ pub(super) async fn run(arguments: VerifyServer) -> Result<()> {
             let _gone = serve(stream, &current, patience).await;
             drop(place);
         });
+    };
+    if let Err(error) = &ended {
+        *current
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Err(error.to_string());
     }
     refreshing.abort();
     drop(socket);
     let all = u32::from(arguments.clients);
     let _late = tokio::time::timeout(FAREWELL, clients.acquire_many(all)).await;
-    Ok(())
+    ended
+}
+
+/// A server whose trust grows old unseen must not answer.
+fn no_longer_fresh(why: Option<tokio::task::JoinError>) -> anyhow::Error {
+    let why = why.map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+    anyhow::anyhow!("trust and policy are no longer read again: {why}")
+}
+
+/// Reads trust and policy in a task of its own, which may panic or hang without that anybody but this reading fails.
+async fn read_again(arguments: Arc<VerifyServer>, patience: Duration) -> Result<Answers> {
+    within(patience, async move { answers(&arguments).await }).await
+}
+
+async fn within<T: Send + 'static>(
+    patience: Duration,
+    reading: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let mut reading = tokio::spawn(reading);
+    if let Ok(read) = tokio::time::timeout(patience, &mut reading).await {
+        return read?;
+    }
+    reading.abort();
+    anyhow::bail!("not read after {} s", patience.as_secs())
 }
 
 async fn answers(arguments: &VerifyServer) -> Result<Answers> {
@@ -81,7 +113,7 @@ async fn refresh(arguments: Arc<VerifyServer>, current: Current) {
     let mut wait = arguments.refresh;
     loop {
         tokio::time::sleep(wait).await;
-        let fresh = match answers(&arguments).await {
+        let fresh = match read_again(Arc::clone(&arguments), REFRESH_PATIENCE).await {
             Ok(answers) => {
                 wait = arguments.refresh;
                 Ok(Arc::new(answers))
@@ -114,7 +146,6 @@ async fn serve(stream: UnixStream, current: &Current, patience: Duration) -> Res
             return Ok(());
         }
         let too_long = line.len() > LINE_MAX;
-        let line = String::from_utf8_lossy(&line).into_owned();
         let answer = if too_long {
             let why = usage(
                 format!("a line longer than {LINE_MAX} bytes"),
@@ -122,7 +153,10 @@ async fn serve(stream: UnixStream, current: &Current, patience: Duration) -> Res
             );
             refusal("", None, why)
         } else {
-            answer(&line, current, patience).await
+            match text(line) {
+                Ok(line) => answer(&line, current, patience).await,
+                Err(error) => refusal("", None, error),
+            }
         };
         let mut text = answer.json;
         text.push('\n');
@@ -141,7 +175,7 @@ async fn answer(line: &str, current: &Current, patience: Duration) -> Answer {
     let transport = |reason, problem: String, hint: &str| {
         refusal(
             line.trim(),
-            None,
+            id_of(line).as_deref(),
             advice_of(Outcome::Transport, Some(reason), problem, hint),
         )
     };
@@ -184,11 +218,13 @@ impl Socket {
         let shown = path.display();
         let listening = || format!("listening on {shown}");
         if let Ok(found) = std::fs::symlink_metadata(path) {
-            let alive = std::os::unix::net::UnixStream::connect(path).is_ok();
+            // A full queue, or one that this user may not enter, is somebody's too.
+            let alive = !std::os::unix::net::UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
             if !found.file_type().is_socket() || alive {
                 return Err(usage(
                     format!("--socket {shown} is there already"),
-                    if alive {
+                    if found.file_type().is_socket() {
                         "another server listens there: stop it, or choose another path"
                     } else {
                         "it is no socket: choose another path"
@@ -224,5 +260,23 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let _gone = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reading_that_panics_or_hangs_fails() {
+        let patience = Duration::from_millis(1);
+        let hangs = within(patience, std::future::pending::<Result<()>>()).await;
+        assert!(hangs.unwrap_err().to_string().contains("not read after"));
+        let panics = async {
+            assert!(std::hint::black_box(false), "on purpose");
+            Ok(())
+        };
+        assert!(within(IDLE, panics).await.is_err());
+        assert!(within(IDLE, async { Ok(()) }).await.is_ok());
     }
 }

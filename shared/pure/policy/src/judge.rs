@@ -496,11 +496,23 @@ fn who(verified: &Verified) -> Who {
     }
 }
 
-/// A workflow on two branches is one workflow: whoever may push a branch would else be as many signers as he likes.
+/// A workflow on two branches, or at two commits, is one workflow: whoever may push would else be as many signers as he likes. The first `@refs/`
+/// ends its name, since a branch may be called anything, `x@refs/y` too.
 fn counted(subject: &SubjectName) -> &str {
     let value = subject.value();
-    match (subject, value.rsplit_once("@refs/")) {
-        (SubjectName::Uri(_), Some((workflow, _))) => workflow,
+    let SubjectName::Uri(_) = subject else {
+        return value;
+    };
+    if let Some((workflow, _)) = value.split_once("@refs/") {
+        return workflow;
+    }
+    match value.rsplit_once('@') {
+        Some((workflow, commit))
+            if matches!(commit.len(), 40 | 64)
+                && commit.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            workflow
+        }
         _ => value,
     }
 }

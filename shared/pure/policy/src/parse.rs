@@ -2,7 +2,7 @@
 
 use const_oid::ObjectIdentifier;
 use jiff::Timestamp;
-use keys::PublicKey;
+use keys::{Algorithm, PublicKey};
 use pki::SubjectName;
 use thiserror::Error;
 use trust::Validity;
@@ -334,6 +334,22 @@ fn matcher(value: Option<String>, regexp: Option<String>) -> Result<Matcher, Str
 
 fn key_holder(shape: &wire::common::PublicKey) -> Result<KeyHolder, String> {
     let key = PublicKey::from_spki_der(&shape.raw_bytes.0).map_err(|error| error.to_string())?;
+    let algorithm = match &shape.key_details {
+        // Unspecified: the key says what it is.
+        EnumValue::Number(0) => None,
+        EnumValue::Name(name) if name == "PUBLIC_KEY_DETAILS_UNSPECIFIED" => None,
+        EnumValue::Number(number) => Some(Algorithm::from_wire_number(*number)),
+        EnumValue::Name(name) => Some(Algorithm::from_wire_name(name)),
+    };
+    if let Some(algorithm) = algorithm
+        && algorithm.map(Algorithm::key_type) != Some(key.key_type())
+    {
+        return Err(format!(
+            "keyDetails {} does not fit the key, which is for {}",
+            shape.key_details,
+            key.default_algorithm().wire_name()
+        ));
+    }
     let validity = shape
         .valid_for
         .map(|range| {

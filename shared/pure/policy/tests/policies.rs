@@ -150,6 +150,15 @@ fn a_workflow_is_one_signer_on_all_its_branches() {
     );
     let one = house(&json!({ "signers": 1 }));
     assert!(scene.judge(&one, Asked::Signature, &bundles).is_accepted());
+    for other in [
+        "refs/heads/a@refs/heads/b".to_owned(),
+        "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        "0123456789ABCDEF".repeat(4),
+    ] {
+        let other = scene.workflow(&other);
+        let decision = scene.judge(&two, Asked::Signature, &[&main.bundle, &other.bundle]);
+        assert!(!decision.is_accepted());
+    }
 }
 
 #[test]
@@ -175,6 +184,31 @@ fn keys_and_people_count_together() {
     let over = judge(json!({ "start": "2025-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z" }));
     assert!(!over.is_accepted());
     assert_eq!(codes(&over), ["signer-not-allowed"]);
+}
+
+#[test]
+fn a_key_is_what_its_policy_says_it_is() {
+    let spki = STANDARD.encode(Scene::key().public_key().spki_der());
+    let parsed = |member: &str, value: Value| {
+        let mut key = json!({ "rawBytes": spki });
+        key[member] = value;
+        let policy = json!({ "publicKeys": { "publicKeys": [key] } });
+        Policy::parse(policy.to_string().as_bytes())
+    };
+    for fits in [json!("PKIX_ECDSA_P256_SHA_256"), json!(5), json!(0)] {
+        assert!(parsed("keyDetails", fits).is_ok());
+    }
+    for other in [
+        json!("PKIX_ED25519"),
+        json!(7),
+        json!("PKIX_ECDSA"),
+        json!(99),
+    ] {
+        let error = parsed("keyDetails", other).unwrap_err().to_string();
+        assert!(error.contains("does not fit the key"), "{error}");
+    }
+    let error = parsed("validfor", json!({})).unwrap_err().to_string();
+    assert!(error.contains("unknown field"), "{error}");
 }
 
 #[test]
