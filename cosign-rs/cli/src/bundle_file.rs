@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::args::{Identity, SigningKey};
 use crate::failure::{advice, say};
 use crate::report;
 
@@ -35,6 +36,17 @@ impl Drop for Beside {
         // It is not there any more when it took its place.
         let _gone = fs::remove_file(&self.path);
     }
+}
+
+/// What is read of secrets: a bundle that is written over a key is a key that is lost.
+pub(crate) fn secrets<'a>(
+    key: Option<&'a SigningKey>,
+    identity: &'a Identity,
+) -> impl Iterator<Item = &'a Path> {
+    let key = key.and_then(|key| key.key.as_deref()).map(Path::new);
+    let token = identity.identity_token.as_deref().map(Path::new);
+    let secret = identity.oidc_client_secret_file.as_deref();
+    [key, token, secret].into_iter().flatten()
 }
 
 impl BundleFile {
@@ -84,9 +96,13 @@ impl BundleFile {
         let inputs: Vec<&Path> = inputs.into_iter().collect();
         Self::check(path, &inputs)?;
         let shown = path.display();
-        if path.exists() && !path.is_file() {
+        // A name of something that is open already (/dev/stdout) may lead to a file, and is not to be replaced by one.
+        let is_open = path.starts_with("/dev") || path.starts_with("/proc");
+        if path.exists() && (is_open || !path.is_file()) {
             return Ok(Self(Target::Stream(path.to_owned())));
         }
+        // What a link leads to is replaced, and not the link.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let writing = || format!("writing {shown}");
         let mut name = path.file_name().with_context(writing)?.to_owned();
         // Nobody can have put a link there that leads elsewhere.

@@ -137,6 +137,7 @@ fn is_public(services: &Services) -> bool {
 
 fn is_of_everybody(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
+        let host = host.trim_end_matches('.');
         PUBLIC.iter().any(|domain| {
             host.strip_suffix(domain)
                 .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))

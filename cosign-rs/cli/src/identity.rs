@@ -111,7 +111,7 @@ fn ambient(identity: &Identity) -> Result<Option<Ambient>> {
     }
     let otherwise = matches!(
         identity.fulcio_auth_flow,
-        Some(AuthFlow::Device | AuthFlow::Oob | AuthFlow::ClientCredentials)
+        Some(AuthFlow::Normal | AuthFlow::Device | AuthFlow::Oob | AuthFlow::ClientCredentials)
     );
     if identity.oidc_disable_ambient_providers || otherwise {
         return Ok(None);

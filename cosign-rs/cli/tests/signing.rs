@@ -159,6 +159,24 @@ fn after_a_failure_the_same_command_goes_on() {
     assert!(said.err.contains("2 signed, 1 were before"), "{}", said.err);
 }
 
+#[test]
+fn a_bundle_replaces_no_key_and_no_link() {
+    let scene = Scene::new();
+    scene.write("small", "small");
+    let key = std::fs::read(scene.path("key.pem")).unwrap();
+    let words = "sign-blob --key key.pem --tlog-upload=false --bundle key.pem small";
+    scene.run(words).refused("is a file that is read");
+    assert_eq!(std::fs::read(scene.path("key.pem")).unwrap(), key);
+    scene.write("real.json", "");
+    std::os::unix::fs::symlink("real.json", scene.path("link.json")).unwrap();
+    let words = "sign-blob --key key.pem --tlog-upload=false --bundle link.json small";
+    scene.run(words).accepted();
+    assert!(scene.path("link.json").is_symlink());
+    assert!(std::fs::metadata(scene.path("real.json")).unwrap().len() > 100);
+    let words = "sign-blob --key key.pem --tlog-upload=false --bundle /dev/stdout small";
+    assert!(scene.run(words).accepted().out.starts_with('{'));
+}
+
 /// The most memory that the process had, in kB (proc(5): VmHWM), as long as it could be seen.
 fn peak(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;

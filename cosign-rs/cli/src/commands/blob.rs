@@ -19,7 +19,7 @@ use crate::args::{
     AttestBlob, Output, SignBlob, SignBundle, VerifyBlob, VerifyBlobAttestation, VerifyBundle,
 };
 use crate::artifact::Source;
-use crate::bundle_file::BundleFile;
+use crate::bundle_file::{self, BundleFile};
 use crate::explained::{self, Explained};
 use crate::failure::{Outcome, Refused, Told, advice, advice_of, say, usage};
 use crate::judge::{self, Judge};
@@ -42,7 +42,9 @@ pub(super) async fn sign(arguments: SignBlob) -> Result<()> {
     let hash = prepared.hash()?;
     let items = items(&arguments)?;
     // What cannot be written is known before anybody is asked to sign.
-    let inputs: Vec<&Path> = arguments.files.iter().map(PathBuf::as_path).collect();
+    let secrets = bundle_file::secrets(Some(&arguments.key), &arguments.identity);
+    let files = arguments.files.iter().map(PathBuf::as_path);
+    let inputs: Vec<&Path> = files.chain(secrets).collect();
     for item in &items {
         BundleFile::check(&item.bundle, &inputs)?;
     }
@@ -158,7 +160,8 @@ pub(super) async fn attest(arguments: AttestBlob) -> Result<()> {
     let prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
     let inputs = [&arguments.file, &arguments.predicate, &arguments.statement];
     let inputs = inputs.into_iter().flatten().map(PathBuf::as_path);
-    let file = BundleFile::prepare(&arguments.bundle, inputs)?;
+    let secrets = bundle_file::secrets(Some(&arguments.key), &arguments.identity);
+    let file = BundleFile::prepare(&arguments.bundle, inputs.chain(secrets))?;
     let statement = statement(&arguments)?;
     let session = prepared.session(&arguments.identity, &[]).await?;
     let signed = session.sign_statement(statement, Timestamp::now()).await?;
@@ -280,7 +283,9 @@ pub(super) async fn sign_bundle(mut arguments: SignBundle) -> Result<()> {
     let trusted = trust_files::for_signing(&arguments.trust, &arguments.services).await?;
     let prepared = Prepared::with_identity(trusted);
     let source = Source::of_path(&arguments.file);
-    let file = BundleFile::prepare(&arguments.bundle, [arguments.file.as_path()])?;
+    let inputs = std::iter::once(arguments.file.as_path())
+        .chain(bundle_file::secrets(None, &arguments.identity));
+    let file = BundleFile::prepare(&arguments.bundle, inputs)?;
     let statement = arguments
         .in_toto
         .then(|| trust_files::read_at_most(&arguments.file, STATEMENT_MAX))

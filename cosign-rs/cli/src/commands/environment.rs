@@ -70,6 +70,25 @@ pub(super) fn print(arguments: &Env) -> Result<()> {
     report::print(text(arguments, &read, &args::variables_in_use()).trim_end())
 }
 
+/// A value without what may be secret in it: who logs in at a URL, and the PIN of a token (RFC 7512).
+fn masked(value: &str) -> String {
+    const PIN: &str = "pin-value=";
+    let mut shown = value.to_owned();
+    if let Some((before, pin)) = value.split_once(PIN) {
+        let rest = pin.find(['&', ';', '?']).and_then(|end| pin.get(end..));
+        shown = format!("{before}{PIN}******{}", rest.unwrap_or_default());
+    }
+    if let Some((scheme, rest)) = shown.split_once("://") {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if let Some((authority, tail)) = rest.split_at_checked(end)
+            && let Some((_, host)) = authority.rsplit_once('@')
+        {
+            return format!("{scheme}://******@{host}{tail}");
+        }
+    }
+    shown
+}
+
 fn text(
     arguments: &Env,
     read: &dyn Fn(&str) -> Option<String>,
@@ -84,6 +103,7 @@ fn text(
             {
                 "******".to_owned()
             }
+            Some(value) if !arguments.show_sensitive_values => masked(&value),
             value => value.unwrap_or_default(),
         };
         if arguments.show_descriptions {
@@ -106,8 +126,10 @@ fn text(
             .any(|word| name.contains(word));
         let value = if hide && !arguments.show_sensitive_values {
             "******".to_owned()
-        } else {
+        } else if arguments.show_sensitive_values {
             value
+        } else {
+            masked(&value)
         };
         let _infallible = writeln!(text, "{name}={value:?}");
     }
@@ -142,9 +164,11 @@ mod tests {
                 Some("s3cret".to_owned())
             }
             "TUF_ROOT" => Some("/a \"folder\"".to_owned()),
+            "HTTPS_PROXY" => Some("http://me:s3cret@proxy.example:3128/".to_owned()),
+            "COSIGN_KEY" => Some("pkcs11:token=a?pin-value=s3cret&module-name=b".to_owned()),
             _ => None,
         };
-        let flags = ["COSIGN_REGISTRY_TOKEN".to_owned(), "COSIGN_YES".to_owned()];
+        let flags = ["COSIGN_REGISTRY_TOKEN", "COSIGN_YES", "COSIGN_KEY"].map(str::to_owned);
         let show = |descriptions, sensitive| {
             let arguments = Env {
                 show_descriptions: descriptions,
@@ -154,6 +178,12 @@ mod tests {
         };
         let hidden = show(true, false);
         assert!(!hidden.contains("s3cret"), "{hidden}");
+        for rest in [
+            "HTTPS_PROXY=\"http://******@proxy.example:3128/\"\n",
+            "COSIGN_KEY=\"pkcs11:token=a?pin-value=******&module-name=b\"\n",
+        ] {
+            assert!(hidden.contains(rest), "{hidden}");
+        }
         assert!(
             hidden.contains("\nCOSIGN_PASSWORD=\"******\"\n")
                 || hidden.contains("COSIGN_PASSWORD=\"******\"\n")
@@ -168,7 +198,7 @@ mod tests {
         );
         assert!(hidden.contains("BROWSER=\"\"\n"));
         let shown = show(false, true);
-        assert_eq!(shown.matches("s3cret").count(), 3, "{shown}");
+        assert_eq!(shown.matches("s3cret").count(), 5, "{shown}");
         assert!(!shown.contains('#'), "{shown}");
     }
 }

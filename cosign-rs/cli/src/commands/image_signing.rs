@@ -16,7 +16,7 @@ use super::batch::{Batch, Done};
 use super::targets::{Plan, Target};
 use super::{Prepared, image_old};
 use crate::args::{Attest, Batching, Formats, Platforms, Sign, StatementVersion};
-use crate::bundle_file::BundleFile;
+use crate::bundle_file::{self, BundleFile};
 use crate::failure::{advice, say};
 use crate::report::Report;
 use crate::{predicate, trust_files};
@@ -34,7 +34,9 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
         arguments.local_image,
     )?;
     let path = arguments.bundle.as_deref();
-    let file = one_bundle(path, &plan, &arguments.platforms, &[])?;
+    let inputs: Vec<&Path> =
+        bundle_file::secrets(Some(&arguments.key), &arguments.identity).collect();
+    let file = one_bundle(path, &plan, &arguments.platforms, &inputs)?;
     let formats = &arguments.formats;
     may_be_old(formats, path, &arguments.batching, &prepared)?;
     if formats.legacy() && !arguments.upload {
@@ -187,6 +189,10 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
         .into_iter()
         .flatten()
         .map(PathBuf::as_path)
+        .chain(bundle_file::secrets(
+            Some(&arguments.key),
+            &arguments.identity,
+        ))
         .collect();
     let path = arguments.bundle.as_deref();
     let file = one_bundle(path, &plan, &arguments.platforms, &inputs)?;

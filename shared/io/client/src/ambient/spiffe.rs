@@ -3,6 +3,7 @@
 //! Who can open the socket is a workload; the agent behind it decides which one. Messages are written out with their field numbers, as
 //! elsewhere in this project.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,7 +60,15 @@ pub(super) fn socket(around: Surroundings<'_>) -> Option<PathBuf> {
         return path.starts_with('/').then(|| PathBuf::from(path));
     }
     let usual = around.root.join(USUAL);
-    usual.exists().then_some(usual)
+    // It is in a folder where everybody may put one: somebody else's would say who we are.
+    let folder = usual.parent()?;
+    (is_trusted(&usual) && is_trusted(folder)).then_some(usual)
+}
+
+/// It is the administrator's, or our own.
+fn is_trusted(path: &Path) -> bool {
+    let owner = |path: &Path| std::fs::metadata(path).ok().map(|about| about.uid());
+    owner(path).is_some_and(|uid| uid == 0 || Some(uid) == owner(Path::new("/proc/self")))
 }
 
 pub(super) async fn token(

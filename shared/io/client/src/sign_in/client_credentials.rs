@@ -42,5 +42,16 @@ pub async fn client_credentials(provider: &Provider) -> Result<IdentityToken, Si
             why: format!("it is of {}", crate::agent::printable(token.issuer())),
         });
     }
+    // It may be good at other services of the provider, whom the certificate authority is none of.
+    let meant = provider
+        .audience
+        .as_deref()
+        .unwrap_or_else(|| provider.client.client_id().as_str());
+    if token.is_for(meant) == Some(false) {
+        return Err(SignInError::Unverified {
+            issuer: provider.issuer.clone(),
+            why: format!("it is an access token for somebody else, and not for {meant}"),
+        });
+    }
     Ok(token)
 }
