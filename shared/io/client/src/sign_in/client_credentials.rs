@@ -4,7 +4,7 @@ use openidconnect::core::CoreTokenResponse;
 use openidconnect::{Nonce, OAuth2TokenResponse as _, Scope, TokenResponse as _};
 use zeroize::Zeroizing;
 
-use super::{Provider, SignInError, transport};
+use super::{CLIENT_ID, Provider, SignInError, transport};
 use crate::identity::IdentityToken;
 
 /// Signs in as the client itself. The standard promises an access token only; where the provider gives no identity token beside it, that one is
@@ -43,11 +43,12 @@ pub async fn client_credentials(provider: &Provider) -> Result<IdentityToken, Si
         });
     }
     // It may be good at other services of the provider, whom the certificate authority is none of.
-    let meant = provider
-        .audience
-        .as_deref()
-        .unwrap_or_else(|| provider.client.client_id().as_str());
-    if token.is_for(meant) == Some(false) {
+    let client = provider.client.client_id().as_str();
+    let meant = provider.audience.as_deref().unwrap_or(client);
+    if [meant, client, CLIENT_ID]
+        .iter()
+        .all(|audience| token.is_for(audience) == Some(false))
+    {
         return Err(SignInError::Unverified {
             issuer: provider.issuer.clone(),
             why: format!("it is an access token for somebody else, and not for {meant}"),
