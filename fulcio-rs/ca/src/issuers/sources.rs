@@ -12,7 +12,7 @@ use std::time::Duration;
 use client::Settings;
 use jiff::Timestamp;
 use oidc::Jwks;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::keys::{KeyError, KeySource};
@@ -32,7 +32,7 @@ pub(super) struct Sources {
     pattern: String,
     settings: Settings,
     state: Mutex<State>,
-    meetings: Semaphore,
+    meetings: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Sources {
             pattern: pattern.to_owned(),
             settings,
             state: Mutex::default(),
-            meetings: Semaphore::new(FIRST_MEETINGS),
+            meetings: Arc::new(Semaphore::new(FIRST_MEETINGS)),
         }
     }
 
@@ -79,8 +79,15 @@ impl Sources {
         let _first = held.door.lock().await;
         // No place is needed for what needs no question: it failed a moment ago, or was met while we waited.
         let keys = if held.source.would_ask(now) {
-            let _place = self.place(&held.host).await?;
-            held.source.current(now).await?
+            let place = self.place(&held.host).await?;
+            let source = held.source.clone();
+            // The question goes on when the client goes, and its place is taken until it has ended.
+            let asking = tokio::spawn(async move {
+                let _place = place;
+                source.current(now).await
+            });
+            let keys = asking.await;
+            keys.map_err(|_| KeyError::Again("the request was interrupted".to_owned()))??
         } else {
             held.source.current(now).await?
         };
@@ -92,7 +99,7 @@ impl Sources {
     }
 
     /// A place for a first meeting, among those of the host and then among all.
-    async fn place(&self, host: &str) -> Result<Place<'_>, KeyError> {
+    async fn place(&self, host: &str) -> Result<Place, KeyError> {
         let of_host = {
             let mut state = self.state();
             state
@@ -105,7 +112,7 @@ impl Sources {
         };
         let both = async {
             let host = of_host.acquire_owned().await.ok()?;
-            let all = self.meetings.acquire().await.ok()?;
+            let all = self.meetings.clone().acquire_owned().await.ok()?;
             Some(Place {
                 _host: host,
                 _all: all,
@@ -143,9 +150,9 @@ impl Sources {
 }
 
 /// Two, which end together.
-struct Place<'a> {
+struct Place {
     _host: OwnedSemaphorePermit,
-    _all: SemaphorePermit<'a>,
+    _all: OwnedSemaphorePermit,
 }
 
 impl State {

@@ -143,7 +143,7 @@ impl FollowError {
     }
 
     /// Is it a role that does not hold, or is not there as it was promised?
-    const fn is_about_a_role(&self) -> bool {
+    fn is_about_a_role(&self) -> bool {
         match self {
             Self::Update(_) => true,
             Self::Mirror(error) => !error.is_outage(),

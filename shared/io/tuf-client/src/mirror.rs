@@ -86,7 +86,7 @@ pub enum MirrorError {
 
 impl MirrorError {
     /// Is it the way that is broken, and not what came over it? Only then what is in the cache may stand in.
-    pub const fn is_outage(&self) -> bool {
+    pub fn is_outage(&self) -> bool {
         match self {
             Self::Call(CallError::Unreachable { .. } | CallError::Timeout { .. }) => true,
             Self::Status { status, .. } => *status >= 500 || *status == 429,
@@ -94,6 +94,9 @@ impl MirrorError {
                 source,
                 CallError::Unreachable { .. } | CallError::Timeout { .. }
             ),
+            Self::Registry(OciError::Refused { refused, .. }) => {
+                refused.status.is_server_error() || refused.status.as_u16() == 429
+            }
             _ => false,
         }
     }
