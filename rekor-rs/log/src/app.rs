@@ -23,7 +23,7 @@ use crate::grpc;
 use crate::http::{self, State, Writes};
 use crate::leaf::Entry;
 use crate::search::http::{SearchApi, V2};
-use crate::search::{self, Search};
+use crate::search::{self, Identity, Search, SearchPlace};
 use crate::storage::{Ground, Storage};
 use crate::v1::config::{ShardConfig, V1Config};
 use crate::v1::shards::Shard;
@@ -42,8 +42,8 @@ pub struct Deps {
     pub signer: Signer,
     /// The v1 log, with a key for each of its shards.
     pub v1: Option<(V1Config, Vec<Signer>)>,
-    /// File of the search index.
-    pub search: Option<PathBuf>,
+    /// Where the search index is.
+    pub search: Option<SearchPlace>,
     /// Who cosigns the v2 log's checkpoints.
     pub witnessing: Option<WitnessingConfig>,
     /// Where the logs are kept.
@@ -199,6 +199,7 @@ impl V1Log {
             next.follow(search, &self.config.host).await?;
         }
         watch(&next.log, &self.health);
+        count_checkpoints(&next);
         let next = shards.followed_by(next).await?;
         self.put(next, "a new v1 tree takes entries");
         Ok(())
@@ -262,7 +263,10 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
     let gate = Gate::new();
     let health = Health::serving();
     let search = match &deps.search {
-        Some(file) => Some(Search::open(file).await.map_err(BuildError::Search)?),
+        Some(place) => {
+            let opened = Box::pin(Search::open(place, &deps.storage)).await;
+            Some(opened.map_err(BuildError::Search)?)
+        }
         None => None,
     };
     let clock = deps.clock.clone();
@@ -291,7 +295,10 @@ pub async fn build(config: &LogConfig, deps: Deps) -> Result<App, BuildError> {
         log_id: keys.verifier.id().to_vec(),
     };
     let search = match search {
-        Some(search) => Some(search_api(config, &keys, search, &log, v1.as_ref(), &gate).await?),
+        Some(search) => {
+            search.tidy();
+            Some(search_api(config, &keys, search, &log, v1.as_ref(), &gate).await?)
+        }
         None => None,
     };
     let router = routes(state, v1.as_ref(), search, &gate, &health);
@@ -311,7 +318,11 @@ async fn search_api(
     v1: Option<&V1Log>,
     gate: &Gate,
 ) -> Result<SearchApi, BuildError> {
-    let tree = search.follow(&config.origin, log, v2_keys).await;
+    let identity = Identity {
+        origin: &config.origin,
+        log_id: keys.verifier.id(),
+    };
+    let tree = Box::pin(search.follow(identity, log, v2_keys)).await;
     Ok(SearchApi {
         v2: V2 {
             tree: tree.map_err(BuildError::Search)?,
@@ -324,8 +335,7 @@ async fn search_api(
     })
 }
 
-/// Opens the logs to read them, whoever writes them. What the witnesses cosigned is read from it. Beside a writer on the same machine there is no search, as the
-/// index is that one's; in a cluster each instance has its own.
+/// Opens the logs to read them, whoever writes them. What the witnesses cosigned is read from it, and so is a search index that it fills.
 async fn build_reader(
     settings: &Path,
     config: &LogConfig,
@@ -340,11 +350,12 @@ async fn build_reader(
     let log = ground.read::<Entry>(keys.verifier.clone()).await;
     let log = log.map_err(BuildError::Open)?;
     watch(&log, &health);
-    let search = match (&deps.search, &deps.storage) {
-        (Some(file), Storage::Cluster(_)) => {
-            Some(Search::open(file).await.map_err(BuildError::Search)?)
+    let search = match &deps.search {
+        Some(place) => {
+            let opened = Box::pin(Search::open_beside(place, &deps.storage)).await;
+            opened.map_err(BuildError::Search)?
         }
-        _ => None,
+        None => None,
     };
     let v1 = open_v1(deps, Access::Read, search.clone(), &health).await?;
     let search = match search {
@@ -466,6 +477,21 @@ fn watch<L: Leaf>(log: &Log<L>, health: &Health) {
     });
 }
 
+/// Counts the checkpoints of a v1 tree that come to be shown; those that are replaced within the same moment as one. Ends with the log.
+fn count_checkpoints(shard: &Shard) {
+    let tree_id = shard.tree_id;
+    let weak = shard.log.downgrade();
+    let mut grown = Box::pin(shard.log.grown(shard.log.published().head.size));
+    figures::checkpoints_published(tree_id, 0);
+    tokio::spawn(async move {
+        while grown.await {
+            let Some(log) = weak.upgrade() else { return };
+            figures::checkpoints_published(tree_id, 1);
+            grown = Box::pin(log.grown(log.published().head.size));
+        }
+    });
+}
+
 async fn open_v1(
     deps: &Deps,
     access: Access,
@@ -491,6 +517,9 @@ async fn open_v1(
         watch(&shard.log, health);
         let head = shard.log.published().head;
         tracing::info!(tree = shard.tree_id, offset = shard.offset, size = %head.size, root = %head.root, "the v1 shard is open");
+    }
+    if access == Access::Write {
+        count_checkpoints(shards.active());
     }
     let attestations = match &config.attestations {
         Some(home) => {

@@ -48,6 +48,8 @@ pub enum Command {
     Restore(Restore),
     /// Begin a new v1 tree; a running service takes it up within seconds, without turning anybody away
     Rotate(Rotate),
+    /// Forget the search index of the logs of a settings file, while they run or not; it is made again from them
+    Reindex(Settings),
     /// Close the v2 log, or a v1 tree, for good: its last checkpoint says so. It must not be running
     Freeze {
         /// The logs.

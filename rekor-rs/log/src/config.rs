@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serve::{Limits, Server, ServerSettings, SettingsError, settings};
 use signer::KeyRef;
 
+use crate::search::SearchPlace;
 use crate::storage::{Home, RawCluster};
 use crate::v1::config::{RawV1, V1Config};
 use crate::witnessing::{RawWitnessing, WitnessingConfig};
@@ -29,7 +30,7 @@ struct RawConfig {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSearch {
-    file: PathBuf,
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,8 +55,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The `[v1]` table.
     pub v1: Option<V1Config>,
-    /// The `[search]` table: file of the index.
-    pub search: Option<PathBuf>,
+    /// The `[search]` table: where the index is.
+    pub search: Option<SearchPlace>,
     /// The `[witnessing]` table.
     pub witnessing: Option<WitnessingConfig>,
     /// The `[cluster]` table.
@@ -119,12 +120,20 @@ impl Config {
         let witnessing = raw.witnessing.map(|table| table.checked(path));
         let v1 = raw.v1.map(|v1| v1.checked(path, queue, cluster.is_some()));
         let v1 = v1.transpose()?;
+        let search = raw.search.map(|search| match search.file {
+            Some(file) => Ok(SearchPlace::File(beside(&file))),
+            None if cluster.is_some() => Ok(SearchPlace::Cluster),
+            None => {
+                let message = "expected the file of the index; only with [cluster] it may be left out, and the index is in its database";
+                Err(SettingsError::value("search.file", message))
+            }
+        });
         let secret = raw.log.key_secret_file.as_deref();
         let key = key_ref("log.key", &raw.log.key, secret, path)?;
         Ok(Self {
             server: raw.server.checked(limits)?,
             v1,
-            search: raw.search.map(|search| beside(&search.file)),
+            search: search.transpose()?,
             witnessing: witnessing.transpose()?,
             cluster,
             log: LogConfig {
@@ -250,6 +259,46 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn the_index_of_a_cluster_is_in_its_database_unless_a_file_is_named() {
+        let parse = |search: &str, cluster: bool| {
+            let (folder, cluster) = if cluster {
+                let cluster = "[cluster]\ndatabase = 'postgres://u@localhost/d'\nbucket = 'b'\nregion = 'r'\naddress = 'http://localhost:1'\n";
+                ("", cluster)
+            } else {
+                ("folder = 'l'\n", "")
+            };
+            let text = format!(
+                "[server]\nlisten = 'localhost:0'\n[log]\norigin = 'localhost'\nkey = 'k'\n{folder}{cluster}{search}"
+            );
+            Config::parse(Path::new("/x/rekor.toml"), &text).map(|config| config.search)
+        };
+        let file = Some(SearchPlace::File(PathBuf::from("/x/s.sqlite")));
+        for cluster in [false, true] {
+            assert_eq!(parse("", cluster).unwrap(), None);
+            assert_eq!(
+                parse("[search]\nfile = 's.sqlite'\n", cluster).unwrap(),
+                file
+            );
+            assert!(parse("[search]\ndatabase = 'x'\n", cluster).is_err());
+        }
+        assert_eq!(
+            parse("[search]\n", true).unwrap(),
+            Some(SearchPlace::Cluster)
+        );
+        let error = parse("[search]\n", false).unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                SettingsError::Value {
+                    key: "search.file",
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]

@@ -31,8 +31,13 @@ use tlog::{Hash, LeafIndex, TreeSize, hash, proof};
 /// How long a leader that was killed is believed to be alive.
 const LEASE: u64 = 2;
 
-/// A site whose logs are in the servers of these tests, under a name that no other run has.
+/// A site whose logs are in the servers of these tests, under a name that no other run has. Its search index is in the database.
 fn site() -> Option<(Site, String)> {
+    site_in("postgres")
+}
+
+/// [`site`] in a database of this name.
+fn site_in(name: &str) -> Option<(Site, String)> {
     let (Ok(database), Ok(bucket)) = (
         env::var("CLUSTER_TEST_DATABASE"),
         env::var("CLUSTER_TEST_BUCKET"),
@@ -58,31 +63,38 @@ fn site() -> Option<(Site, String)> {
     let text = fs::read_to_string(site.settings()).unwrap();
     let mut text: String = text
         .lines()
-        .filter(|line| !line.starts_with("folder") && !line.starts_with("attestations"))
+        .filter(|line| {
+            let here = ["folder", "attestations", "file"];
+            !here.iter().any(|key| line.starts_with(key))
+        })
         .flat_map(|line| [line, "\n"])
         .collect();
     text = text.replace("\"localhost\"\n", &format!("\"{host}\"\n"));
     let _ = write!(
         text,
-        "\n[cluster]\ndatabase = \"postgres://log@{database}/postgres{ssl}\"\nbucket = \"logs\"\nregion = \"us-east-1\"\n\
+        "\n[cluster]\ndatabase = \"postgres://log@{database}/{name}{ssl}\"\nbucket = \"logs\"\nregion = \"us-east-1\"\n\
          prefix = \"{prefix}\"\nendpoint = \"{scheme}://{bucket}\"\n{ca}lease_seconds = {LEASE}\n"
     );
     fs::write(site.settings(), text).unwrap();
     Some((site, host))
 }
 
-/// The settings of one instance: its own port, address and index.
+/// The settings of one instance: its own port and address.
 fn instance(site: &Site, name: &str) -> (String, u16) {
     let port = free_port();
     let settings = site.settings_at(name, port);
     let text = fs::read_to_string(&settings).unwrap();
-    let text = text
-        .replace("search.sqlite", &format!("{name}.sqlite"))
-        .replace(
-            "[cluster]",
-            &format!("[cluster]\naddress = \"http://localhost:{port}\""),
-        );
-    fs::write(&settings, text).unwrap();
+    let address = format!("[cluster]\naddress = \"http://localhost:{port}\"");
+    fs::write(&settings, text.replace("[cluster]", &address)).unwrap();
+    (settings, port)
+}
+
+/// [`instance`] with an index of its own.
+fn instance_with_index(site: &Site, name: &str) -> (String, u16) {
+    let (settings, port) = instance(site, name);
+    let text = fs::read_to_string(&settings).unwrap();
+    let own = format!("[search]\nfile = \"{name}.sqlite\"");
+    fs::write(&settings, text.replace("[search]", &own)).unwrap();
     (settings, port)
 }
 
@@ -100,7 +112,32 @@ fn check(verifier: &VerifierKey, entry: &Value) {
     proof::verify_inclusion(&leaf, LeafIndex::new(index), &hashes, opened.head()).unwrap();
 }
 
-/// Each instance has an index of its own, which follows the log.
+fn search(service: &Service, number: u32) -> Option<Value> {
+    search_at(service.port, number)
+}
+
+/// What `/api/v2/search` says of the entry that `common::v2(number)` makes.
+fn search_at(port: u16, number: u32) -> Option<Value> {
+    let hash = hex::encode(keys::sha256(&number.to_be_bytes()));
+    let question = serde_json::json!({ "hash": hash }).to_string();
+    let (status, body) = common::ask(port, "POST", "/api/v2/search", &question)?;
+    (status == 200).then(|| serde_json::from_str(&body).unwrap())
+}
+
+/// Whether an answer has the entry at this index of the v2 log, and whether it says that this log is indexed beyond it.
+fn told(answer: &Value, host: &str, index: u64) -> (bool, bool) {
+    let here = |hit: &Value| {
+        hit["origin"] == host && hit["entry"]["logIndex"].as_str().unwrap() == index.to_string()
+    };
+    let rows = answer["indexed"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["origin"] == host).unwrap();
+    let number = |of: &str| -> u64 { row[of].as_str().unwrap().parse().unwrap() };
+    assert!(number("indexed") <= number("treeSize"), "{row}");
+    let found = answer["entries"].as_array().unwrap().iter().any(here);
+    (found, number("indexed") > index)
+}
+
+/// The instance finds an entry of the v1 log.
 fn finds(service: &Service, number: u32, id: &str) {
     let hash = hex::encode(keys::sha256(&number.to_be_bytes()));
     let question = serde_json::json!({ "hash": format!("sha256:{hash}") }).to_string();
@@ -124,7 +161,11 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
     let mut settings = Vec::new();
     let mut running = Vec::new();
     for name in ["one.toml", "two.toml", "three.toml"] {
-        let (file, port) = instance(&site, name);
+        // Two share the index in the database, the third one is configured otherwise.
+        let (file, port) = match name {
+            "three.toml" => instance_with_index(&site, name),
+            _ => instance(&site, name),
+        };
         running.push(Some(Service::start(&file, port, &[])));
         settings.push((file, port));
     }
@@ -143,7 +184,7 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
     );
 
     // Clients of all three, all the time. An answer of 201 is a promise; everything else is tried again by a client.
-    let acknowledged: Arc<Mutex<BTreeMap<u64, Value>>> = Arc::default();
+    let acknowledged: Arc<Mutex<BTreeMap<u64, (u32, Value)>>> = Arc::default();
     let (done, number) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicU32::new(0)),
@@ -153,6 +194,7 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
         .flat_map(|(_, port)| [*port, *port])
         .map(|port| {
             let (acknowledged, done, number) = (acknowledged.clone(), done.clone(), number.clone());
+            let host = host.clone();
             std::thread::spawn(move || {
                 while !done.load(Ordering::Relaxed) {
                     let number = number.fetch_add(1, Ordering::Relaxed);
@@ -165,8 +207,15 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
                     };
                     let entry: Value = serde_json::from_str(&body).unwrap();
                     let index = entry["logIndex"].as_str().unwrap().parse().unwrap();
-                    let before = acknowledged.lock().unwrap().insert(index, entry);
+                    let before = acknowledged.lock().unwrap().insert(index, (number, entry));
                     assert!(before.is_none(), "index {index} was given twice");
+                    // Whoever leads, and whoever is asked: the mark is never ahead of what is found.
+                    if number % 4 == 0
+                        && let Some(answer) = search_at(port, number)
+                    {
+                        let (found, indexed) = told(&answer, &host, index);
+                        assert!(found || !indexed, "{index}: {answer}");
+                    }
                 }
             })
         })
@@ -226,12 +275,24 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
     let acknowledged = acknowledged.lock().unwrap();
     let last = acknowledged.keys().next_back().unwrap();
     let bodies: Vec<Service> = running.into_iter().flatten().collect();
-    for entry in acknowledged.values() {
+    for (_, entry) in acknowledged.values() {
         check(&verifier, entry);
     }
     for service in bodies {
         for (number, id) in &promised {
             finds(&service, *number, id);
+        }
+        // All of them, whoever indexed them, and whoever was killed while he did.
+        for (index, (number, _)) in acknowledged.iter() {
+            let begun = Instant::now();
+            loop {
+                let answer = search(&service, *number);
+                if answer.is_some_and(|answer| told(&answer, &host, *index).0) {
+                    break;
+                }
+                assert!(begun.elapsed() < common::PATIENCE, "{index} is not found");
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
         for id in &attested_by_all {
             service.until(&format!("/api/v1/log/entries/{id}"), |status, body| {
@@ -251,7 +312,7 @@ fn a_leader_is_killed_under_load_and_nothing_that_was_acknowledged_is_lost() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    for (index, promised) in acknowledged.iter() {
+    for (index, (_, promised)) in acknowledged.iter() {
         let kept = &entries[usize::try_from(*index).unwrap()];
         assert_eq!(
             kept["canonicalizedBody"], promised["canonicalizedBody"],
@@ -320,4 +381,115 @@ fn a_v1_tree_is_begun_on_several_machines() {
     second.until("/readyz", |_, body| body == "ready\n");
     assert_eq!(second.add_v1(4).1, 4);
     assert_eq!(ids(&second), all);
+}
+
+async fn database() -> Option<sqlx::PgConnection> {
+    use sqlx::Connection as _;
+    let server = env::var("CLUSTER_TEST_DATABASE").ok()?;
+    let ssl = match env::var("CLUSTER_TEST_ROOTS") {
+        Ok(roots) => format!("sslmode=verify-full&sslrootcert={roots}"),
+        Err(_) => "sslmode=disable".to_owned(),
+    };
+    let url = format!("postgres://log@{server}/postgres?{ssl}");
+    Some(sqlx::PgConnection::connect(&url).await.unwrap())
+}
+
+fn sql(text: String) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut connection = database().await.unwrap();
+        let statement = sqlx::query(sqlx::AssertSqlSafe(text));
+        statement.execute(&mut connection).await.unwrap();
+    });
+}
+
+/// Neither the log's tables nor the index's are there, and several begin.
+#[test]
+fn instances_start_at_once_on_an_empty_database() {
+    let name = format!("empty_{:x}", std::process::id());
+    let Some((site, host)) = site_in(&name) else {
+        return;
+    };
+    sql(format!("CREATE DATABASE {name}"));
+    let settings: Vec<_> = ["one.toml", "two.toml", "three.toml"]
+        .map(|name| instance(&site, name))
+        .into();
+    let starting: Vec<_> = settings
+        .iter()
+        .map(|(file, port)| {
+            let (file, port) = (file.clone(), *port);
+            std::thread::spawn(move || Service::start(&file, port, &[]))
+        })
+        .collect();
+    let running: Vec<_> = starting
+        .into_iter()
+        .map(|started| started.join().unwrap())
+        .collect();
+    let leads = |service: &&Service| service.get("/readyz").1 == "ready\n";
+    assert_eq!(running.iter().filter(leads).count(), 1);
+    for (number, service) in (0_u32..).zip(&running) {
+        assert_eq!(service.add(number), Some(u64::from(number)), "sent on");
+    }
+    for service in &running {
+        for number in 0..3 {
+            let begun = Instant::now();
+            while !search(service, number)
+                .is_some_and(|answer| told(&answer, &host, number.into()).0)
+            {
+                assert!(begun.elapsed() < common::PATIENCE, "{number} is not found");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+/// What the database has of another log, or of another history, is refused, and made again only when somebody says so.
+#[test]
+fn an_index_of_another_log_is_refused_until_it_is_begun_anew() {
+    let Some((site, host)) = site() else { return };
+    let (settings, port) = instance(&site, "one.toml");
+    let first = Service::start(&settings, port, &[]);
+    for number in 0..3 {
+        assert_eq!(first.add(number), Some(number.into()));
+    }
+    let found = |service: &Service, number: u32| {
+        let begun = Instant::now();
+        while !search(service, number).is_some_and(|answer| told(&answer, &host, number.into()).0) {
+            assert!(begun.elapsed() < common::PATIENCE, "{number} is not found");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    found(&first, 2);
+    // Under the service: it notices, though nothing is added to the log.
+    let said = works(&["reindex", "--config", &settings]);
+    assert!(
+        said.contains(&format!("{host}: 3 entries were indexed")),
+        "{said}"
+    );
+    found(&first, 0);
+    first.stop();
+    let spoiled = [
+        ("log = decode('00', 'hex')", "of a log with another key"),
+        (
+            "last = decode('00', 'hex')",
+            "they are not those of this log",
+        ),
+        ("indexed = 9", "they are not those of this log"),
+    ];
+    for (set, why) in spoiled {
+        sql(format!(
+            "UPDATE search_trees SET {set} WHERE name = '{host}'"
+        ));
+        let refused = fails(&["serve", "--config", &settings]);
+        assert!(
+            refused.contains(why) && refused.contains("rekor-rs reindex"),
+            "{refused}"
+        );
+        works(&["reindex", "--config", &settings]);
+        let again = Service::start(&settings, port, &[]);
+        for number in 0..3 {
+            found(&again, number);
+        }
+        again.stop();
+    }
 }

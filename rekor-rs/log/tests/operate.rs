@@ -13,6 +13,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +21,43 @@ use common::{Service, Site, fails, free_port, v1, v2, works};
 use note::VerifierKey;
 use serde_json::Value;
 use tlog::{Hash, LeafIndex, TreeSize, hash, proof};
+
+/// The index is filled by who writes, answers whoever reads beside it, and may be begun anew under both.
+#[test]
+fn whoever_reads_beside_the_writer_searches_too() {
+    let site = Site::init(&[]);
+    let writer = site.serve(&[]);
+    let ids: Vec<_> = (0..2).map(|number| writer.add_v1(number).0).collect();
+    let port = free_port();
+    let settings = site.settings_at("second.toml", port);
+    let reader = Service::start(&settings, port, &["--read-only"]);
+    let find = |service: &Service| {
+        for (number, id) in (0_u32..).zip(&ids) {
+            let hash = hex::encode(keys::sha256(&number.to_be_bytes()));
+            let question = serde_json::json!({ "hash": hash }).to_string();
+            let begun = Instant::now();
+            loop {
+                let answer = service.ask("POST", "/api/v1/index/retrieve", &question);
+                if answer.is_some_and(|(status, body)| status == 200 && body.contains(id)) {
+                    break;
+                }
+                assert!(begun.elapsed() < common::PATIENCE, "{id} is not found");
+            }
+        }
+    };
+    find(&writer);
+    find(&reader);
+    let said = works(&["reindex", "--config", &settings]);
+    assert!(
+        said.contains(": 2 entries were indexed; the index begins anew"),
+        "{said}"
+    );
+    find(&reader);
+    find(&writer);
+    let none = Site::init(&["--without-search"]);
+    let said = fails(&["reindex", "--config", &none.settings()]);
+    assert!(said.contains("there is no index"), "{said}");
+}
 
 #[test]
 fn a_new_log_is_whole_and_not_made_twice() {

@@ -18,6 +18,7 @@ use http_body_util::BodyExt as _;
 use keys::{Algorithm, sha256};
 use rekor_rs::app::{self, App, Deps};
 use rekor_rs::config::{Duplicates, LogConfig};
+use rekor_rs::search::SearchPlace;
 use rekor_rs::storage::Storage;
 use rekor_rs::v1::config::{ShardConfig, V1Config};
 use serde_json::{Value, json};
@@ -66,7 +67,7 @@ async fn open_with(folder: &Path, index: bool, trees: &[u64]) -> Instance {
             v1,
             vec![key("v1.pem", Algorithm::EcdsaP256Sha256); trees.len()],
         )),
-        search: index.then(|| folder.join("search.sqlite")),
+        search: index.then(|| SearchPlace::File(folder.join("search.sqlite"))),
         witnessing: None,
         storage: Storage::Folders,
         clock: Clock::fixed("2026-11-23T12:00:00Z".parse().unwrap()),

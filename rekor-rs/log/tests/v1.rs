@@ -21,6 +21,7 @@ use kinds::Kind;
 use note::VerifierKey;
 use rekor_rs::app::{self, App, Deps};
 use rekor_rs::config::{Duplicates, LogConfig};
+use rekor_rs::search::SearchPlace;
 use rekor_rs::storage::Storage;
 use rekor_rs::v1::config::{ShardConfig, V1Config};
 use serde_json::{Value, json};
@@ -77,7 +78,7 @@ async fn open_for(
     let deps = Deps {
         signer,
         v1: Some((v1, signers)),
-        search: Some(folder.join("search.sqlite")),
+        search: Some(SearchPlace::File(folder.join("search.sqlite"))),
         witnessing: None,
         storage: Storage::Folders,
         clock: Clock::fixed(now.parse()?),
@@ -589,9 +590,20 @@ async fn requests_are_counted_under_upstreams_names() {
     log.get(&format!("/entries/{}", "ab".repeat(32))).await;
     log.call(Request::get("/checkpoint").body(Body::empty()).unwrap())
         .await;
+    // It is indexed then.
+    let question = json!({"hash": "ab".repeat(32)}).to_string();
+    let question = Request::post("/api/v1/index/retrieve")
+        .header("content-type", "application/json")
+        .body(Body::from(question));
+    log.call(question.unwrap()).await;
     let figures = log.call(Request::get("/metrics").body(Body::empty()).unwrap());
     let figures = String::from_utf8(figures.await.body).unwrap();
+    // Upstream has no row of it either, unless it sends events somewhere.
+    assert!(!figures.contains("rekor_publish_events"), "{figures}");
     for line in [
+        r#"rekor_index_storage_latency_summary_count{success="true"}"#,
+        r#"rekor_index_storage_latency_summary{success="true",quantile="0.5"}"#,
+        r#"rekor_checkpoint_publish{shard="1234",code="0"}"#,
         r#"rekor_qps_by_api{path="/api/v1/log/entries",method="POST",code="201"}"#,
         r#"rekor_qps_by_api{path="/api/v1/log/entries/{entryUUID}",method="GET",code="404"}"#,
         r#"rekor_latency_by_api_bucket{path="/api/v1/log/entries",method="GET",le="1000000"}"#,

@@ -6,6 +6,7 @@ pub mod freeze;
 pub mod fsck;
 pub mod init;
 pub mod keygen;
+pub mod reindex;
 pub mod rotate;
 
 use std::io;
@@ -63,6 +64,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         } => backup::run(&settings.config, &to, !no_check),
         Command::Restore(restore) => backup::restore(&restore),
         Command::Rotate(rotate) => rotate::run(&rotate),
+        Command::Reindex(settings) => reindex::run(&settings.config),
         Command::Freeze { settings, tree } => freeze::run(&settings.config, tree),
         Command::Export(export) => export::run(export),
         Command::Keygen(keygen) => keygen::run(&keygen),
@@ -119,6 +121,14 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn verifier(&self) -> &VerifierKey {
         self.signer.verifier()
+    }
+
+    /// The id of the log's key, as entries carry it.
+    pub(crate) fn log_id(&self) -> Vec<u8> {
+        match self.tree {
+            None => self.verifier().id().to_vec(),
+            Some(_) => self.verifier().public_key().key_id().to_vec(),
+        }
     }
 
     /// Takes the log for this process alone.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use entry::{InclusionProof, LogEntry};
-use search::{Found, Place};
+use search::{Found, IndexError, Place};
 use sequencer::{Inclusion, Log, ReadError};
 use serde::{Deserialize, Serialize};
 use serve::Problem;
@@ -17,7 +17,7 @@ use tlog::LeafIndex;
 use wire::bundle::TransparencyLogEntry;
 
 use super::question::{Question, QuestionError};
-use super::{Followed, Search};
+use super::{Followed, Search, View};
 use crate::gate::Gate;
 use crate::leaf::Entry;
 use crate::v1::shards::ShowError;
@@ -115,63 +115,77 @@ async fn search(
             Problem::invalid_argument("after is not the next of an earlier answer")
         })?),
     };
-    api.catch_up().await;
-    let found = api.search.find(&keys, mode, from, usize::from(limit)).await;
-    let Found { places, next } = found.map_err(|error| Problem::internal(&error))?;
+    let view = api.search.view(api.sizes()).await;
+    let view = view.map_err(|error| unanswered(&error))?;
+    let found = api
+        .search
+        .find(&view, &keys, mode, from, usize::from(limit));
+    let Found { places, next } = found.await.map_err(|error| unanswered(&error))?;
     let mut entries = Vec::new();
     for place in places {
-        let hit = api.hit(&place).await;
+        let hit = api.hit(&view, &place).await;
         entries.push(hit.map_err(|error| Problem::internal(&error))?);
     }
     let answer = Answer {
         entries,
         next: next.map(|place| format!("{}:{}", place.tree, place.leaf)),
-        indexed: api.indexed(),
+        indexed: api.indexed(&view),
     };
     Ok(([(header::CACHE_CONTROL, "no-cache")], Json(answer)).into_response())
 }
 
+/// An index that is away, or was begun anew just now, is asked again.
+fn unanswered(error: &IndexError) -> Problem {
+    if error.passes() {
+        let cause = super::chain(error);
+        tracing::warn!(cause, "the search index does not answer");
+        return Problem::unavailable("the search index cannot answer now, ask again", 1);
+    }
+    Problem::internal(error)
+}
+
 impl SearchApi {
-    async fn catch_up(&self) {
-        self.search
-            .catch_up(&self.v2.tree, self.v2.log.published().head.size.get())
-            .await;
-        let shards = self.v1.as_ref().map(Trees::now);
-        for (tree, shard) in shards.iter().flat_map(Shards::followed) {
-            self.search
-                .catch_up(tree, shard.log.published().head.size.get())
-                .await;
+    /// What this instance has of each log now.
+    fn sizes(&self) -> Vec<(Followed, u64)> {
+        let v2 = self.v2.log.published().head.size.get();
+        let mut sizes = vec![(self.v2.tree.clone(), v2)];
+        if let Some(trees) = &self.v1 {
+            sizes.extend(trees.now().sizes());
         }
+        sizes
     }
 
-    fn indexed(&self) -> Vec<Progress> {
-        let row = |tree: &Followed, size: u64| Progress {
-            origin: tree.origin.clone(),
-            indexed: tree.indexed().to_string(),
-            tree_size: size.to_string(),
+    fn indexed(&self, view: &View) -> Vec<Progress> {
+        let row = |tree: &Followed| {
+            let (indexed, size) = view.progress(&tree.origin);
+            Progress {
+                origin: tree.origin.clone(),
+                indexed: indexed.to_string(),
+                tree_size: size.to_string(),
+            }
         };
         let shards = self.v1.as_ref().map(Trees::now);
         let v1 = shards.iter().flat_map(Shards::followed);
-        let v1 = v1.map(|(tree, shard)| row(tree, shard.log.published().head.size.get()));
-        let v2 = row(&self.v2.tree, self.v2.log.published().head.size.get());
-        std::iter::once(v2).chain(v1).collect()
+        let v1 = v1.map(|(tree, _)| row(tree));
+        std::iter::once(row(&self.v2.tree)).chain(v1).collect()
     }
 
-    async fn hit(&self, place: &Place) -> Result<Hit, HitError> {
+    async fn hit(&self, view: &View, place: &Place) -> Result<Hit, HitError> {
         let index = LeafIndex::new(place.leaf);
-        if place.tree == self.v2.tree.id {
+        let origin = view.origin(place).ok_or(HitError::Nowhere)?;
+        if origin == self.v2.tree.origin {
             return Ok(Hit {
-                origin: self.v2.tree.origin.clone(),
+                origin: origin.to_owned(),
                 entry: self.v2.entry(index).await?.to_wire(),
             });
         }
         let shards = self.v1.as_ref().map(Trees::now);
         let mut v1 = shards.iter().flat_map(Shards::followed);
-        let (tree, shard) = v1
-            .find(|(tree, _)| tree.id == place.tree)
+        let (_, shard) = v1
+            .find(|(tree, _)| tree.origin == origin)
             .ok_or(HitError::Nowhere)?;
         Ok(Hit {
-            origin: tree.origin.clone(),
+            origin: origin.to_owned(),
             entry: shard.log_entry(index).await?.to_wire(),
         })
     }

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use entry::REKOR_V2_ALGORITHMS;
 use keys::Digest;
 use kinds::{Accepted, Kind, ProposeError, Proposed, Rules};
-use search::{Found, Place};
+use search::{Found, IndexError};
 use sequencer::{AppendError, ReadError};
 use serde::Deserialize;
 use serde_json::Value;
@@ -513,12 +513,15 @@ async fn search_index(
         QuestionError::Turned(turned) => turned.into(),
         other => Refused::bad(other.to_string()),
     })?;
+    let unanswered = |error: IndexError| {
+        if error.passes() {
+            tracing::warn!(%error, cause = ?error, "the search index does not answer");
+            return Refused::unavailable("the search index cannot answer now, ask again", 1);
+        }
+        Refused::internal(&error)
+    };
     let shards = v1.trees.now();
-    let trees: Vec<_> = shards.followed().collect();
-    for (tree, shard) in &trees {
-        let size = shard.log.published().head.size.get();
-        search.catch_up(tree, size).await;
-    }
+    let view = search.view(shards.sizes()).await.map_err(unanswered)?;
     let mut ids = Vec::new();
     let mut from = None;
     for _ in 0..MAX_ROUNDS {
@@ -526,21 +529,16 @@ async fn search_index(
             break;
         }
         let left = MAX_FOUND.saturating_sub(ids.len());
-        let found = search.find(&keys, mode, from, left).await;
-        let Found { places, mut next } = found.map_err(|error| Refused::internal(&error))?;
+        let found = search.find(&view, &keys, mode, from, left).await;
+        let Found { places, next } = found.map_err(unanswered)?;
         for place in places {
-            let Some((_, shard)) = trees.iter().find(|(tree, _)| tree.id == place.tree) else {
-                // Of a v2 log: on to the next tree.
-                let beyond = Place {
-                    tree: place.tree.saturating_add(1),
-                    leaf: 0,
-                };
-                // The rest of the page is asked for again from there.
-                next = Some(beyond);
-                break;
-            };
-            let leaf = shard.log.leaf_hash(LeafIndex::new(place.leaf)).await?;
-            ids.extend(leaf.map(|leaf| shard.id(leaf).to_string()));
+            let origin = view.origin(&place);
+            let mut trees = shards.followed();
+            let shard = trees.find(|(tree, _)| Some(tree.origin.as_str()) == origin);
+            if let Some((_, shard)) = shard {
+                let leaf = shard.log.leaf_hash(LeafIndex::new(place.leaf)).await?;
+                ids.extend(leaf.map(|leaf| shard.id(leaf).to_string()));
+            }
         }
         match next {
             Some(next) => from = Some(next),

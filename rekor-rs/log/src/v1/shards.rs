@@ -23,7 +23,7 @@ use super::config::{ShardConfig, V1Config};
 use super::id::EntryId;
 use super::leaf::{Entry, Stored};
 use crate::search::http::log_entry;
-use crate::search::{Followed, Search};
+use crate::search::{Followed, Identity, Search};
 use crate::storage::{Ground, Storage};
 
 /// Clients take only this kind of key for promises (cosign, sigstore-go).
@@ -257,6 +257,12 @@ impl Shards {
             .filter_map(|shard| Some((shard.followed.as_ref()?, shard)))
     }
 
+    /// The trees that are in the search index, and what each has now.
+    pub(crate) fn sizes(&self) -> Vec<(Followed, u64)> {
+        let size = |(tree, shard): (&Followed, &Shard)| (tree.clone(), shard.size());
+        self.followed().map(size).collect()
+    }
+
     /// The tree that takes entries.
     pub const fn active(&self) -> &Shard {
         &self.active
@@ -459,7 +465,11 @@ impl Shard {
     /// Has the tree indexed from now on.
     pub(crate) async fn follow(&mut self, search: &Search, host: &str) -> anyhow::Result<()> {
         let origin = format!("{host} - {}", self.tree_id);
-        let followed = search.follow(&origin, &self.log, search_keys).await?;
+        let identity = Identity {
+            origin: &origin,
+            log_id: &self.log_id,
+        };
+        let followed = Box::pin(search.follow(identity, &self.log, search_keys)).await?;
         self.followed = Some(followed);
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! A database and a bucket, open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use sqlx::postgres::PgConnectOptions;
 use store::Path;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::bucket::Bucket;
-use crate::database::Database;
+use crate::database::{Database, options};
 use crate::error::ClusterError;
 use crate::settings::Settings;
 use crate::tiles::PATIENCE;
@@ -96,6 +98,14 @@ impl Cluster {
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// How others connect to the same database, by the same rules, and the longest statement there: for what is derived from the logs and kept beside
+    /// them. Reads the password's file.
+    pub fn connection(&self) -> Result<(PgConnectOptions, Duration), ClusterError> {
+        let settings = &self.inner.settings;
+        let options = options(&settings.database, &settings.lease)?;
+        Ok((options, settings.database.timeout))
     }
 
     /// One tree, to read, and to write once its [lease](store::Disk::lock) is taken. The name is one of letters, digits, `.`, `-` and `_`, and for ever: it

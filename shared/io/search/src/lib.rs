@@ -1,68 +1,87 @@
 //! Search keys to places: which leaves of which tree are about a digest, a key, a name.
 //!
 //! ```text
-//! let index = Index::open(path).await?;
-//! let mut tree = index.tree("rekor.example.org").await?;      // tree.indexed(): all leaves before this one are in
+//! let index = Index::open(path).await?;                        // a file of this process
+//! let index = Index::open_shared(options, timeout).await?;     // PostgreSQL, for any number of processes
+//! let mut tree = index.tree("rekor.example.org", &log_id).await?;   // tree.indexed(): all leaves before this one are in
 //! tree.add(&[vec!["sha256:..", "dev@example.com"], ..], b"..").await?;   // keys of the next leaves, one list for each
-//! index.find(&["dev@example.com"], Mode::Any, None, 100).await?   // places, in the order of trees and leaves
+//! let marks = index.marks(&["rekor.example.org"]).await?;      // how far each is, and its number
+//! index.find(&["dev@example.com"], Mode::Any, &[Span { tree: 1, until: 100 }], None, 100).await?
 //! ```
 //!
-//! Invariants:
+//! Invariants, the same of both:
 //! - the keys of a leaf and the mark that it is in are one transaction, so no leaf is left out and none is there twice;
+//! - the mark is only moved by who names where it was, and what the last leaf was told by: of several who add to a tree at the same time one does, and
+//!   the others are told ([`IndexError::Moved`]) and go on from there. So it takes no lease to be right, only to do no work twice;
+//! - a tree belongs to the log whose key it was begun with; another one of the same name is refused;
+//! - a tree that is begun anew gets a number that none had, so that whoever still removes the old rows, or asks by the old number, has nothing to do with the
+//!   new ones;
 //! - everything in it can be made again from the log: a file that is lost, or behind, only costs time;
 //! - keys are kept as the first 16 bytes of their SHA-256: no mail address lies about in clear, and each row is short.
 //!   Somebody who makes two keys that collide (2^64 work) gets an entry of his own found twice.
 //!
-//! SQLite, one file, in write-ahead mode. It is not in the path of a commit: a batch of rows takes it tens of milliseconds.
+//! SQLite is one file, in write-ahead mode. Neither is in the path of a commit of a log: a batch of rows takes tens of milliseconds.
 
+mod postgres;
+mod sqlite;
+
+use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
 
-/// Steps of a search for places that have several keys: each is one look into the file. Who asks on gets further.
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+
+/// Steps of a search for places that have several keys: each is one look into the index. Who asks on gets further.
 const MAX_STEPS: usize = 500;
 /// Questions that are looked up at the same time.
 const READERS: u32 = 4;
-/// How long one statement waits for another's lock.
+/// How long one statement waits for another's lock, and a question for a free connection.
 const BUSY: Duration = Duration::from_secs(10);
-/// Of the tables below.
-const VERSION: i64 = 1;
-
-const TABLES: [&str; 2] = [
-    "CREATE TABLE IF NOT EXISTS trees (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        indexed INTEGER NOT NULL,
-        last BLOB
-    ) STRICT",
-    "CREATE TABLE IF NOT EXISTS places (
-        key BLOB NOT NULL,
-        tree INTEGER NOT NULL,
-        leaf INTEGER NOT NULL,
-        PRIMARY KEY (key, tree, leaf)
-    ) STRICT, WITHOUT ROWID",
-];
+/// Longest of all that one question may take, whatever it consists of.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Of the tables.
+const VERSION: i64 = 2;
 
 /// An index over any number of trees. Clones are the same index.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// For questions.
-    pool: SqlitePool,
-    /// One connection: however much is asked, what is new goes in.
-    writer: SqlitePool,
+    store: Store,
 }
 
-/// One tree of an index: the only way to add to it. There must be one writer of a tree at a time.
+#[derive(Clone, Debug)]
+enum Store {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+/// One tree of an index: the only way to add to it. There may be several of one tree, here and in other processes.
 #[derive(Debug)]
 pub struct Tree {
-    pool: SqlitePool,
+    store: Store,
+    name: String,
+    log: Vec<u8>,
+    row: Row,
+}
+
+/// What an index knows of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
     id: i64,
     indexed: i64,
     last: Option<Vec<u8>>,
+}
+
+/// [`Row`] as it is read, and the log that the tree belongs to.
+type Columns = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+impl Row {
+    fn of((id, indexed, last, owner): Columns) -> (Self, Option<Vec<u8>>) {
+        (Self { id, indexed, last }, owner)
+    }
 }
 
 /// A leaf that was found.
@@ -72,6 +91,28 @@ pub struct Place {
     pub tree: i64,
     /// Index of the leaf in its tree.
     pub leaf: u64,
+}
+
+/// How far a tree is indexed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Its number in this index. Another one, when it was begun anew.
+    pub tree: i64,
+    /// Its name.
+    pub name: String,
+    /// The log that it belongs to, see [`Index::tree`]. Empty where nobody has said so yet.
+    pub log: Vec<u8>,
+    /// All leaves before this one are in the index.
+    pub indexed: u64,
+}
+
+/// Where to look: the leaves of a tree before one. What an index has of other trees, or beyond, is not the asker's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Number of the tree in this index.
+    pub tree: i64,
+    /// The first leaf that is not looked at.
+    pub until: u64,
 }
 
 /// What was found.
@@ -95,95 +136,205 @@ pub enum Mode {
 /// Why the index cannot be used.
 #[derive(Debug, Error)]
 pub enum IndexError {
-    /// SQLite says no.
+    /// The database says no, or its connection broke.
     #[error("the search index cannot be read or written")]
     Database(#[from] sqlx::Error),
-    /// Somebody else has added to the tree.
+    /// The database says nothing.
+    #[error("the search index did not answer within {} ms", .0.as_millis())]
+    Slow(Duration),
+    /// Somebody else has added to the tree, or begun it anew.
     #[error("the search index has moved under its writer: another one is writing it")]
     Moved,
-    /// A file of a version that this program does not know.
+    /// The tree of this name is another log's.
     #[error(
-        "the search index is of version {0}, and this program writes version {VERSION}: remove the file, it is made again"
+        "the search index has {0} of a log with another key: each log needs an index of its own, or, if this is the log now, have it made again \
+         (rekor-rs reindex)"
+    )]
+    OtherLog(String),
+    /// Tables of a version that this program does not know.
+    #[error(
+        "the search index is of version {0}, and this program writes version {VERSION}: use the newer program, or remove the index (the file, or the tables \
+         that begin with search_), it is made again"
     )]
     Version(i64),
-    /// More leaves than SQLite counts.
+    /// More leaves than a database counts.
     #[error("a leaf index above 2^63")]
     TooLarge,
 }
 
-impl Index {
-    /// Opens an index, or makes an empty one.
-    pub async fn open(file: &Path) -> Result<Self, IndexError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A crash may lose the last transactions, never a part of one; they are made again from the log.
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY);
-        let connect = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(BUSY)
-                .connect_with(options.clone())
-        };
-        let writer = connect(1).await?;
-        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&writer)
-            .await?;
-        if version != 0 && version != VERSION {
-            return Err(IndexError::Version(version));
-        }
-        for table in TABLES {
-            sqlx::query(table).execute(&writer).await?;
-        }
-        sqlx::query("PRAGMA user_version = 1")
-            .execute(&writer)
-            .await?;
-        let pool = connect(READERS).await?;
-        Ok(Self { pool, writer })
+impl IndexError {
+    /// Whether the same may well work later.
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Database(_) | Self::Slow(_) | Self::Moved)
     }
+}
 
-    /// The tree of this name, made when it is not there.
-    pub async fn tree(&self, name: &str) -> Result<Tree, IndexError> {
-        sqlx::query("INSERT INTO trees (name, indexed) VALUES (?, 0) ON CONFLICT DO NOTHING")
-            .bind(name)
-            .execute(&self.writer)
-            .await?;
-        let (id, indexed, last) =
-            sqlx::query_as("SELECT id, indexed, last FROM trees WHERE name = ?")
-                .bind(name)
-                .fetch_one(&self.writer)
-                .await?;
-        Ok(Tree {
-            pool: self.writer.clone(),
-            id,
-            indexed,
-            last,
+impl Index {
+    /// Opens an index in a file, or makes an empty one.
+    pub async fn open(file: &Path) -> Result<Self, IndexError> {
+        Ok(Self {
+            store: Store::Sqlite(timed(ANSWER, Sqlite::open(file, true)).await?),
         })
     }
 
-    /// Leaves with any or all of some keys, from a place on, at most `limit`. No key finds nothing.
+    /// Opens an index in a file that another process fills; an error where there is none.
+    pub async fn open_existing(file: &Path) -> Result<Self, IndexError> {
+        Ok(Self {
+            store: Store::Sqlite(timed(ANSWER, Sqlite::open(file, false)).await?),
+        })
+    }
+
+    /// Opens the index in a PostgreSQL database, and makes its tables (`search_..`) where there are none. Any number of processes may have it
+    /// open, and begin at the same time. `timeout`: longest statement.
+    pub async fn open_shared(
+        options: PgConnectOptions,
+        timeout: Duration,
+    ) -> Result<Self, IndexError> {
+        Ok(Self {
+            store: Store::Postgres(Postgres::open(options, timeout).await?),
+        })
+    }
+
+    /// Whether other machines have it too: then nobody may empty it just because it is not what he expects.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.store, Store::Postgres(_))
+    }
+
+    /// The tree of this name, made when it is not there. `log` tells logs of one name from one another: the id of its key.
+    pub async fn tree(&self, name: &str, log: &[u8]) -> Result<Tree, IndexError> {
+        let mut found = self.store.row(name).await?;
+        // A tree is nobody's only where version 1 of the file made it.
+        if !matches!(found, Some((_, Some(_)))) {
+            match &self.store {
+                Store::Sqlite(file) => timed(ANSWER, file.make(name, log)).await?,
+                Store::Postgres(server) => server.make(name, log).await?,
+            }
+            found = self.store.row(name).await?;
+        }
+        let Some((row, Some(owner))) = found else {
+            return Err(IndexError::Moved);
+        };
+        if owner != log {
+            return Err(IndexError::OtherLog(name.to_owned()));
+        }
+        Ok(self.handle(name, log, row))
+    }
+
+    /// The tree of this name, begun anew for this log: all that is known of it is forgotten, whosever it was. Others who add to it are told
+    /// ([`IndexError::Moved`]).
+    pub async fn begin_anew(&self, name: &str, log: &[u8]) -> Result<Tree, IndexError> {
+        let row = match &self.store {
+            Store::Sqlite(file) => file.begin_anew(name, log).await?,
+            Store::Postgres(server) => server.begin_anew(name, log).await?,
+        };
+        Ok(self.handle(name, log, row))
+    }
+
+    /// Removes the rows of trees that were begun anew. It may take long, or be stopped, and changes no answer.
+    pub async fn sweep(&self) -> Result<(), IndexError> {
+        match &self.store {
+            // There they went at once.
+            Store::Sqlite(_) => Ok(()),
+            Store::Postgres(server) => server.sweep().await,
+        }
+    }
+
+    /// How far trees are indexed, in the order of their numbers; those that nobody has begun are left out.
+    pub async fn marks(&self, names: &[&str]) -> Result<Vec<Mark>, IndexError> {
+        match &self.store {
+            Store::Sqlite(file) => timed(ANSWER, file.marks(names)).await,
+            Store::Postgres(server) => server.marks(names).await,
+        }
+    }
+
+    /// Leaves with any or all of some keys, from a place on, at most `limit`. No key finds nothing, nor does no span.
+    ///
+    /// What is not found although its tree's mark is beyond it is not there, if the tree has the same number in [`Self::marks`] before and after.
     pub async fn find(
         &self,
         keys: &[String],
         mode: Mode,
+        scope: &[Span],
         from: Option<Place>,
         limit: usize,
     ) -> Result<Found, IndexError> {
         let mut keys: Vec<_> = keys.iter().map(|key| hashed(key)).collect();
         keys.sort_unstable();
         keys.dedup();
+        let mut scope = scope.to_vec();
+        scope.sort_unstable_by_key(|span| span.tree);
+        scope.dedup_by_key(|span| span.tree);
         let from = from.unwrap_or(Place { tree: 0, leaf: 0 });
-        match mode {
-            _ if keys.is_empty() => Ok(Found::default()),
-            Mode::Any => self.any(&keys, from, limit).await,
-            Mode::All => self.all(&keys, from, limit).await,
+        if keys.is_empty() || scope.is_empty() {
+            return Ok(Found::default());
         }
+        timed(ANSWER, async {
+            let reader = match &self.store {
+                Store::Sqlite(file) => Reader::Sqlite(file.reader().await?),
+                Store::Postgres(server) => Reader::Postgres(server.reader().await?),
+            };
+            let mut search = Search { reader, scope };
+            let found = match mode {
+                Mode::Any => search.any(&keys, from, limit).await?,
+                Mode::All => search.all(&keys, from, limit).await?,
+            };
+            search.reader.done();
+            Ok(found)
+        })
+        .await
     }
 
+    fn handle(&self, name: &str, log: &[u8], row: Row) -> Tree {
+        Tree {
+            store: self.store.clone(),
+            name: name.to_owned(),
+            log: log.to_vec(),
+            row,
+        }
+    }
+}
+
+impl Store {
+    async fn row(&self, name: &str) -> Result<Option<(Row, Option<Vec<u8>>)>, IndexError> {
+        match self {
+            Self::Sqlite(file) => timed(ANSWER, file.row(name)).await,
+            Self::Postgres(server) => server.row(name).await,
+        }
+    }
+}
+
+/// One question, on one connection.
+struct Search {
+    reader: Reader,
+    /// In the order of trees.
+    scope: Vec<Span>,
+}
+
+enum Reader {
+    Sqlite(sqlite::Reader),
+    Postgres(postgres::Borrowed),
+}
+
+impl Reader {
+    fn done(&mut self) {
+        match self {
+            Self::Sqlite(_) => {}
+            Self::Postgres(connection) => connection.done(),
+        }
+    }
+}
+
+/// A part of a tree.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    tree: i64,
+    from: i64,
+    until: i64,
+}
+
+impl Search {
     /// The first `limit` places of each key, put together; what is before the end of the shortest full list is complete.
-    async fn any(&self, keys: &[Key], from: Place, limit: usize) -> Result<Found, IndexError> {
+    async fn any(&mut self, keys: &[Key], from: Place, limit: usize) -> Result<Found, IndexError> {
         let mut places = Vec::new();
         for key in keys {
             places.extend(self.places(key, &from, limit.saturating_add(1)).await?);
@@ -196,7 +347,7 @@ impl Index {
     }
 
     /// Each key in turn is asked for its first place from the furthest one on, until all agree.
-    async fn all(&self, keys: &[Key], from: Place, limit: usize) -> Result<Found, IndexError> {
+    async fn all(&mut self, keys: &[Key], from: Place, limit: usize) -> Result<Found, IndexError> {
         let mut found = Found::default();
         let mut candidate = from;
         let mut agreed = 0_usize;
@@ -224,21 +375,34 @@ impl Index {
         Ok(found)
     }
 
+    /// The first places of a key from one on, in order.
     async fn places(
-        &self,
+        &mut self,
         key: &Key,
         from: &Place,
         limit: usize,
     ) -> Result<Vec<Place>, IndexError> {
-        let rows: Vec<(i64, i64)> = sqlx::query_as(
-            "SELECT tree, leaf FROM places WHERE key = ? AND (tree, leaf) >= (?, ?) ORDER BY tree, leaf LIMIT ?",
-        )
-        .bind(key.as_slice())
-        .bind(from.tree)
-        .bind(integer(from.leaf)?)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
-        .await?;
+        let mut parts = Vec::new();
+        for span in self.scope.iter().filter(|span| span.tree >= from.tree) {
+            let first = if span.tree == from.tree { from.leaf } else { 0 };
+            if first < span.until {
+                parts.push(Part {
+                    tree: span.tree,
+                    from: integer(first)?,
+                    until: integer(span.until)?,
+                });
+            }
+        }
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = match &mut self.reader {
+            Reader::Sqlite(connection) => sqlite::places(connection, key, &parts, limit).await?,
+            Reader::Postgres(connection) => {
+                postgres::places(connection, key, &parts, limit).await?
+            }
+        };
         let place = |(tree, leaf)| {
             Ok(Place {
                 tree,
@@ -252,84 +416,61 @@ impl Index {
 impl Tree {
     /// Its number in this index.
     pub const fn id(&self) -> i64 {
-        self.id
+        self.row.id
     }
 
-    /// All leaves before this one are in the index.
+    /// All leaves before this one were in the index when this was last written or read.
     pub fn indexed(&self) -> u64 {
-        self.indexed.unsigned_abs()
+        self.row.indexed.unsigned_abs()
     }
 
     /// What the last leaf that was added is told by: an index of another log is noticed by it.
     pub fn last(&self) -> Option<&[u8]> {
-        self.last.as_deref()
+        self.row.last.as_deref()
     }
 
     /// Adds the keys of the next leaves, one list for each leaf; durable as a whole or not at all. `last` tells the last one from others.
+    ///
+    /// After an error other than [`IndexError::Moved`] it may have happened or not: [`Self::refresh`] tells.
     pub async fn add(&mut self, leaves: &[Vec<String>], last: &[u8]) -> Result<(), IndexError> {
+        if leaves.is_empty() {
+            return Ok(());
+        }
         let count = i64::try_from(leaves.len()).map_err(|_| IndexError::TooLarge)?;
-        let after = self
-            .indexed
-            .checked_add(count)
-            .ok_or(IndexError::TooLarge)?;
-        let mut transaction = self.pool.begin().await?;
-        // The first statement takes the lock of writing.
-        let moved =
-            sqlx::query("UPDATE trees SET indexed = ?, last = ? WHERE id = ? AND indexed = ?")
-                .bind(after)
-                .bind(last)
-                .bind(self.id)
-                .bind(self.indexed)
-                .execute(&mut *transaction)
-                .await?;
-        if moved.rows_affected() != 1 {
-            return Err(IndexError::Moved);
+        let indexed = self.row.indexed.checked_add(count);
+        let after = Row {
+            id: self.row.id,
+            indexed: indexed.ok_or(IndexError::TooLarge)?,
+            last: Some(last.to_vec()),
+        };
+        let leaf_of = self.row.indexed..;
+        let rows: Vec<(Key, i64)> = leaf_of
+            .zip(leaves)
+            .flat_map(|(leaf, keys)| keys.iter().map(move |key| (hashed(key), leaf)))
+            .collect();
+        match &self.store {
+            Store::Sqlite(file) => file.add(&self.row, &after, &rows).await?,
+            Store::Postgres(server) => server.add(&self.row, &after, &rows).await?,
         }
-        let mut leaf = self.indexed;
-        for keys in leaves {
-            for key in keys {
-                sqlx::query(
-                    "INSERT INTO places (key, tree, leaf) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                )
-                .bind(hashed(key).as_slice())
-                .bind(self.id)
-                .bind(leaf)
-                .execute(&mut *transaction)
-                .await?;
-            }
-            leaf = leaf.saturating_add(1);
-        }
-        transaction.commit().await?;
-        self.indexed = after;
-        self.last = Some(last.to_vec());
+        self.row = after;
         Ok(())
     }
 
-    /// Reads again how far the index is: after [`IndexError::Moved`], which is no harm where the other one follows the same log.
+    /// Reads again how far the index is: after an error, or to see whether somebody else moved it, which is no harm where that one follows the same log.
     pub async fn refresh(&mut self) -> Result<(), IndexError> {
-        let (indexed, last) = sqlx::query_as("SELECT indexed, last FROM trees WHERE id = ?")
-            .bind(self.id)
-            .fetch_one(&self.pool)
-            .await?;
-        self.indexed = indexed;
-        self.last = last;
+        let index = Index {
+            store: self.store.clone(),
+        };
+        *self = index.tree(&self.name, &self.log).await?;
         Ok(())
     }
 
-    /// Forgets all leaves of the tree: the index knew more than the log has.
-    pub async fn clear(&mut self) -> Result<(), IndexError> {
-        let mut transaction = self.pool.begin().await?;
-        sqlx::query("UPDATE trees SET indexed = 0, last = NULL WHERE id = ?")
-            .bind(self.id)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("DELETE FROM places WHERE tree = ?")
-            .bind(self.id)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        self.indexed = 0;
-        self.last = None;
+    /// Forgets all leaves of the tree, see [`Index::begin_anew`].
+    pub async fn begin_anew(&mut self) -> Result<(), IndexError> {
+        let index = Index {
+            store: self.store.clone(),
+        };
+        *self = index.begin_anew(&self.name, &self.log).await?;
         Ok(())
     }
 }
@@ -348,4 +489,16 @@ fn integer(number: u64) -> Result<i64, IndexError> {
 
 fn number(integer: i64) -> Result<u64, IndexError> {
     u64::try_from(integer).map_err(|_| IndexError::TooLarge)
+}
+
+/// Not longer than this. What was under way may have happened.
+async fn timed<T>(
+    longest: Duration,
+    work: impl Future<Output = Result<T, IndexError>>,
+) -> Result<T, IndexError> {
+    // On the heap: whoever waits for it need not have room for what a driver keeps meanwhile.
+    match tokio::time::timeout(longest, Box::pin(work)).await {
+        Ok(done) => done,
+        Err(_) => Err(IndexError::Slow(longest)),
+    }
 }

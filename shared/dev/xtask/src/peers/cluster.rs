@@ -45,6 +45,10 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     };
     report.check(title, || servers.test("cluster", "servers"));
     report.check(
+        "the search index: one suite on SQLite and on PostgreSQL, which crashes",
+        || servers.test("search", "index"),
+    );
+    report.check(
         "three instances of rekor-rs on them: the leader is killed under load",
         || servers.test("rekor-rs", "cluster"),
     );

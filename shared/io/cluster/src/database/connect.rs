@@ -11,7 +11,7 @@ use crate::error::ClusterError;
 use crate::settings::{DatabaseSettings, LeaseSettings};
 
 /// What every connection is opened with.
-pub(super) fn options(
+pub(crate) fn options(
     settings: &DatabaseSettings,
     lease: &LeaseSettings,
 ) -> Result<PgConnectOptions, ClusterError> {

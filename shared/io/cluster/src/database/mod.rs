@@ -76,8 +76,7 @@ mod connect;
 mod leases;
 mod pieces;
 
-use connect::options;
-pub(crate) use connect::secret;
+pub(crate) use connect::{options, secret};
 
 /// The server, by purpose: commits do not wait behind questions, nor renewals behind commits.
 #[derive(Clone, Debug)]
