@@ -315,6 +315,17 @@ async fn a_tree_of_another_log_is_refused_until_it_is_begun_anew() {
             assert!(found(&index, "a", new.id()).await.is_empty());
             index.sweep().await.unwrap();
         }
+        if let Ground::Schema(_) = &*ground {
+            // Nothing is left of it.
+            let left =
+                "SELECT (SELECT count(*) FROM search_places), (SELECT count(*) FROM search_trees)";
+            let mut connection = ground.connection().await;
+            let left: (i64, i64) = sqlx::query_as(left)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(left, (0, 1));
+        }
         // One that was never there.
         let other = index.begin_anew("other", LOG).await.unwrap();
         assert_eq!(other.indexed(), 0);
