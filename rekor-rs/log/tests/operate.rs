@@ -47,6 +47,14 @@ fn whoever_reads_beside_the_writer_searches_too() {
     };
     find(&writer);
     find(&reader);
+    let (_, figures) = writer.get("/metrics");
+    for name in [
+        "rekor_build_info{version=",
+        "rekor_checkpoint_publish{shard=",
+        "rekor_index_storage_latency_summary_count{success=\"true\"}",
+    ] {
+        assert!(figures.contains(name), "{name} is not in\n{figures}");
+    }
     let said = works(&["reindex", "--config", &settings]);
     assert!(
         said.contains(": 2 entries were indexed; the index begins anew"),

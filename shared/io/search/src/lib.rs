@@ -20,6 +20,9 @@
 //! - keys are kept as the first 16 bytes of their SHA-256: no mail address lies about in clear, and each row is short.
 //!   Somebody who makes two keys that collide (2^64 work) gets an entry of his own found twice.
 //!
+//! What someone could do who controls the database: leave entries out of answers, or name others than were asked for. Whoever answers reads each entry from
+//! its log and proves it, so none can be made up.
+//!
 //! SQLite is one file, in write-ahead mode. Neither is in the path of a commit of a log: a batch of rows takes tens of milliseconds.
 
 mod postgres;

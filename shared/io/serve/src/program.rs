@@ -147,6 +147,8 @@ where
     let served = runtime.block_on(async {
         // Before the service is made: what it recovers on the way is worth a line in the log.
         settings::start_logging(path);
+        // What is counted while it comes to life counts too.
+        crate::metrics::init();
         let service = build(path.to_owned()).await?;
         let tls = service.server.tls.as_ref().map(|files| {
             Tls::load(&TlsFiles {
