@@ -139,9 +139,19 @@ struct Signed {
 }
 
 fn person(email: &str) -> Signed {
+    person_of(email, None)
+}
+
+/// Somebody whose certificate says who vouched for the name (Fulcio's extension 1.3.6.1.4.1.57264.1.8, a DER `UTF8String`).
+fn person_of(email: &str, issuer: Option<&str>) -> Signed {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
     parameters.subject_alt_names = vec![rcgen::SanType::Rfc822Name(email.try_into().unwrap())];
+    parameters.custom_extensions.extend(issuer.map(|issuer| {
+        let length = u8::try_from(issuer.len()).unwrap();
+        let text = [&[0x0c, length][..], issuer.as_bytes()].concat();
+        rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 57264, 1, 8], text)
+    }));
     let certificate = parameters.self_signed(&key).unwrap();
     let der = certificate.der().to_vec();
     let pem = pki::cert::Certificate::from_der(&der).unwrap().to_pem();
@@ -236,6 +246,44 @@ async fn entries_are_found_by_what_they_are_about() {
         )
         .await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn entries_are_found_by_issuer_and_by_signature() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), true).await;
+    let issuer = "https://accounts.example.com";
+    let alice = person_of("alice@example.com", Some(issuer));
+    let bob = person_of("bob@example.com", Some("https://other.example.com"));
+    let mut ids = Vec::new();
+    for (person, message) in [(&alice, "one"), (&bob, "one"), (&alice, "two")] {
+        ids.push(log.add(person, message).await);
+    }
+    let of_alice = [ids[0].clone(), ids[2].clone()];
+    assert_eq!(log.retrieve(&json!({"issuer": issuer})).await, of_alice);
+    // The same name without what makes it an issuer is none.
+    assert!(log.retrieve(&json!({"subject": issuer})).await.is_empty());
+    let answer = log.search(&json!({"issuer": issuer})).await;
+    let hits = answer["entries"].as_array().unwrap();
+    assert_eq!(hits.len(), 4, "two in each log: {answer}");
+    let body = |hit: &Value| -> Value {
+        let body = hit["entry"]["canonicalizedBody"].as_str().unwrap();
+        serde_json::from_slice(&STANDARD.decode(body).unwrap()).unwrap()
+    };
+    for hit in hits {
+        let spec = &body(hit)["spec"];
+        let spec = spec.get("hashedRekordV002").unwrap_or(spec);
+        let signature = &spec["signature"]["content"];
+        let answer = log.search(&json!({"signature": signature})).await;
+        let found = answer["entries"].as_array().unwrap();
+        assert_eq!(found.len(), 2, "one in each log: {answer}");
+        let origins: Vec<_> = found.iter().map(|hit| &hit["origin"]).collect();
+        assert_eq!(origins, ["localhost - 7", "localhost"]);
+        let same = |found: &Value| {
+            body(found) == body(hit) && found["entry"]["logIndex"] == hit["entry"]["logIndex"]
+        };
+        assert!(found.iter().any(same), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ static SERVER: RwLock<()> = RwLock::const_new(());
 enum Ground {
     File(tempfile::TempDir),
     /// A schema that no other test and no other run has.
-    Schema(PgConnectOptions),
+    Schema(Box<PgConnectOptions>),
 }
 
 impl Ground {
@@ -65,7 +65,8 @@ impl Ground {
         // The name is letters, digits and underscores.
         let make = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
         sqlx::query(make).execute(&mut connection).await.unwrap();
-        Some(Self::Schema(options.options([("search_path", schema)])))
+        let options = options.options([("search_path", schema)]);
+        Some(Self::Schema(Box::new(options)))
     }
 
     async fn open(&self) -> Index {
@@ -75,7 +76,7 @@ impl Ground {
     async fn try_open(&self) -> Result<Index, IndexError> {
         match self {
             Self::File(folder) => Index::open(&folder.path().join("index")).await,
-            Self::Schema(options) => Index::open_shared(options.clone(), TIMEOUT).await,
+            Self::Schema(options) => Index::open_shared((**options).clone(), TIMEOUT).await,
         }
     }
 
