@@ -3,6 +3,7 @@
 //! The token's provider is asked for its keys as the service asks it, so what is said holds where this runs: a provider that the service cannot reach
 //! may answer here. Nothing of the token is shown but what would stand in a certificate, or what the refusal is about.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 
@@ -62,7 +63,10 @@ fn certificate(principal: &Principal) -> String {
         .into_iter()
         .chain(fields)
         .chain([("Proof of possession over", principal.proofs.join(" or "))]);
-    lines
-        .map(|(name, value)| format!("{name:<36}{}\n", printable(&value)))
-        .collect()
+    let mut text = String::new();
+    for (name, value) in lines {
+        // A text takes everything.
+        let _ = writeln!(text, "{name:<36}{}", printable(&value));
+    }
+    text
 }
