@@ -31,6 +31,8 @@ pub enum Command {
     /// Keys and certificates of an authority: best made on a machine that has no network
     #[command(subcommand)]
     Ca(Box<Ca>),
+    /// Say what a token would get, or why it gets nothing
+    ExplainToken(ExplainToken),
     /// Print a completion script for a shell
     Completion {
         /// Which one
@@ -49,6 +51,17 @@ pub struct Serve {
     /// The settings, TOML; fulcio-rs.example.toml in the source names and explains all of them
     #[arg(long, short, value_name = "FILE", required = false)]
     pub config: Option<PathBuf>,
+}
+
+/// A token before the rules of an authority, without the authority.
+#[derive(Debug, Args)]
+pub struct ExplainToken {
+    /// The identity providers: the file that `issuers` of the settings names. The token's own is asked for its keys
+    #[arg(long, value_name = "FILE")]
+    pub issuers: PathBuf,
+    /// File of the token; standard input unless named. It is not shown
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Ceremonies.

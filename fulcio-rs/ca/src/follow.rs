@@ -266,7 +266,18 @@ fn read_chain(key: &'static str, path: &Path) -> anyhow::Result<Vec<Certificate>
 }
 
 fn load_issuers(config: &AuthorityConfig) -> anyhow::Result<Issuers> {
-    let path = &config.issuers;
+    let issuers = read_issuers(&config.issuers)?
+        .requiring(&config.required_issuers)
+        .context("ca.required_issuers")?;
+    Ok(if config.single_use_tokens {
+        issuers.using_tokens_once()
+    } else {
+        issuers
+    })
+}
+
+/// A file of issuers; what in it says nothing is told.
+pub(crate) fn read_issuers(path: &Path) -> anyhow::Result<Issuers> {
     let settings = client::Settings {
         attempts: 2,
         // A client waits for it, and has less patience than a request's limit.
@@ -280,14 +291,7 @@ fn load_issuers(config: &AuthorityConfig) -> anyhow::Result<Issuers> {
     for warning in issuers.warnings() {
         tracing::warn!(file = %path.display(), "{warning}");
     }
-    let issuers = issuers
-        .requiring(&config.required_issuers)
-        .context("ca.required_issuers")?;
-    Ok(if config.single_use_tokens {
-        issuers.using_tokens_once()
-    } else {
-        issuers
-    })
+    Ok(issuers)
 }
 
 /// The text of a file of the settings.

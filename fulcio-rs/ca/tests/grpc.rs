@@ -101,9 +101,15 @@ impl Way {
 
     /// JSON on the same port, in HTTP/1.1.
     async fn get(&self, path: &str) -> String {
+        self.rest("GET", path, "", "").await
+    }
+
+    async fn rest(&self, method: &str, path: &str, token: &str, body: &str) -> String {
         let mut stream = self.connect(b"http/1.1").await;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         let _end = stream.read_to_string(&mut answer).await;
@@ -257,8 +263,31 @@ async fn everything(site: &Site, way: &Way) {
     }
     assert_eq!(health("other").await.unwrap_err().code(), Code::NotFound);
 
-    let answer = way.get("/api/v2/trustBundle").await;
+    for (path, expected) in [
+        ("/api/v2/trustBundle", "-----BEGIN CERTIFICATE-----"),
+        ("/api/v2/configuration", &site.provider.url),
+        ("/api/v1/rootCert", &site.pair.chain_pem()),
+        ("/healthz", "SERVING"),
+        ("/readyz", "READY"),
+    ] {
+        let answer = way.get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains(expected), "{answer}");
+    }
+    let body = common::request(&key, EMAIL).to_string();
+    let path = "/api/v2/signingCert";
+    let answer = way.rest("POST", path, &token, &body).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("signedCertificateEmbeddedSct"), "{answer}");
+    let proof = key.sign_local(EMAIL.as_bytes()).unwrap();
+    let legacy = json!({
+        "publicKey": {"content": STANDARD.encode(key.public_key().spki_der()), "algorithm": "ecdsa"},
+        "signedEmailAddress": STANDARD.encode(proof),
+    });
+    let path = "/api/v1/signingCert";
+    let answer = way.rest("POST", path, &token, &legacy.to_string()).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    assert_eq!(answer.matches("-----BEGIN CERTIFICATE-----").count(), 3);
 }
 
 #[tokio::test]

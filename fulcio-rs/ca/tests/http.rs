@@ -37,6 +37,8 @@ fn now() -> Timestamp {
 struct Provider {
     url: String,
     key: std::sync::Mutex<Signer>,
+    /// Published beside the one that signs.
+    others: std::sync::Mutex<Vec<Signer>>,
     down: AtomicBool,
     /// Takes requests and never answers.
     hangs: AtomicBool,
@@ -50,6 +52,7 @@ impl Provider {
         let provider = Arc::new(Self {
             url,
             key: std::sync::Mutex::new(Signer::generate(Algorithm::EcdsaP256Sha256).unwrap()),
+            others: std::sync::Mutex::default(),
             down: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
             asked: AtomicUsize::new(0),
@@ -69,16 +72,23 @@ impl Provider {
                     Ok(Json(json!({"issuer": discovery.url, "jwks_uri": format!("{}/keys", discovery.url)})))
                 }),
             )
-            .route("/keys", get(async move || Json(json!({"keys": [keys.jwk()]}))));
+            .route("/keys", get(async move || Json(json!({"keys": keys.jwks()}))));
         tokio::spawn(async move { axum::serve(listener, router).await });
         provider
     }
 
-    fn jwk(&self) -> Value {
-        let key = self.key.lock().unwrap();
-        let raw = key.public_key().raw();
+    fn jwks(&self) -> Vec<Value> {
         let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        json!({"kty": "EC", "crv": "P-256", "x": part(&raw[1..33]), "y": part(&raw[33..]), "kid": hex(&key.public_key().key_id())})
+        let jwk = |key: &Signer| {
+            let raw = key.public_key().raw();
+            json!({"kty": "EC", "crv": "P-256", "x": part(&raw[1..33]), "y": part(&raw[33..]), "kid": hex(&key.public_key().key_id())})
+        };
+        let others = self.others.lock().unwrap();
+        others
+            .iter()
+            .chain([&*self.key.lock().unwrap()])
+            .map(jwk)
+            .collect()
     }
 
     fn token(&self, changes: Value) -> String {
@@ -201,7 +211,10 @@ impl Ca {
     }
 
     async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> (StatusCode, Value) {
-        let mut request = Request::post(path).header("content-type", "application/json");
+        // sigstore-python and sigstore-rs ask for PEM and read JSON.
+        let mut request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("accept", "application/pem-certificate-chain");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -508,6 +521,49 @@ async fn each_refusal_has_upstreams_words_and_a_reason() {
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
+#[tokio::test]
+async fn a_page_in_a_browser_may_ask() {
+    let provider = Provider::start().await;
+    let ca = ca(&issuers(&provider, "email"));
+    let asked = Request::options("/api/v2/signingCert")
+        .header("origin", "https://page.example")
+        .header("access-control-request-method", "POST")
+        .header(
+            "access-control-request-headers",
+            "authorization,content-type,x-requested-with",
+        );
+    let allowed = ca
+        .router
+        .clone()
+        .oneshot(asked.body(Body::empty()).unwrap());
+    let allowed = allowed.await.unwrap();
+    assert!(allowed.status().is_success());
+    let header = |name: &str| allowed.headers()[name].to_str().unwrap().to_lowercase();
+    assert_eq!(header("access-control-allow-origin"), "*");
+    assert!(header("access-control-allow-methods").contains("post"));
+    for name in ["authorization", "content-type", "x-requested-with"] {
+        let names = header("access-control-allow-headers");
+        assert!(names.contains(name), "{name}: {names}");
+    }
+    let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let body = request(&key, "dev@example.com").to_string();
+    let signs = Request::post("/api/v2/signingCert")
+        .header("origin", "https://page.example")
+        .header(
+            "authorization",
+            format!("Bearer {}", provider.token(json!({}))),
+        );
+    let answer = ca
+        .router
+        .clone()
+        .oneshot(signs.body(Body::from(body)).unwrap());
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    let exposed = &answer.headers()["access-control-expose-headers"];
+    assert!(exposed.to_str().unwrap().contains("x-request-id"));
+}
+
 /// An RSA key of 1024 bits.
 fn weak_rsa() -> String {
     let modulus = [&[0x02, 0x81, 0x81, 0x00, 0x80][..], &[1; 127]].concat();
@@ -619,6 +675,72 @@ async fn new_keys_are_found_and_a_provider_is_asked_with_restraint() {
         assert_eq!(ca.sign(&rotated, &body).await.0, StatusCode::OK);
     }
     assert_eq!(provider.asked.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_change_under_load_lose_no_request() {
+    let provider = Provider::start().await;
+    let ca = Arc::new(ca(&issuers(&provider, "email")));
+    let over = Arc::new(AtomicBool::new(false));
+    let answered: Arc<Vec<AtomicUsize>> = Arc::new((0..8).map(|_| AtomicUsize::new(0)).collect());
+    let body = request(
+        &Signer::generate(Algorithm::EcdsaP256Sha256).unwrap(),
+        "dev@example.com",
+    );
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            let (ca, provider, body) = (ca.clone(), provider.clone(), body.clone());
+            let (over, answered) = (over.clone(), answered.clone());
+            tokio::spawn(async move {
+                while !over.load(Ordering::SeqCst) {
+                    // By the key of now.
+                    let token = provider.token(json!({"exp": now().as_second() + 1_000_000}));
+                    let (status, answer) = ca.sign(&token, &body).await;
+                    assert_eq!(status, StatusCode::OK, "{answer}");
+                    answered[number].fetch_add(1, Ordering::SeqCst);
+                    // Nothing here waits for a socket.
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    // Of each client, so that nobody has a token in hand of a key that has gone since.
+    let some_more = async || {
+        let counts = || answered.iter().map(|count| count.load(Ordering::SeqCst));
+        let goals: Vec<usize> = counts().map(|count| count + 3).collect();
+        while counts().zip(&goals).any(|(count, goal)| count < *goal) {
+            assert!(clients.iter().all(|client| !client.is_finished()));
+            tokio::task::yield_now().await;
+        }
+    };
+    let new = || Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    for _ in 0..5 {
+        some_more().await;
+        // The next key is published and found with the others when they are old; then it signs, and the one before is gone.
+        let next = new();
+        provider.others.lock().unwrap().push(next.clone());
+        ca.clock.advance(std::time::Duration::from_secs(3601));
+        some_more().await;
+        let old = std::mem::replace(&mut *provider.key.lock().unwrap(), next);
+        *provider.others.lock().unwrap() = vec![old];
+        some_more().await;
+        provider.others.lock().unwrap().clear();
+        ca.clock.advance(std::time::Duration::from_secs(3601));
+        some_more().await;
+        // And one that nobody was told of: who comes with it first has it fetched, and the others wait for that.
+        ca.clock.advance(std::time::Duration::from_secs(11));
+        let old = provider.key.lock().unwrap().clone();
+        provider.others.lock().unwrap().push(old);
+        *provider.key.lock().unwrap() = new();
+        some_more().await;
+        provider.others.lock().unwrap().clear();
+    }
+    over.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+    // Once at the start, and once for each change.
+    assert_eq!(provider.asked.load(Ordering::SeqCst), 1 + 5 * 3);
 }
 
 #[tokio::test]

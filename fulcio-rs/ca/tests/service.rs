@@ -377,7 +377,7 @@ async fn a_log_that_is_down_or_lies_is_no_fault_of_the_client() {
         answer.json()["message"],
         "Error entering certificate in CTL"
     );
-    assert!(answer.reason().starts_with("CT_LOG_"), "{}", answer.text());
+    assert_eq!(answer.reason(), "CT_LOG_REFUSED", "{}", answer.text());
     // An SCT by another key than that of the settings.
     let other = Log::start().await;
     site.log.down.store(false, Ordering::SeqCst);
@@ -596,6 +596,7 @@ async fn what_is_too_large_is_turned_away() {
     )
     .await;
     assert_eq!(status, 413, "{answer}");
+    assert!(answer.contains("REQUEST_TOO_LARGE"), "{answer}");
     // Within a body that is taken, a token has an end of its own.
     body["credentials"] = json!({"oidcIdentityToken": format!("{}.a.b", "a".repeat(100_000))});
     let (status, answer) = post(
@@ -706,4 +707,66 @@ async fn settings_that_name_no_usable_authority_are_refused_at_the_start() {
     site.put("retired.pem", &leaf.to_pem());
     site.put_settings(&ca.replace("next = ['gone.pem']", "retired = ['retired.pem']"));
     assert!(site.refused().await.contains("may not sign certificates"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_explained_without_an_authority() {
+    let site = Site::new("").await;
+    let file = site.path("token");
+    let explain = |token: &str| {
+        common::put_secret(&file, token);
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_fulcio-rs"))
+            .args(["explain-token", "--issuers"])
+            .arg(site.path("issuers.yaml"))
+            .arg("--token-file")
+            .arg(&file)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let said = (text(program.stdout), text(program.stderr));
+        // The token itself is nobody's business.
+        let signature = token.rsplit('.').next().unwrap();
+        assert!(!said.0.contains(signature) && !said.1.contains(signature));
+        (program.status.code(), said.0, said.1)
+    };
+    let (code, told, said) = explain(&format!("{}\n", site.provider.token()));
+    assert_eq!(code, Some(0), "{said}");
+    for line in [
+        "dev@example.com (rfc822Name)",
+        &site.provider.url,
+        "subject-7",
+        "dev@example.com or subject-7",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    for (changes, wanted) in [
+        (
+            json!({"aud": "other"}),
+            "TOKEN_WRONG_AUDIENCE expected=\"sigstore\" found=\"other\"",
+        ),
+        (
+            json!({"exp": 1}),
+            "TOKEN_EXPIRED expired=\"1970-01-01T00:00:01Z\"",
+        ),
+        (
+            json!({"email": null}),
+            "TOKEN_MISSING_CLAIM claim=\"email\"",
+        ),
+        (json!({"email_verified": false}), "EMAIL_NOT_VERIFIED"),
+        (
+            json!({"iss": "https://issuer.evil"}),
+            "UNKNOWN_ISSUER issuer=\"https://issuer.evil\"",
+        ),
+        (json!({"iss": "\u{1b}[31m"}), "UNKNOWN_ISSUER"),
+    ] {
+        let (code, told, said) = explain(&site.provider.token_with(&changes));
+        assert_eq!((code, told.as_str()), (Some(1), ""), "{said}");
+        assert!(said.contains(wanted), "{wanted}: {said}");
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+    }
+    let (code, _, said) = explain("no token");
+    assert!(
+        code == Some(1) && said.contains("TOKEN_MALFORMED"),
+        "{said}"
+    );
 }

@@ -619,3 +619,55 @@ async fn a_log_that_takes_nothing_any_more_keeps_no_root_from_the_others() {
     let error = site.logs.believe(&[root()], early).unwrap_err();
     assert!(error.to_string().ends_with("/past"), "{error}");
 }
+
+/// The service with its lines about requests alone, which are those that wait; and how it ends after a request.
+fn lines_of_requests(site: &Site, end: impl FnOnce(&str)) -> (Option<i32>, String) {
+    let mut child = Command::new(PROGRAM)
+        .args(["--config", &site.settings()])
+        .env("RUST_LOG", "off,serve::observe=info")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (id, said) = (child.id().to_string(), child.stderr.take().unwrap());
+    let mut service = Service {
+        child,
+        port: site.port,
+    };
+    service.until("/healthz", |status, _| status == 200);
+    assert_eq!(service.get("/1/checkpoint").0, 200);
+    end(&id);
+    let code = service.child.wait().unwrap().code();
+    (code, std::io::read_to_string(said).unwrap())
+}
+
+fn terminate(id: &str) {
+    Command::new("kill").args(["-TERM", id]).status().unwrap();
+}
+
+#[test]
+fn the_last_requests_are_in_the_log_of_a_service_that_stops() {
+    let site = Site::init(&[]);
+    let (code, said) = lines_of_requests(&site, terminate);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("checkpoint"), "{said}");
+
+    // One that is told twice ends without waiting for the request that is under way.
+    let (code, said) = lines_of_requests(&site, |id| {
+        let mut open = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+        let head = "POST /1/ct/v1/add-chain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+        open.write_all(head.as_bytes()).unwrap();
+        // It asks for the body: so it has the request.
+        open.read_exact(&mut [0; 12]).unwrap();
+        terminate(id);
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", site.port)).is_ok() {
+            assert!(begun.elapsed() < PATIENCE);
+        }
+        terminate(id);
+        // Until it closes.
+        let _ = open.read_to_end(&mut Vec::new());
+    });
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("checkpoint"), "{said}");
+}

@@ -1,6 +1,7 @@
 //! What operators do besides serving.
 
 mod ca;
+mod explain;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -34,6 +35,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Ca(ceremony) => {
             let runtime = Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(ca::run(*ceremony))
+        }
+        Command::ExplainToken(arguments) => {
+            let runtime = Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(explain::run(&arguments))
         }
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -223,8 +223,8 @@ pub(crate) enum IdentityError {
     Keys {
         /// Its URL.
         issuer: String,
-        /// Why not.
-        source: KeyError,
+        /// Why not; all who waited for the same answer have the same.
+        source: Arc<KeyError>,
     },
 }
 
@@ -438,7 +438,8 @@ impl Issuers {
             source,
         };
         let (rules, source, keys) = if let Some(issuer) = self.named.get(url) {
-            let keys = issuer.keys.current(now).await.map_err(unavailable)?;
+            let keys = issuer.keys.current(now).await;
+            let keys = keys.map_err(|error| unavailable(error.into()))?;
             (&issuer.rules, issuer.keys.clone(), keys)
         } else {
             let meta = self.patterns.iter().find(|meta| meta.pattern.matches(url));
@@ -457,7 +458,7 @@ impl Issuers {
                 .await
                 .map_err(|error| match error {
                     Unverified::Token(error) => error.into(),
-                    Unverified::Keys(source) => unavailable(source),
+                    Unverified::Keys(source) => unavailable(source.into()),
                 })?;
         rules.allow.check(&claims)?;
         let mut principal = rules.kind.principal(&claims)?;

@@ -2,8 +2,9 @@
 //!
 //! Anybody can send tokens that name issuers which do not exist, and a tenant may be hostile. So those whose keys we have, and those that were
 //! only named, are kept apart, and the second never push out the first. Few of the second are asked at a time, of one host fewer still, and
-//! an issuer that several clients name at once is asked for one of them: who hangs keeps his own places, and not those of others. And where
-//! room is needed, it is taken from the host that has most of it.
+//! an issuer that several clients name at once is asked once, with one answer for all of them: who hangs keeps his own places, and not those
+//! of others, and nobody waits longer than for a place and for a question. And where room is needed, it is taken from the host that has most
+//! of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use client::Settings;
 use jiff::Timestamp;
 use oidc::Jwks;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use url::Url;
 
 use super::keys::{KeyError, KeySource};
@@ -24,13 +25,14 @@ const MAX_NAMED: usize = 200;
 /// the most the ten seconds of `keys`.
 const FIRST_MEETINGS: usize = 64;
 const MEETINGS_OF_A_HOST: usize = 8;
-/// How long one waits for its turn.
+/// How long a meeting waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Sources {
     pattern: String,
     settings: Settings,
+    patience: Duration,
     state: Mutex<State>,
     meetings: Arc<Semaphore>,
 }
@@ -50,15 +52,22 @@ struct Held {
     used: u64,
     host: String,
     source: KeySource,
-    /// Held by the one client for whom an issuer is met.
-    door: Arc<tokio::sync::Mutex<()>>,
+    door: Arc<Door>,
 }
+
+/// What all who come while an issuer is met are told.
+type Met = Result<Arc<Jwks>, Arc<KeyError>>;
+
+/// Where clients of an issuer wait that nobody has met: the meeting that is under way, and the last one when it is over.
+#[derive(Debug, Default)]
+struct Door(Mutex<Option<watch::Receiver<Option<Met>>>>);
 
 impl Sources {
     pub(super) fn new(pattern: &str, settings: Settings) -> Self {
         Self {
             pattern: pattern.to_owned(),
             settings,
+            patience: PATIENCE,
             state: Mutex::default(),
             meetings: Arc::new(Semaphore::new(FIRST_MEETINGS)),
         }
@@ -66,36 +75,60 @@ impl Sources {
 
     /// The issuer's keys, and where newer ones come from.
     pub(super) async fn current(
-        &self,
+        self: &Arc<Self>,
         issuer: &str,
         now: Timestamp,
-    ) -> Result<(KeySource, Arc<Jwks>), KeyError> {
+    ) -> Result<(KeySource, Arc<Jwks>), Arc<KeyError>> {
         let (held, known) = self.held(issuer)?;
-        if known {
-            let keys = held.source.current(now).await?;
-            return Ok((held.source, keys));
-        }
-        // Whoever stands here waits for the answer that another client is getting.
-        let _first = held.door.lock().await;
-        // No place is needed for what needs no question: it failed a moment ago, or was met while we waited.
-        let keys = if held.source.would_ask(now) {
-            let place = self.place(&held.host).await?;
-            let source = held.source.clone();
-            // The question goes on when the client goes, and its place is taken until it has ended.
-            let asking = tokio::spawn(async move {
-                let _place = place;
-                source.current(now).await
-            });
-            let keys = asking.await;
-            keys.map_err(|_| KeyError::Again("the request was interrupted".to_owned()))??
-        } else {
+        // No meeting is needed for what needs no question: the issuer failed a moment ago, or has just been met.
+        let keys = if known || !held.source.would_ask(now) {
             held.source.current(now).await?
+        } else {
+            let mut meeting = self.meeting(issuer, &held, now);
+            let met = meeting.wait_for(Option::is_some).await;
+            met.ok().and_then(|met| met.clone()).unwrap_or_else(|| {
+                Err(KeyError::Again("the request was interrupted".to_owned()).into())
+            })?
         };
+        Ok((held.source, keys))
+    }
+
+    /// The meeting with this issuer that is under way, or a new one.
+    fn meeting(
+        self: &Arc<Self>,
+        issuer: &str,
+        held: &Held,
+        now: Timestamp,
+    ) -> watch::Receiver<Option<Met>> {
+        let mut door = held.door.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is over has dropped its sender.
+        if let Some(meeting) = door
+            .as_ref()
+            .filter(|meeting| meeting.has_changed().is_ok())
+        {
+            return meeting.clone();
+        }
+        let (tell, told) = watch::channel(None);
+        *door = Some(told.clone());
+        drop(door);
+        // It goes on when its clients go, and its place is taken until the question has ended.
+        let (sources, issuer, held) = (self.clone(), issuer.to_owned(), held.clone());
+        tokio::spawn(async move {
+            let met = sources.meet(&issuer, held, now).await;
+            tell.send_replace(Some(met.map_err(Arc::new)));
+        });
+        told
+    }
+
+    async fn meet(&self, issuer: &str, held: Held, now: Timestamp) -> Result<Arc<Jwks>, KeyError> {
+        let _place = self.place(&held.host).await?;
+        let keys = held.source.current(now).await?;
         let mut state = self.state();
         state.named.remove(issuer);
-        let source = held.source.clone();
-        state.keep_known(issuer, held.clone());
-        Ok((source, keys))
+        // Nobody comes to this door any more, behind which the first keys would stay.
+        let door = Arc::default();
+        state.keep_known(issuer, Held { door, ..held });
+        Ok(keys)
     }
 
     /// A place for a first meeting, among those of the host and then among all.
@@ -118,7 +151,7 @@ impl Sources {
                 _all: all,
             })
         };
-        let place = tokio::time::timeout(PATIENCE, both).await;
+        let place = tokio::time::timeout(self.patience, both).await;
         place.ok().flatten().ok_or(KeyError::Busy)
     }
 
@@ -204,7 +237,7 @@ mod tests {
             connect_timeout: Duration::from_millis(200),
             ..Settings::default()
         };
-        let sources = Sources::new("http://127.0.0.1:1/*", settings);
+        let sources = Arc::new(Sources::new("http://127.0.0.1:1/*", settings));
         let now = Timestamp::UNIX_EPOCH;
         let real = held("127.0.0.1:1", 0);
         sources
@@ -314,5 +347,91 @@ mod tests {
         let state = sources.state();
         assert_eq!(state.known.len(), 1);
         assert!(state.named.len() <= MAX_NAMED);
+    }
+
+    #[tokio::test]
+    async fn clients_of_an_attacked_host_wait_together_and_not_one_after_the_other() {
+        let sources = Sources::new("http://127.0.0.1:*/*", Settings::default());
+        let patience = Duration::from_millis(50);
+        let sources = Arc::new(Sources {
+            patience,
+            ..sources
+        });
+        let host = "127.0.0.1:1";
+        let mut taken = Vec::new();
+        for _ in 0..MEETINGS_OF_A_HOST {
+            taken.push(sources.place(host).await.unwrap());
+        }
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let sources = sources.clone();
+            clients.spawn(async move {
+                let issuer = format!("http://{host}/tenant");
+                let asked = sources.current(&issuer, Timestamp::UNIX_EPOCH);
+                asked.await.map(drop)
+            });
+        }
+        let mut answers = vec![clients.join_next().await.unwrap()];
+        // What the first one is told the others are told at once: nobody waits for a turn of his own.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        answers.extend(std::iter::from_fn(|| clients.try_join_next()));
+        assert_eq!(answers.len(), 20);
+        for answer in answers {
+            let error = answer.unwrap().unwrap_err();
+            assert!(matches!(*error, KeyError::Busy), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_does_not_give_its_place_back_while_its_question_goes_on() {
+        let sources = Arc::new(Sources::new("http://127.0.0.1:*/*", Settings::default()));
+        let (hostile, connections) = silent().await;
+        let mut clients = tokio::task::JoinSet::new();
+        for number in 0..MEETINGS_OF_A_HOST {
+            let (sources, issuer) = (sources.clone(), format!("{hostile}/{number}"));
+            clients.spawn(async move {
+                let asked = sources.current(&issuer, Timestamp::UNIX_EPOCH);
+                asked.await.map(drop)
+            });
+        }
+        while connections.load(Ordering::SeqCst) < MEETINGS_OF_A_HOST {
+            tokio::task::yield_now().await;
+        }
+        clients.shutdown().await;
+        let host = hostile.strip_prefix("http://").unwrap();
+        let places = sources.state().hosts.get(host).unwrap().clone();
+        assert_eq!(places.available_permits(), 0);
+        assert_eq!(
+            sources.meetings.available_permits(),
+            FIRST_MEETINGS - MEETINGS_OF_A_HOST
+        );
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_many_name_at_once_is_asked_once_and_known_though_they_go() {
+        let sources = Arc::new(Sources::new("http://127.0.0.1:*/*", Settings::default()));
+        let issuer = format!("{}/tenant", honest().await);
+        let now = Timestamp::UNIX_EPOCH;
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (sources, issuer) = (sources.clone(), issuer.clone());
+            clients.spawn(async move { sources.current(&issuer, now).await.map(|(_, keys)| keys) });
+        }
+        // Some of them do not wait for the answer.
+        tokio::select! {
+            biased;
+            _ = sources.current(&issuer, now) => panic!("nobody has answered yet"),
+            () = std::future::ready(()) => {}
+        }
+        let mut met = Vec::new();
+        while let Some(keys) = clients.join_next().await {
+            met.push(keys.unwrap().unwrap());
+        }
+        let (_, keys) = sources.current(&issuer, now).await.unwrap();
+        assert!(met.iter().all(|other| Arc::ptr_eq(other, &keys)));
+        let state = sources.state();
+        assert_eq!((state.known.len(), state.named.len()), (1, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! Cross-origin rules for services that browsers read.
 
-use http::Method;
+use http::{HeaderName, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 /// Anyone may read and post, without credentials: for public logs and issuers, whose answers are the same for everyone
@@ -13,6 +13,8 @@ pub fn public() -> CorsLayer {
             http::header::CONTENT_TYPE,
             http::header::AUTHORIZATION,
             http::header::ACCEPT,
+            // What older libraries of browsers send with everything; upstream's services take it.
+            HeaderName::from_static("x-requested-with"),
         ])
         .expose_headers([crate::observe::REQUEST_ID])
 }

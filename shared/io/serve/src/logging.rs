@@ -1,10 +1,11 @@
 //! Where log lines go: standard error, as text for people or as JSON for machines.
 //!
 //! A busy service writes thousands of lines a second that say that a request was answered. They wait for a moment, so that many of them are one
-//! write; every other line goes at once, behind those that wait. A process that is killed loses the lines of that moment, and no others.
+//! write; every other line goes at once, behind those that wait. A process that is killed loses the lines of that moment, and no others; one that
+//! ends in any other way ends with [`flush`].
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -18,6 +19,9 @@ use crate::observe;
 const WAIT: Duration = Duration::from_millis(100);
 /// How much may wait, in bytes: some hundred lines.
 const WAITING_MAX: usize = 64 << 10;
+
+/// Those of this process.
+static LINES: OnceLock<Lines<io::Stderr>> = OnceLock::new();
 
 /// What is logged if nobody says otherwise.
 pub(crate) const FILTER: &str = "info";
@@ -68,6 +72,25 @@ pub fn init(format: Format, filter: &str) {
         let writing = lines.clone();
         let thread = std::thread::Builder::new().name("log".to_owned());
         lines.0.held().patient = thread.spawn(move || writing.write_on()).is_ok();
+        let _set_once = LINES.set(lines);
+    }
+}
+
+/// Writes the lines that wait: before the process ends.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        // Nobody could be told.
+        let _ = lines.0.held().write();
+    }
+}
+
+/// Writes the lines that wait when this goes, by a panic too.
+#[derive(Debug)]
+pub(crate) struct AtTheEnd;
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        flush();
     }
 }
 

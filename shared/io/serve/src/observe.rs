@@ -111,7 +111,9 @@ pub(crate) async fn observe(
     let mut response = match tokio::time::timeout(limit, answering).await {
         Ok(response) => response,
         Err(_elapsed) => CURRENT.sync_scope(current.clone(), || {
-            Problem::new(Code::DeadlineExceeded, "the request took too long").into_response()
+            Problem::new(Code::DeadlineExceeded, "the request took too long")
+                .with_detail("REQUEST_TIMEOUT")
+                .into_response()
         }),
     };
     if grpc {
@@ -122,9 +124,12 @@ pub(crate) async fn observe(
         && let Some(mut said) = manner(&route, problem)
     {
         // What the refusal says in its head (when to come back, how to sign in) holds in every manner; the body's own headers do not.
-        for (name, value) in response.headers() {
+        for name in response.headers().keys() {
             if !said.headers().contains_key(name) && name != header::CONTENT_LENGTH {
-                said.headers_mut().insert(name.clone(), value.clone());
+                // A name may stand there several times: there may be several ways to sign in.
+                for value in response.headers().get_all(name) {
+                    said.headers_mut().append(name, value.clone());
+                }
             }
         }
         response = said;

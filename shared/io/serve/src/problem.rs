@@ -12,6 +12,9 @@ use crate::observe::RequestId;
 /// Longest message sent to a client: enough for a sentence and the value it complains of.
 const MESSAGE_MAX: usize = 1000;
 
+/// The word for a request that has more bytes than one may have.
+pub(crate) const TOO_LARGE: &str = "REQUEST_TOO_LARGE";
+
 /// gRPC status codes (google/rpc/code.proto), by their numbers on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -296,23 +299,22 @@ impl IntoResponse for Problem {
 
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
-        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Code::ResourceExhausted
-        } else {
-            Code::InvalidArgument
-        };
-        Self::with_status(rejection.status(), code, rejection.body_text())
+        unread(rejection.status(), rejection.body_text())
     }
 }
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Code::ResourceExhausted
-        } else {
-            Code::InvalidArgument
-        };
-        Self::with_status(rejection.status(), code, rejection.body_text())
+        unread(rejection.status(), rejection.body_text())
+    }
+}
+
+/// Of a body that cannot be read.
+fn unread(status: StatusCode, message: String) -> Problem {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        Problem::with_status(status, Code::ResourceExhausted, message).with_detail(TOO_LARGE)
+    } else {
+        Problem::with_status(status, Code::InvalidArgument, message)
     }
 }
 

@@ -141,6 +141,7 @@ where
     B: FnOnce(PathBuf) -> F,
     F: Future<Output = anyhow::Result<Service>>,
 {
+    let _lines = crate::logging::AtTheEnd;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

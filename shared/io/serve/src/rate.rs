@@ -189,6 +189,7 @@ pub(crate) async fn limit(clients: Clients, request: Request, next: Next) -> Res
         Ok(()) => next.run(request).await,
         Err(seconds) => {
             Problem::too_many("too many requests from this address, try again", seconds)
+                .with_detail("CLIENT_RATE")
                 .into_response()
         }
     }

@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 
 use crate::limits::Limits;
-use crate::problem::{Code, Problem};
+use crate::problem::{self, Code, Problem};
 
 /// Bodies up to here need no room: [`Limits::connections`] bounds them. HTTP/2 has many requests on one connection, so
 /// there all do.
@@ -69,7 +69,9 @@ pub(crate) async fn reserve(room: Room, request: Request, next: Next) -> Respons
             let _in_time = tokio::time::timeout(room.patience, drain(request.into_body())).await;
         }
         let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return Problem::with_status(status, Code::ResourceExhausted, message).into_response();
+        return Problem::with_status(status, Code::ResourceExhausted, message)
+            .with_detail(problem::TOO_LARGE)
+            .into_response();
     }
     let bytes = announced.unwrap_or(room.largest);
     if bytes <= SMALL && request.version() < Version::HTTP_2 {
@@ -79,6 +81,7 @@ pub(crate) async fn reserve(room: Room, request: Request, next: Next) -> Respons
     match room.free.try_acquire_many_owned(units) {
         Ok(_reserved) => next.run(request).await,
         Err(_full) => Problem::unavailable("too many large requests are under way, try again", 5)
+            .with_detail("SERVER_BUSY")
             .into_response(),
     }
 }

@@ -99,6 +99,8 @@ pub async fn run(
     // Each connection hears the stop itself and ends within `drain`.
     while connections.join_next().await.is_some() {}
     tracing::info!(service, "stopped");
+    // Whoever has called may end the process now, and the line above may be none that is logged.
+    crate::logging::flush();
 }
 
 /// A service's router with what all services have around it.

@@ -34,6 +34,7 @@ impl Stop {
                 }
                 if turn > 0 {
                     tracing::warn!("second signal: ending without waiting");
+                    crate::logging::flush();
                     std::process::exit(130);
                 }
                 tracing::info!("stopping");

@@ -9,9 +9,11 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use serve::{Health, Limits, ListenAddress, Listeners, Stop, StopHandle};
+use serve::{Health, Limits, ListenAddress, Listeners, Problem, Routes, Stop, StopHandle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -22,10 +24,11 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-async fn start(router: Router, limits: Limits) -> Running {
+async fn start(router: impl Into<Routes>, limits: Limits) -> Running {
     let listeners = Listeners::bind(&ListenAddress::localhost(0)).await.unwrap();
     let port = listeners.port();
     let (handle, stop) = Stop::new();
+    let router = router.into();
     let task = tokio::spawn(serve::run(listeners, "test", router, limits, stop));
     Running { port, handle, task }
 }
@@ -445,10 +448,41 @@ async fn one_client_does_not_take_it_all() {
     let refused = ask(&running, &from("203.0.113.9, 192.0.2.1")).await;
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!(refused.contains("retry-after: 1"), "{refused}");
+    assert!(refused.contains("CLIENT_RATE"), "{refused}");
     let other = ask(&running, &from("192.0.2.2")).await;
     assert!(other.starts_with("HTTP/1.1 200 "), "{other}");
     for _ in 0..5 {
         let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n";
         assert!(ask(&running, health).await.starts_with("HTTP/1.1 200 "));
     }
+}
+
+#[tokio::test]
+async fn another_manner_says_all_that_the_refusal_said_in_its_head() {
+    let refused = async || {
+        let mut answer = Problem::unavailable("later", 7).into_response();
+        for way in ["Basic realm=\"a\"", "Bearer realm=\"b\""] {
+            let way = way.parse().unwrap();
+            answer.headers_mut().append(header::WWW_AUTHENTICATE, way);
+        }
+        answer
+    };
+    let routes = Routes::from(Router::new().route("/", get(refused)));
+    let routes = routes.in_the_manner(|_, _| {
+        let own = [(header::CONTENT_TYPE, "text/plain")];
+        Some((StatusCode::SERVICE_UNAVAILABLE, own, "in other words").into_response())
+    });
+    let running = start(routes, Limits::default()).await;
+    let answer = ask(&running, GET).await;
+    assert!(answer.ends_with("\r\n\r\nin other words"), "{answer}");
+    for line in [
+        "retry-after: 7",
+        "www-authenticate: Basic realm=\"a\"",
+        "www-authenticate: Bearer realm=\"b\"",
+        "content-type: text/plain",
+        "content-length: 14",
+    ] {
+        assert_eq!(answer.matches(line).count(), 1, "{line}: {answer}");
+    }
+    assert_eq!(answer.matches("content-type").count(), 1, "{answer}");
 }

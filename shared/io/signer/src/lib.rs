@@ -5,8 +5,8 @@
 //! [`KeyRef`] at the door, and [`Signer::open`] goes and gets it.
 //!
 //! Files are PEM, mode 0600; a file that others can read is refused, since a key that leaked is no key. What is read: PKCS#8 (RFC 5958),
-//! also under a password, SEC1 (RFC 5915), PKCS#1 (RFC 8017), and the boxes that cosign writes. Key material is wiped from memory when it is
-//! dropped, as far as the library's own objects allow.
+//! also under a password, SEC1 (RFC 5915), PKCS#1 (RFC 8017), these also in OpenSSL's old encryption, and the boxes that cosign writes. Key
+//! material is wiped from memory when it is dropped, as far as the library's own objects allow.
 //!
 //! Where another keeper goes: a scheme and a variant in `reference::Place`, for what a setting says; a file beside `vault.rs` with what every
 //! keeper has, which is `open`, `public_key`, `sign` and `sign_digest`; a variant of `Keeper`, and the compiler names the arms that are
@@ -21,6 +21,7 @@ pub mod env;
 mod file;
 mod local;
 mod ml_dsa;
+mod old_pem;
 mod pkcs11;
 mod pkcs11_list;
 mod pkcs11_uri;

@@ -11,11 +11,11 @@
 //! protocol has it; what it answers does, and what it writes to standard error stands in the error when there is no answer.
 //!
 //! Who controls the program controls the key, and whatever the user of this process may do. What we hold against a plug-in that is merely
-//! broken: its answer and its complaints have a limit, it is ended when it takes too long, few of them run at a time, and no signature is
-//! released that the public key does not verify.
+//! broken: its answer and its complaints have a limit, it is ended when it takes too long, with all that it has started, few of them run at a
+//! time, and no signature is released that the public key does not verify.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,6 +26,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use client::printable;
 use keys::{Digest, HashAlgorithm, PublicKey};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
@@ -308,6 +309,8 @@ impl Plugin {
             } else {
                 format!("; it wrote: {complaint}")
             };
+            // The reader quotes what it does not like, at any length.
+            let error = printable(&error.to_string());
             self.wrong(format!(
                 "the plug-in gave no answer ({error}) and ended {code}{complaint}"
             ))
@@ -334,14 +337,23 @@ impl Plugin {
             let program = self.program.display();
             self.wrong(format!("cannot {what} {program}: {error}"))
         };
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args([PROTOCOL, question])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| failed("start", &error))?;
+            .kill_on_drop(true);
+        // A group of its own, so that what it has started ends with it. Not where a person sits at a terminal: one of another group could not
+        // ask for a PIN there, and would not hear their Ctrl-C.
+        let apart = !io::stdin().is_terminal();
+        if apart {
+            command.process_group(0);
+        }
+        let spawned = command.spawn();
+        let mut child = spawned.map_err(|error| failed("start", &error))?;
+        // Declared behind the child, so that it goes first: the number is the child's as long as nobody has waited for it.
+        let mut group = Group(child.id().filter(|_| apart));
         let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut input), Some(output), Some(errors)) = ends else {
             return Err(SignerError::Failed);
@@ -376,15 +388,40 @@ impl Plugin {
         let (said, code) = tokio::select! {
             answer = answering.as_mut() => {
                 let answer = answer?;
+                group.answered();
                 // A process that it has left behind may hold that end open for ever.
                 let _ = tokio::time::timeout(GRACE, complaining).await;
                 answer
             }
-            () = complaining.as_mut() => answering.await?,
+            () = complaining.as_mut() => {
+                let answer = answering.await?;
+                group.answered();
+                answer
+            }
         };
         let complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
         let complaint = String::from_utf8_lossy(&complaint);
         Ok((said, printable(complaint.trim()), code))
+    }
+}
+
+/// The processes of a plug-in that has not answered yet: they end with this, as whoever asked has gone away.
+struct Group(Option<u32>);
+
+impl Group {
+    /// The plug-in has ended, and its number may be another process's. What it leaves behind is its own matter.
+    const fn answered(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let leader = self.0.and_then(|id| i32::try_from(id).ok());
+        if let Some(leader) = leader.and_then(Pid::from_raw) {
+            // It fails when none of them is left.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
     }
 }
 

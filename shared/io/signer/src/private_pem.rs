@@ -4,7 +4,7 @@ use keys::pem::{self, Block, PemError};
 use zeroize::Zeroizing;
 
 use crate::local::LocalKey;
-use crate::{SignerError, encrypted};
+use crate::{SignerError, encrypted, old_pem};
 
 /// What is read, as an error names it.
 const LABELS: &str = "PRIVATE KEY, ENCRYPTED PRIVATE KEY, EC PRIVATE KEY, RSA PRIVATE KEY, ENCRYPTED SIGSTORE PRIVATE KEY or ENCRYPTED \
@@ -15,13 +15,8 @@ pub(crate) const COSIGN: &str = "ENCRYPTED SIGSTORE PRIVATE KEY";
 
 /// Reads the first private key of a text. A password for a key that has none is an error: somebody believes that it is encrypted.
 pub(crate) fn read(text: &str, password: Option<&[u8]>) -> Result<LocalKey, SignerError> {
-    // RFC 1421's headers, as `openssl rsa -aes256` wrote them before 3.0: MD5 once over the password.
-    if text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(SignerError::Encryption(
-            "OpenSSL's old encryption of PEM is not read here; run openssl pkcs8 -topk8 on it"
-                .to_owned(),
-        ));
-    }
+    let old = old_pem::take_headers(text)?;
+    let text = old.as_ref().map_or(text, |(rest, _)| rest.as_str());
     let malformed = |error: PemError| SignerError::Malformed(error.to_string());
     let blocks = pem::decode_all(text).map_err(malformed)?;
     let mut blocks = blocks.into_iter().map(|Block { label, der }| {
@@ -32,10 +27,15 @@ pub(crate) fn read(text: &str, password: Option<&[u8]>) -> Result<LocalKey, Sign
     let (label, der) = blocks
         .find(|(label, _)| label != "EC PARAMETERS")
         .ok_or_else(|| malformed(PemError::NoBlock))?;
-    let password = match (label.starts_with("ENCRYPTED "), password) {
+    let encrypted = old.is_some() || label.starts_with("ENCRYPTED ");
+    let password = match (encrypted, password) {
         (true, None) => return Err(SignerError::NoPassword),
         (false, Some(_)) => return Err(SignerError::NotEncrypted),
         (_, password) => password.unwrap_or_default(),
+    };
+    let der = match &old {
+        Some((_, sealed)) => sealed.open(der, password)?,
+        None => der,
     };
     match label.as_str() {
         "PRIVATE KEY" => LocalKey::from_pkcs8_der(der),

@@ -113,14 +113,14 @@ pub(crate) fn postgresql() -> Option<PathBuf> {
 }
 
 /// An authority for these tests, and a server's certificate by it: both servers speak TLS, as they would elsewhere.
-struct Certificates {
+pub(crate) struct Certificates {
     authority: PathBuf,
     chain: PathBuf,
     key: PathBuf,
 }
 
 impl Certificates {
-    fn make(folder: &Path) -> Result<Self> {
+    pub(crate) fn make(folder: &Path) -> Result<Self> {
         let at = |name: &str| folder.join(name);
         let openssl = |arguments: &[&str]| -> Result<()> {
             quiet(Command::new("openssl").args(arguments).current_dir(folder))?
@@ -170,14 +170,14 @@ impl Certificates {
 }
 
 /// A database server of these tests alone; stopped when dropped.
-struct Postgres {
+pub(crate) struct Postgres {
     folder: TempDir,
     programs: PathBuf,
     port: u16,
 }
 
 impl Postgres {
-    fn start(programs: &Path, certificates: &Certificates) -> Result<Self> {
+    pub(crate) fn start(programs: &Path, certificates: &Certificates) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let server = Self {
             folder,
@@ -234,8 +234,21 @@ impl Postgres {
         self.folder.path().join("data")
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Does what a file of SQL says.
+    pub(crate) fn read(&self, file: &Path) -> Result<()> {
+        quiet(
+            Command::new(self.programs.join("psql"))
+                .args(["-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p"])
+                .arg(self.port.to_string())
+                .args(["-U", "log", "-d", "postgres", "-f"])
+                .arg(file),
+        )?
+        .expect(0)
+        .map(drop)
     }
 
     /// One of its programs on its data, as its user.

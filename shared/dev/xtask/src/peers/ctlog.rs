@@ -6,14 +6,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::site::Site;
 use super::stack::{IDENTITY, Server};
-use super::upstream::{self, CTCLIENT, TESSERACT, TESSERACT_FSCK};
-use super::{cosign_program, present, refused};
+use super::upstream::{self, CTCLIENT, CTFE, TESSERACT, TESSERACT_FSCK, TRILLIAN};
+use super::{cluster, cosign_program, present, refused};
 use crate::report::Report;
 use crate::run::{self, quiet};
 
@@ -32,6 +33,21 @@ pub(crate) fn check(report: &mut Report) -> Result<()> {
     match (TESSERACT.program(), there) {
         (Some(tesseract), true) => report.check(title, || theirs(&tesseract)),
         _ => report.skip(title, "tesseract-posix, cosign, openssl"),
+    }
+    let title = "our CA has its certificates witnessed by CTFE on Trillian, and cosign verifies them; ctclient finds them there";
+    let programs = [CTFE]
+        .iter()
+        .chain(&TRILLIAN)
+        .all(|peer| peer.program().is_some());
+    let there = there && programs && upstream::trillian_tables().is_file();
+    match (cluster::postgresql(), CTCLIENT.program(), there) {
+        (Some(postgresql), Some(ctclient), true) => {
+            report.check(title, || ctfe(&postgresql, &ctclient));
+        }
+        _ => report.skip(
+            title,
+            "ct_server, trillian, PostgreSQL, ctclient, cosign, openssl",
+        ),
     }
     Ok(())
 }
@@ -264,6 +280,45 @@ fn theirs(tesseract: &Path) -> Result<()> {
     ensure!(
         !said.contains("does not start with"),
         "TesseraCT was called by another name: {said}"
+    );
+    Ok(())
+}
+
+/// Without the extension `leaf_index`, and in no time that could be promised: its tree grows when its signer comes by.
+fn ctfe(postgresql: &Path, ctclient: &Path) -> Result<()> {
+    let site = site()?;
+    let _around = around(&site)?;
+    let _log = upstream::ctfe(&site, postgresql)?;
+    let uri = format!("{}/ctfe", site.address("ctlog")?);
+    witnessed_by(
+        &site,
+        &format!("url = \"{uri}\"\npublic_key = \"ctlog.pub.pem\""),
+    )?;
+    let _fulcio = site.start("fulcio-rs", "fulcio")?;
+    for number in 0..CERTIFICATES {
+        signed(&site, number)?;
+    }
+    let log = Log {
+        program: ctclient,
+        uri,
+        key: site.file("fulcio/ctlog.pub.pem"),
+    };
+    let begun = Instant::now();
+    loop {
+        let size = log.head()?.size;
+        if size == CERTIFICATES {
+            break;
+        }
+        ensure!(
+            size < CERTIFICATES && begun.elapsed() < Duration::from_secs(30),
+            "{size} entries"
+        );
+    }
+    let last = (CERTIFICATES - 1).to_string();
+    let entries = log.ask(&["get-entries", "--first", "0", "--last", &last])?;
+    ensure!(
+        entries.matches("pre-certificate from issuer").count() == CERTIFICATES,
+        "{entries}"
     );
     Ok(())
 }

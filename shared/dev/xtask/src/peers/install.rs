@@ -87,7 +87,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("Debian: chrony, beside the system", chrony);
     report.check("Go: a registry with the referrers API", referrers_registry);
     report.check(
-        "Go: rekor-tiles, rekor-cli, fulcio, timestamp-server, versitygw, litewitness, ctclient, tesseract, fsck",
+        "Go: rekor-tiles, rekor-cli, fulcio, timestamp-server, versitygw, litewitness, ctclient, tesseract, fsck, CTFE, Trillian",
         super::upstream::install,
     );
     report.check("Debian: postgresql", super::cluster::install);

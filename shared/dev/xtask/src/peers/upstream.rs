@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde_json::Value;
 
+use super::cluster::{Certificates, Postgres};
 use super::install::folder;
 use super::site::Site;
 use super::stack::{Server, free_port};
@@ -89,6 +91,41 @@ pub(crate) const TESSERACT_FSCK: Peer = Peer {
     version: "v0.1.1",
 };
 
+/// The CT log that Sigstore's public instance has: the front of a Trillian log.
+pub(crate) const CTFE: Peer = Peer {
+    name: "ct_server",
+    package: "github.com/google/certificate-transparency-go/trillian/ctfe/ct_server",
+    version: "v1.3.3",
+};
+
+/// What is behind it: a server, whoever puts leaves into the tree, and what makes trees.
+pub(crate) const TRILLIAN: [Peer; 3] = [
+    trillian(
+        "trillian_log_server",
+        "github.com/google/trillian/cmd/trillian_log_server",
+    ),
+    trillian(
+        "trillian_log_signer",
+        "github.com/google/trillian/cmd/trillian_log_signer",
+    ),
+    trillian("createtree", "github.com/google/trillian/cmd/createtree"),
+];
+
+const TRILLIAN_VERSION: &str = "v1.7.3";
+
+const fn trillian(name: &'static str, package: &'static str) -> Peer {
+    Peer {
+        name,
+        package,
+        version: TRILLIAN_VERSION,
+    }
+}
+
+/// The tables that Trillian wants to find in PostgreSQL, a file of its module.
+pub(crate) fn trillian_tables() -> PathBuf {
+    folder().join("go/trillian.sql")
+}
+
 /// A program of ours around Tessera's POSIX driver, for the bench of the bare engine.
 pub(crate) const TESSERA: &str = "tessera-raw";
 /// Of the module in it; the one of [`FSCK`].
@@ -118,7 +155,7 @@ impl Peer {
         format!("{} {}", self.name, self.version)
     }
 
-    fn install(&self) -> Result<()> {
+    fn install(&self, flags: &[&str]) -> Result<()> {
         let place = folder().join("go");
         // Apart from the others: some have the same last word in their packages.
         let built = place.join("built");
@@ -126,6 +163,7 @@ impl Peer {
         live(
             Command::new("go")
                 .arg("install")
+                .args(flags)
                 .arg(format!("{}@{}", self.package, self.version))
                 .env("GOBIN", &built)
                 .env("CGO_ENABLED", "0"),
@@ -150,12 +188,32 @@ pub(crate) fn install() -> Result<()> {
         CTCLIENT,
         TESSERACT,
         TESSERACT_FSCK,
+        CTFE,
     ] {
         if peer.program().is_none() {
-            peer.install()?;
+            peer.install(&[])?;
         }
     }
-    Ok(())
+    for peer in TRILLIAN {
+        if peer.program().is_none() {
+            // Without the other databases, each of which brings a client of its own.
+            peer.install(&["-tags", "postgresql"])?;
+        }
+    }
+    install_trillian_tables()
+}
+
+fn install_trillian_tables() -> Result<()> {
+    if trillian_tables().is_file() {
+        return Ok(());
+    }
+    let module = format!("github.com/google/trillian@{TRILLIAN_VERSION}");
+    let said = quiet(Command::new("go").args(["mod", "download", "-json", &module]))?;
+    let said: Value = serde_json::from_str(&said.expect(0)?.stdout)?;
+    let folder = said.get("Dir").and_then(Value::as_str);
+    let folder = Path::new(folder.context("go names no folder")?);
+    let tables = fs::read(folder.join("storage/postgresql/schema/storage.sql"))?;
+    Ok(fs::write(trillian_tables(), tables)?)
 }
 
 /// Rekor v2 at this port, with the site's key.
@@ -255,4 +313,87 @@ pub(crate) fn tesseract(site: &Site, program: &Path) -> Result<Server> {
         port,
         &site.log("tesseract-posix"),
     )
+}
+
+/// CTFE, with the key and the roots of the site's log, at the log's port and under the path `ctfe`; and what it needs.
+pub(crate) struct Ctfe {
+    _servers: [Server; 3],
+    _database: Postgres,
+}
+
+pub(crate) fn ctfe(site: &Site, postgresql: &Path) -> Result<Ctfe> {
+    let [log_server, log_signer, createtree] = TRILLIAN;
+    let program = |peer: &Peer| peer.program().with_context(|| peer.name.to_owned());
+    let database = Postgres::start(postgresql, &Certificates::make(site.folder())?)?;
+    database.read(&trillian_tables())?;
+    let (port, signer_port) = (free_port()?, free_port()?);
+    let endpoint = format!("localhost:{port}");
+    let trillian = |peer: &Peer, endpoint: &str| -> Result<Command> {
+        let mut command = Command::new(program(peer)?);
+        command
+            .args(["--logtostderr", "--http_endpoint=", "--quota_system=noop"])
+            .args(["--storage_system=postgresql", "--postgresql_uri"])
+            .arg(format!(
+                "postgresql://log@{}/postgres?sslmode=disable",
+                database.address()
+            ))
+            .arg(format!("--rpc_endpoint={endpoint}"));
+        Ok(command)
+    };
+    let server = Server::start(
+        &mut trillian(&log_server, &endpoint)?,
+        port,
+        &site.log(log_server.name),
+    )?;
+    let tree =
+        quiet(Command::new(program(&createtree)?).arg(format!("--admin_server={endpoint}")))?;
+    let tree = tree.expect(0)?.stdout;
+    let signer = Server::start(
+        trillian(&log_signer, &format!("localhost:{signer_port}"))?
+            .args(["--force_master", "--sequencer_interval=50ms"]),
+        signer_port,
+        &site.log(log_signer.name),
+    )?;
+    // It reads keys in files under a password only.
+    let key = site.folder().join("ctfe.pem");
+    quiet(
+        Command::new("openssl")
+            .args([
+                "pkey",
+                "-traditional",
+                "-aes128",
+                "-passout",
+                "pass:ctfe",
+                "-in",
+            ])
+            .arg(site.file("ctlog/key.pem"))
+            .arg("-out")
+            .arg(&key),
+    )?
+    .expect(0)?;
+    let settings = site.folder().join("ctfe.cfg");
+    fs::write(
+        &settings,
+        format!(
+            "config {{ log_id: {} prefix: \"ctfe\" roots_pem_file: \"{}\" ext_key_usages: \"CodeSigning\" max_merge_delay_sec: 86400 \
+             private_key: {{ [type.googleapis.com/keyspb.PEMKeyFile] {{ path: \"{}\" password: \"ctfe\" }} }} }}\n",
+            tree.trim(),
+            site.file("ctlog/roots.pem").display(),
+            key.display()
+        ),
+    )?;
+    let port = site.port("ctlog")?;
+    let front = Server::start(
+        Command::new(program(&CTFE)?)
+            .args(["--logtostderr", "--log_rpc_server", &endpoint])
+            .arg(format!("--http_endpoint=localhost:{port}"))
+            .arg("--log_config")
+            .arg(settings),
+        port,
+        &site.log(CTFE.name),
+    )?;
+    Ok(Ctfe {
+        _servers: [front, signer, server],
+        _database: database,
+    })
 }
