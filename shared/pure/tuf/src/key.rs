@@ -269,15 +269,17 @@ impl RoleKeys {
         message: &[u8],
         signatures: impl IntoIterator<Item = (&'a KeyId, &'a [u8])>,
     ) -> usize {
-        self.count_to(usize::MAX, message, signatures)
+        self.count_to(usize::MAX, signatures, |key, signature| {
+            key.verifies(message, signature)
+        })
     }
 
-    /// The same, and not further than to `most`: who needs three of five signatures verifies three, which is half of what a walk over many roots costs.
-    pub(crate) fn count_to<'a>(
+    /// The same, and not further than to `most`: who needs three of five signatures verifies three. `verifies` says whether a signature is a key's.
+    pub(crate) fn count_to<'a, S>(
         &self,
         most: usize,
-        message: &[u8],
-        signatures: impl IntoIterator<Item = (&'a KeyId, &'a [u8])>,
+        signatures: impl IntoIterator<Item = (&'a KeyId, S)>,
+        mut verifies: impl FnMut(&Key, S) -> bool,
     ) -> usize {
         let mut signers: Vec<&[u8]> = Vec::new();
         for (id, signature) in signatures {
@@ -288,7 +290,7 @@ impl RoleKeys {
                 continue;
             };
             let signer = key.key.spki_der();
-            if !signers.contains(&signer) && key.verifies(message, signature) {
+            if !signers.contains(&signer) && verifies(key, signature) {
                 signers.push(signer);
             }
         }

@@ -467,14 +467,15 @@ impl Update {
             .root
             .signers(Role::Root)
             .map_err(|error| wrong(error.into()))?;
-        let next = envelope
+        let mut check = envelope.check();
+        let next = check
             .verified(&by_old)
-            .and_then(|value| Ok(Root::read(value)?))
+            .and_then(|value| Ok(Root::read_after(&self.root, value)?))
             .map_err(wrong)?;
         let by_itself = next
             .signers(Role::Root)
             .map_err(|error| wrong(error.into()))?;
-        envelope.verified(&by_itself).map_err(wrong)?;
+        check.verified(&by_itself).map_err(wrong)?;
         let expected = self
             .root
             .head
