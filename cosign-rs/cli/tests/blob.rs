@@ -177,9 +177,7 @@ fn a_signed_file_is_verified_by_path_by_digest_and_from_standard_input() {
 fn a_flag_that_would_not_be_obeyed_is_refused() {
     let scene = Scene::new();
     for flags in [
-        &["--tag-trust"][..],
-        &["--tag-trust=other"],
-        &["--platform", "linux/amd64"],
+        &["--platform", "linux/amd64"][..],
         &["--all-platforms"],
         &["--recursive"],
         &["--local-image"],
