@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use keys::{Digest, HashAlgorithm};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -111,6 +112,7 @@ impl Envelope {
     pub(crate) fn check(&self) -> Check<'_> {
         Check {
             envelope: self,
+            sha256: Digest::of(HashAlgorithm::Sha256, &self.canonical),
             signatures: self.signatures().collect(),
             known: Vec::new(),
         }
@@ -139,9 +141,11 @@ impl Envelope {
 /// mostly the same. A client that begins ten roots back takes half the time so.
 pub(crate) struct Check<'a> {
     envelope: &'a Envelope,
+    sha256: Digest,
     signatures: Vec<(&'a KeyId, Vec<u8>)>,
-    /// What came of it: the place of the signature, the key itself (two roots may have different ones under one id), and whether it is that key's.
-    known: Vec<(usize, Key, bool)>,
+    /// What came of it: a signature, a key, and whether it is that key's. Not by id: two roots may have different keys under one, and the public
+    /// repository has one key under two.
+    known: Vec<(Vec<u8>, Key, bool)>,
 }
 
 impl<'a> Check<'a> {
@@ -149,26 +153,29 @@ impl<'a> Check<'a> {
     pub(crate) fn verified(&mut self, by: &RoleKeys) -> Result<&'a Value, EnvelopeError> {
         let Self {
             envelope,
+            sha256,
             signatures,
             known,
         } = self;
         // Those that are known to be good come first, so that no other is verified in their place.
-        let good = |at: &usize| known.iter().any(|(place, _, valid)| place == at && *valid);
-        let (mut places, others): (Vec<usize>, Vec<usize>) = (0..signatures.len()).partition(good);
-        places.extend(others);
-        let ordered = places
-            .into_iter()
-            .filter_map(|at| Some((signatures.get(at)?, at)))
-            .map(|((id, signature), at)| (*id, (at, signature.as_slice())));
-        let valid = by.count_to(by.threshold(), ordered, |key, (at, signature)| {
+        let (good, others): (Vec<_>, Vec<_>) = signatures
+            .iter()
+            .map(|(id, signature)| (*id, signature))
+            .partition(|(_, signature)| {
+                known
+                    .iter()
+                    .any(|(one, _, valid)| *valid && one == *signature)
+            });
+        let ordered = good.into_iter().chain(others);
+        let valid = by.count_to(by.threshold(), ordered, |key, signature| {
             let verdict = known
                 .iter()
-                .find(|(place, other, _)| *place == at && other == key);
+                .find(|(one, other, _)| one == signature && other == key);
             if let Some((_, _, valid)) = verdict {
                 return *valid;
             }
-            let valid = key.verifies(&envelope.canonical, signature);
-            known.push((at, key.clone(), valid));
+            let valid = key.verifies_hashed(&envelope.canonical, sha256, signature);
+            known.push((signature.clone(), key.clone(), valid));
             valid
         });
         if valid < by.threshold() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keys::{Algorithm, HashAlgorithm, KeyType, PublicKey};
+use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -208,6 +208,22 @@ impl Key {
             Scheme::RsaPkcs1(hash) => self.key.verify_rsa(hash, message, signature),
         };
         verified.is_ok()
+    }
+
+    /// The same over a message whose SHA-256 is at hand, which several keys need.
+    pub(crate) fn verifies_hashed(
+        &self,
+        message: &[u8],
+        sha256: &Digest,
+        signature: &[u8],
+    ) -> bool {
+        match self.scheme {
+            Scheme::EcdsaP256 => self
+                .key
+                .verify_digest(Algorithm::EcdsaP256Sha256, sha256, signature)
+                .is_ok(),
+            _ => self.verifies(message, signature),
+        }
     }
 }
 
