@@ -13,7 +13,7 @@ use crate::mirror::{Mirror, MirrorError};
 
 /// How old a cache may be that nobody asks the repository about. The public repository makes a timestamp a day.
 const FRESH: SignedDuration = SignedDuration::from_hours(24);
-/// Within this time a repository is not asked a second time for what it does not have.
+/// Within this time a repository is not asked a second time for what it does not have, or when it was not reached.
 const JUST_NOW: SignedDuration = SignedDuration::from_mins(1);
 /// Warnings that are kept of a repository that is followed for a long time.
 const WARNINGS_MAX: usize = 64;
@@ -59,6 +59,8 @@ pub struct Followed {
     trusted: Trusted,
     /// When the repository was asked.
     updated: Timestamp,
+    /// The time of the update, in which it may not have been reached.
+    tried: Timestamp,
     source: Source,
     warnings: Vec<Warning>,
 }
@@ -318,7 +320,10 @@ impl Client {
         if is_offline(follow.refresh) {
             return Ok(judged?);
         }
-        let old = follow.refresh != Refresh::UntilExpiry && followed.age(follow.now) >= FRESH;
+        // Where it could not be reached a moment ago, what was found out then stands.
+        let old = follow.refresh != Refresh::UntilExpiry
+            && followed.age(follow.now) >= FRESH
+            && follow.now.duration_since(followed.tried) >= JUST_NOW;
         if judged.is_err() || old {
             let newer = self.follow(follow).await?;
             followed.become_newer(newer);
@@ -450,6 +455,7 @@ fn finish(update: Update, source: Source, warnings: Vec<Warning>) -> Result<Foll
     let trusted = update.finish().ok_or(UpdateError::Unlisted)?;
     let mut followed = Followed {
         updated: trusted.now(),
+        tried: trusted.now(),
         trusted,
         source,
         warnings,

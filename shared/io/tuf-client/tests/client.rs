@@ -391,10 +391,24 @@ async fn an_outage_is_bridged_by_what_is_cached_until_it_expires_and_never_what_
     let down = || server.trouble("2.root.json", &[503, 503, 503]);
     let later = now() + SignedDuration::from_hours(48);
     down();
-    let followed = client.follow(with(Refresh::Daily, later)).await.unwrap();
+    let mut followed = client.follow(with(Refresh::Daily, later)).await.unwrap();
     assert_eq!(followed.source(), Source::Cache);
     let warnings = followed.warnings();
     assert!(matches!(warnings, [Warning::Outage { .. }]), "{warnings:?}");
+    // It is not waited for again for each target.
+    server.asked();
+    target(&client, &mut followed, Refresh::Daily).await;
+    assert!(
+        server
+            .asked()
+            .0
+            .iter()
+            .all(|path| path.starts_with("targets/"))
+    );
+    let soon = with(Refresh::Daily, later + SignedDuration::from_mins(2));
+    let path = TargetPath::new("folder/trusted root.json").unwrap();
+    client.find(&mut followed, path, soon).await.unwrap();
+    assert_eq!(followed.source(), Source::Repository);
     // Who wants it fresh does not get it old.
     down();
     let error = client.follow(with(Refresh::Always, later)).await;
