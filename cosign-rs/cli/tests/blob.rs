@@ -189,6 +189,11 @@ fn a_flag_that_would_not_be_obeyed_is_refused() {
         let flag = flags[0].split('=').next().unwrap();
         said.refused(&format!("{flag} with --stdin"));
     }
+    let kit = ["kit", "create", "--to", "a.kit", "--tag-trust=acme"];
+    let blob = ["--blob", "file", "--bundle", "signed.json"];
+    let said = scene.run(&[&kit[..], &blob, &ALICE].concat());
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    said.refused("--tag-trust with --blob");
     let said = scene.run(&by_alice("signed.json", &["--policy", "", "file"]));
     assert_eq!(said.code, Some(2), "{}", said.err);
     let said = scene.run(&by_alice("signed.json", &["--policy=", "file"]));

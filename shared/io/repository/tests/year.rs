@@ -64,7 +64,7 @@ impl World {
     async fn polled(&mut self, what: What, now: Time) {
         let disk = restarted(&self.disk);
         self.regular = self.regular.begin(now, 1);
-        self.regular.to_the_end(&disk);
+        self.regular.finish_all(&disk);
         let begin = vec![Reader::new(&disk), self.regular.clone()];
         let polled = Polled::new(&disk, begin, now);
         let repository = Repository::open(polled.clone(), Path::new("trust")).unwrap();

@@ -56,7 +56,7 @@ impl Reader {
     }
 
     /// All of it at this moment.
-    pub fn to_the_end(&mut self, disk: &SimDisk) {
+    pub fn finish_all(&mut self, disk: &SimDisk) {
         while !matches!(self.place, Step::Done) {
             self.ask(disk);
         }
@@ -127,7 +127,7 @@ impl Reader {
 }
 
 fn published(disk: &SimDisk, name: &str) -> Option<Vec<u8>> {
-    let path = Path::new(&format!("published/{name}")).unwrap();
+    let path = Path::new(format!("published/{name}")).unwrap();
     disk.read(&path, 1 << 20).unwrap()
 }
 
@@ -154,7 +154,7 @@ impl Polled {
     pub fn finish(&self) -> usize {
         let mut under_way = self.under_way.lock().unwrap();
         for reader in under_way.iter_mut() {
-            reader.to_the_end(&self.disk);
+            reader.finish_all(&self.disk);
         }
         under_way.len()
     }
