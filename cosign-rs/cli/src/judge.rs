@@ -58,6 +58,7 @@ impl Judge {
 
     /// The same for attestations, which Rego modules may be about.
     pub(crate) async fn of_attestations(
+        tags: Option<&mut Tags>,
         expected: &Expected,
         judging: &Judging,
         trust: &Trust,
@@ -66,7 +67,7 @@ impl Judge {
             policies(judging).partition(|path| is_a(path, "rego"));
         let modules: Vec<PathBuf> = modules.into_iter().map(Path::to_owned).collect();
         Self::with(
-            None,
+            tags,
             expected,
             judging,
             trust,

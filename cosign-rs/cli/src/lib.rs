@@ -44,7 +44,8 @@ use crate::args::Arguments;
 
 /// Runs the command line; `arguments` begins with the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut command = args::with_environment(Arguments::command());
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut command = args::with_environment_of(Arguments::command(), &arguments);
     let parsed = command
         .try_get_matches_from_mut(arguments)
         .and_then(|matches| Arguments::from_arg_matches(&matches));

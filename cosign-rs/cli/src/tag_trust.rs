@@ -6,7 +6,7 @@
 //! for the newest one. Nothing that is missing counts as a yes.
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keys::{Digest, HashAlgorithm};
 use oci::Reference;
 use serde::Serialize;
@@ -20,11 +20,16 @@ use crate::failure::advice;
 use crate::trust_domain::{self, Trusting, explained};
 use crate::trust_files;
 
+/// For how long an answer of the repository is good enough for who asks about many images, or serves those who do.
+const RECENT: SignedDuration = SignedDuration::from_secs(10);
+
 /// A trust domain whose word about tags counts.
 pub(crate) struct Tags {
     trusting: Trusting,
     /// The same one says whom to trust.
     is_the_trust_domain: bool,
+    /// It is asked about each image, and not only when what is cached is over.
+    asked_each_time: bool,
 }
 
 /// A tag that points where it should.
@@ -144,9 +149,10 @@ impl Tags {
         }
         let mut followable = trust_domain::followable(&following)?;
         // A tag may have moved a minute ago.
-        if followable.follow.refresh == Refresh::Daily {
-            followable.follow.refresh = Refresh::Always;
+        if followable.refresh == Refresh::Daily {
+            followable.refresh = Refresh::Always;
         }
+        let asked_each_time = followable.refresh == Refresh::Always;
         let trusting = followable
             .follow()
             .await
@@ -154,6 +160,7 @@ impl Tags {
         Ok(Some(Self {
             trusting,
             is_the_trust_domain: named.is_empty(),
+            asked_each_time,
         }))
     }
 
@@ -181,7 +188,15 @@ impl Tags {
     ) -> Result<TagHeld> {
         let path = path_of(reference)?;
         let domain = self.trusting.domain().name.clone();
-        let found = self.trusting.find(path.clone()).await;
+        let renewed = if self.asked_each_time {
+            self.trusting.renew(RECENT).await
+        } else {
+            Ok(())
+        };
+        let found = match renewed {
+            Ok(()) => self.trusting.find(path.clone()).await,
+            Err(error) => Err(error),
+        };
         let target = found.map_err(|error| {
             refused(&path, &domain, error)
                 .unwrap_or_else(|error| explained(self.trusting.domain(), error))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use trust::{SigningConfig, TrustedRoot};
 use tuf::{File, Target, TargetPath, UpdateError};
 use tuf_client::{
@@ -33,7 +33,9 @@ const SIGNING_CONFIGS: [&str; 2] = [SIGNING_CONFIG_REKOR_V2, SIGNING_CONFIG];
 pub(crate) struct Followable {
     pub(crate) domain: Domain,
     pub(crate) client: Client,
-    pub(crate) follow: Follow,
+    pub(crate) refresh: Refresh,
+    /// The time that somebody set.
+    set: Option<Timestamp>,
     mirror: Mirror,
 }
 
@@ -42,6 +44,7 @@ pub(crate) struct Trusting {
     domain: Domain,
     client: Client,
     refresh: Refresh,
+    set: Option<Timestamp>,
     followed: Followed,
     /// Warnings that were told.
     told: usize,
@@ -186,7 +189,8 @@ pub(crate) fn followable(following: &Following) -> Result<Followable> {
         Some(path) => authorities(path)?,
         None => folder.authorities(&domain.mirror),
     };
-    Followable::new(&folder, domain, authorities, follow(following))
+    let refresh = refresh(following);
+    Followable::new(&folder, domain, authorities, refresh, following.now)
 }
 
 /// Certificate authorities for calls to a repository.
@@ -248,21 +252,16 @@ fn named(folder: &Folder, flag: Option<&str>) -> Result<Domain> {
     })
 }
 
-fn follow(following: &Following) -> Follow {
-    let refresh = if following.offline {
-        Refresh::Offline {
+const fn refresh(following: &Following) -> Refresh {
+    if following.offline {
+        return Refresh::Offline {
             allow_expired: following.allow_expired_trust,
-        }
-    } else {
-        match following.trust_refresh {
-            TrustRefresh::Daily => Refresh::Daily,
-            TrustRefresh::Always => Refresh::Always,
-            TrustRefresh::UntilExpiry => Refresh::UntilExpiry,
-        }
-    };
-    Follow {
-        refresh,
-        now: clock(following.now),
+        };
+    }
+    match following.trust_refresh {
+        TrustRefresh::Daily => Refresh::Daily,
+        TrustRefresh::Always => Refresh::Always,
+        TrustRefresh::UntilExpiry => Refresh::UntilExpiry,
     }
 }
 
@@ -281,7 +280,8 @@ impl Followable {
         folder: &Folder,
         domain: Domain,
         authorities: Vec<u8>,
-        follow: Follow,
+        refresh: Refresh,
+        set: Option<Timestamp>,
     ) -> Result<Self> {
         let mirror = Mirror::new(&domain.mirror, agent(authorities))?;
         let cache = folder.cache(&domain.mirror);
@@ -289,7 +289,8 @@ impl Followable {
             client: Client::new(domain.root.clone(), mirror.clone(), cache),
             mirror,
             domain,
-            follow,
+            refresh,
+            set,
         })
     }
 
@@ -300,12 +301,17 @@ impl Followable {
     }
 
     pub(crate) async fn follow(self) -> Result<Trusting, (Domain, FollowError)> {
-        match self.client.follow(self.follow).await {
+        let follow = Follow {
+            refresh: self.refresh,
+            now: clock(self.set),
+        };
+        match self.client.follow(follow).await {
             Ok(followed) => {
                 let mut trusting = Trusting {
                     domain: self.domain,
                     client: self.client,
-                    refresh: self.follow.refresh,
+                    refresh: self.refresh,
+                    set: self.set,
                     followed,
                     told: 0,
                 };
@@ -359,10 +365,8 @@ impl Trusting {
 
     /// What the repository says of a target, without its content.
     pub(crate) async fn find(&mut self, path: TargetPath) -> Result<Target, FollowError> {
-        let found = self
-            .client
-            .find(&mut self.followed, path, self.refresh)
-            .await;
+        let follow = self.asking();
+        let found = self.client.find(&mut self.followed, path, follow).await;
         self.tell();
         found
     }
@@ -372,12 +376,26 @@ impl Trusting {
         let Ok(path) = TargetPath::new(name) else {
             return Ok(Vec::new());
         };
-        let found = self
-            .client
-            .target(&mut self.followed, path, self.refresh)
-            .await;
+        let follow = self.asking();
+        let found = self.client.target(&mut self.followed, path, follow).await;
         self.tell();
         found
+    }
+
+    /// Follows it again, if that was longer ago.
+    pub(crate) async fn renew(&mut self, age: SignedDuration) -> Result<(), FollowError> {
+        let follow = self.asking();
+        let renewed = self.client.renew(&mut self.followed, follow, age).await;
+        self.tell();
+        renewed
+    }
+
+    /// How it is asked now, which may be long after it was followed.
+    fn asking(&self) -> Follow {
+        Follow {
+            refresh: self.refresh,
+            now: clock(self.set),
+        }
     }
 
     /// What is new to tell.

@@ -177,9 +177,7 @@ fn a_signed_file_is_verified_by_path_by_digest_and_from_standard_input() {
 fn a_flag_that_would_not_be_obeyed_is_refused() {
     let scene = Scene::new();
     for flags in [
-        &["--tag-trust"][..],
-        &["--tag-trust=other"],
-        &["--platform", "linux/amd64"],
+        &["--platform", "linux/amd64"][..],
         &["--all-platforms"],
         &["--recursive"],
         &["--local-image"],
@@ -191,6 +189,11 @@ fn a_flag_that_would_not_be_obeyed_is_refused() {
         let flag = flags[0].split('=').next().unwrap();
         said.refused(&format!("{flag} with --stdin"));
     }
+    let kit = ["kit", "create", "--to", "a.kit", "--tag-trust=acme"];
+    let blob = ["--blob", "file", "--bundle", "signed.json"];
+    let said = scene.run(&[&kit[..], &blob, &ALICE].concat());
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    said.refused("--tag-trust with --blob");
     let said = scene.run(&by_alice("signed.json", &["--policy", "", "file"]));
     assert_eq!(said.code, Some(2), "{}", said.err);
     let said = scene.run(&by_alice("signed.json", &["--policy=", "file"]));

@@ -77,7 +77,15 @@ impl Scene {
     }
 
     fn start(&self, words: &[&str], variables: &[(&str, &str)]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_cosign-rs"))
+        self.start_in(
+            Command::new(env!("CARGO_BIN_EXE_cosign-rs")),
+            words,
+            variables,
+        )
+    }
+
+    fn start_in(&self, mut program: Command, words: &[&str], variables: &[(&str, &str)]) -> Child {
+        program
             .args(words)
             .current_dir(self.folder.path())
             .env_clear()
@@ -397,4 +405,102 @@ fn ten_processes_at_once_on_a_cold_cache_all_succeed() {
         assert_eq!(said.err.matches("warning").count(), 0, "{}", said.err);
     }
     assert!(scene.path("cache").is_dir() && !scene.path(".sigstore").exists());
+}
+
+/// A home that cannot be written, as in many containers: here one that is no folder.
+#[test]
+fn a_home_that_cannot_be_written_costs_the_cache_and_nothing_else() {
+    let scene = Scene::new();
+    let (bundle, file) = signed();
+    let home = scene.path("home");
+    std::fs::write(&home, "no folder").unwrap();
+    let (home, mirror, anchor) = (home.display().to_string(), repository(), root(5));
+    let variables = [
+        ("HOME", home.as_str()),
+        ("TUF_MIRROR", mirror.as_str()),
+        ("TUF_ROOT_JSON", anchor.as_str()),
+    ];
+    let words = [verify(&bundle, &file, &[]), THEN.to_vec()].concat();
+    for _run in 0..2 {
+        let said = Said::of(scene.start(&words, &variables)).accepted();
+        let told = said
+            .err
+            .matches("nothing is cached, and each call fetches again");
+        assert_eq!(told.count(), 1, "{}", said.err);
+    }
+}
+
+/// Which sockets a program makes, by the system's own word: a trust domain behind https, from its cache and from what is built in.
+#[test]
+fn offline_a_trust_domain_is_followed_without_a_socket() {
+    let watched = || {
+        let mut program = Command::new("strace");
+        program.args([
+            "-f",
+            "-qq",
+            "-e",
+            "trace=socket,connect,sendto",
+            "-o",
+            "calls",
+        ]);
+        program
+    };
+    let scene = Scene::initialized();
+    let mut works = watched();
+    works
+        .arg("true")
+        .current_dir(scene.folder.path())
+        .stderr(Stdio::null());
+    if !works.status().is_ok_and(|status| status.success()) {
+        eprintln!(
+            "skipped: offline_a_trust_domain_is_followed_without_a_socket (strace is not installed, or not permitted here)"
+        );
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_cosign-rs");
+    let sockets = |words: &[&str]| {
+        let words = [&[program], words, &THEN].concat();
+        let said = Said::of(scene.start_in(watched(), &words, &[]));
+        let calls = std::fs::read_to_string(scene.path("calls")).unwrap();
+        let inet: Vec<String> = calls
+            .lines()
+            .filter(|line| line.contains("AF_INET") || line.contains("connect("))
+            .map(str::to_owned)
+            .collect();
+        (said, inet)
+    };
+    let (bundle, file) = signed();
+    let offline = ["--offline", "--trust-domain", "public-good"];
+    let words = verify(&bundle, &file, &offline);
+    let none: Vec<String> = Vec::new();
+    let (said, inet) = sockets(&words);
+    assert_eq!(inet, none);
+    assert!(said.accepted().err.contains("trusting what is built in"));
+    // What the repository says, in the cache of the domain that is built in.
+    let base = scene.path(".sigstore/root");
+    let from = base.join(repository().replace(['/', ':'], "-").to_lowercase());
+    let cache = base.join("tuf-repo-cdn.sigstore.dev");
+    std::fs::rename(from, &cache).unwrap();
+    std::fs::remove_dir_all(cache.join("root_history")).unwrap();
+    for words in [&words[..], &[&["trust", "status"][..], &offline].concat()] {
+        let (said, inet) = sockets(words);
+        assert_eq!(inet, none);
+        assert!(!said.accepted().err.contains("trusting what is built in"));
+    }
+    // And it is looked at: a byte that nobody signed.
+    let timestamp = cache.join("timestamp.json");
+    let good = std::fs::read_to_string(&timestamp).unwrap();
+    let changed = good.replace("\"version\": 165", "\"version\": 166");
+    assert_ne!(changed, good);
+    std::fs::write(&timestamp, changed).unwrap();
+    let (said, inet) = sockets(&words);
+    assert_eq!(inet, none);
+    said.refused("timestamp.json is not in the cache, or not as it is needed");
+    // A call would be seen.
+    let online = verify(&bundle, &file, &["--trust-domain", "public-good"]);
+    let proxied = [("HTTPS_PROXY", "http://127.0.0.1:1")];
+    let words = [&[program], &online[..], &THEN].concat();
+    Said::of(scene.start_in(watched(), &words, &proxied));
+    let calls = std::fs::read_to_string(scene.path("calls")).unwrap();
+    assert!(calls.contains("connect("), "{calls}");
 }

@@ -1,4 +1,4 @@
-//! `verify --tag-trust` over a repository folder that is served on this machine: the registry may let a tag point anywhere, and only what the team
+//! `--tag-trust` of `verify` and of all others that take an image by its tag, over a repository folder that is served on this machine: the registry may let a tag point anywhere, and only what the team
 //! signed is taken.
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +24,8 @@ use sigstack::args::Token;
 use sigstack::up::{Options, Stack};
 use sigstack::{scripts, token};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
 use tokio::process::Command;
 
 const ALICE: &str = "alice@example.org";
@@ -101,7 +103,16 @@ impl Scene {
         finish(self.command(arguments)).await
     }
 
+    /// Signed, and a statement about it.
     async fn sign(&self, image: &str) {
+        std::fs::write(self.path("predicate.json"), "{}").unwrap();
+        let attest = ["attest", "--predicate", "predicate.json", image];
+        for signing in [&["sign", image][..], &attest] {
+            self.sign_by(signing).await;
+        }
+    }
+
+    async fn sign_by(&self, signing: &[&str]) {
         let asked = Token {
             state: self.path("state"),
             email: Some(ALICE.to_owned()),
@@ -110,7 +121,7 @@ impl Scene {
             seconds: 60,
         };
         let made = token::make(&asked, jiff::Timestamp::now()).await.unwrap();
-        let mut command = self.command(&["sign", image]);
+        let mut command = self.command(signing);
         command
             .args(["--trust-config", "state/client_trust_config.json"])
             .env("SIGSTORE_ID_TOKEN", made);
@@ -119,18 +130,73 @@ impl Scene {
 
     /// Alice's signature, and the team's word on the tag.
     async fn verify(&self, image: &str, more: &[&str]) -> Said {
-        let issuer = self.stack.addresses().issuer.clone();
-        let expected = [
-            "verify",
-            "--output",
-            "json",
-            "--certificate-identity",
-            ALICE,
-            "--certificate-oidc-issuer",
-            &issuer,
-            image,
-        ];
-        self.run(&[&expected, more].concat()).await
+        let verify = ["verify", "--output", "json", image];
+        finish(self.expecting(&verify, more)).await
+    }
+
+    fn expecting(&self, command: &[&str], more: &[&str]) -> Command {
+        let issuer = &self.stack.addresses().issuer;
+        let mut command = self.command(command);
+        command
+            .args(["--certificate-identity", ALICE])
+            .args(["--certificate-oidc-issuer", issuer])
+            .args(more);
+        command
+    }
+
+    /// The same by every other command that takes an image by its tag; `reason` says why not.
+    async fn everywhere(&self, image: &str, tags: &[&str], reason: Option<&str>) {
+        let code = match reason {
+            None => 0,
+            Some("tag-missing") => 2,
+            Some(_) => 20,
+        };
+        let attestation = ["verify-attestation", "--output", "json", image];
+        let said = finish(self.expecting(&attestation, tags)).await;
+        assert_eq!(said.code, Some(code), "{}{}", said.out, said.err);
+        match reason {
+            Some(reason) => said.refused(reason, ""),
+            None => assert!(said.err.contains("signed by 2 of 3"), "{}", said.err),
+        }
+
+        let kit = self.path("image.kit");
+        let create = ["kit", "create", "--to", "image.kit", image];
+        let said = finish(self.expecting(&create, tags)).await;
+        assert_eq!(said.code, Some(code), "{}{}", said.out, said.err);
+        assert_eq!(std::fs::remove_file(kit).is_ok(), reason.is_none());
+
+        let questions = format!("{image}\n{{\"image\":\"{image}\",\"type\":\"custom\"}}\n");
+        let mut one_by_one = self.expecting(&["verify", "--stdin"], tags);
+        one_by_one.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = one_by_one.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(questions.as_bytes()).await.unwrap();
+        drop(input);
+        let output = child.wait_with_output().await.unwrap();
+        let mut answers = String::from_utf8(output.stdout).unwrap();
+
+        let mut server = self.expecting(&["verify-server", "--socket", "s.sock"], tags);
+        server.stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = server.spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        while let Some(line) = said.next_line().await.unwrap() {
+            if line.starts_with("listening on") {
+                break;
+            }
+        }
+        let mut socket = UnixStream::connect(self.path("s.sock")).await.unwrap();
+        socket.write_all(questions.as_bytes()).await.unwrap();
+        socket.shutdown().await.unwrap();
+        socket.read_to_string(&mut answers).await.unwrap();
+        child.kill().await.unwrap();
+        assert_eq!(answers.lines().count(), 4, "{answers}");
+        for answer in answers.lines() {
+            let answer: Value = serde_json::from_str(answer).unwrap();
+            assert_eq!(answer["exitCode"], code, "{answer}");
+            assert_eq!(answer["reason"].as_str(), reason, "{answer}");
+            let role = reason.is_none().then_some("team");
+            assert_eq!(answer["tag"]["role"].as_str(), role, "{answer}");
+        }
     }
 
     /// Says where a tag points, with the keys of these people.
@@ -283,10 +349,12 @@ async fn a_tag_is_taken_only_where_the_team_lets_it_point() {
     assert!(said.err.contains("signed by 2 of 3"), "{}", said.err);
     let also = format!("{image}@{digest}");
     scene.verify(&also, &tags).await.accepted();
+    scene.everywhere(&image, &tags, None).await;
     let offline = [&tags[..], &["--offline"]].concat();
     scene.verify(&image, &offline).await.accepted();
 
     // Fail closed, each for its own reason.
+    scene.everywhere(&pushed, &tags, Some("tag-missing")).await;
     scene
         .verify(&pushed, &tags)
         .await
@@ -316,6 +384,7 @@ async fn a_tag_is_taken_only_where_the_team_lets_it_point() {
         .refused("tag-digest", &format!("by team 1 of acme it is {digest}"));
     let without = scene.verify(&image, &["--trust-domain", "acme"]).await;
     without.accepted();
+    scene.everywhere(&image, &tags, Some("tag-digest")).await;
     // The team says that it moved, and a repository of yesterday does not take that back.
     copy(&scene.path("trust/published"), &scene.path("yesterday"));
     scene

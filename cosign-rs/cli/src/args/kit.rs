@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Subcommand};
 
 use super::registry::Registry;
+use super::tag_trust::TagTrust;
 use super::trust::Trust;
 use super::verifying::{Expected, Judging, Output};
 
@@ -49,6 +50,8 @@ pub(crate) struct KitCreate {
     pub(crate) judging: Judging,
     #[command(flatten)]
     pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) tag_trust: TagTrust,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }

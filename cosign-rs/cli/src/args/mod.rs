@@ -52,7 +52,7 @@ pub(crate) use tag_trust::TagTrust;
 pub(crate) use trust::{
     ExportFormat, Following, Initialize, Services, Trust, TrustCommand, TrustCommands, TrustRefresh,
 };
-pub(crate) use variables::{variables_in_use, with_environment};
+pub(crate) use variables::{variables_in_use, with_environment_of};
 pub(crate) use verifying::{
     Expected, Judging, Output, Verify, VerifyAttestation, VerifyBlob, VerifyBlobAttestation,
 };
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        with_environment(Arguments::command()).debug_assert();
+        variables::with_environment(Arguments::command()).debug_assert();
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::registry::Registry;
+use super::tag_trust::TagTrust;
 use super::trust::Trust;
 use super::verifying::{Expected, Judging};
 
@@ -30,6 +31,8 @@ pub(crate) struct VerifyServer {
     pub(crate) judging: Judging,
     #[command(flatten)]
     pub(crate) trust: Trust,
+    #[command(flatten)]
+    pub(crate) tag_trust: TagTrust,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }

@@ -1,5 +1,7 @@
 //! Every flag has a variable.
 
+use std::ffi::OsString;
+
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, CommandFactory as _};
 
@@ -7,13 +9,30 @@ use super::Arguments;
 
 /// Every flag has a variable, as in cosign: `--certificate-identity` is `COSIGN_CERTIFICATE_IDENTITY`.
 pub(crate) fn with_environment(command: clap::Command) -> clap::Command {
+    with_variables(command, &|_| true)
+}
+
+/// The same for a command line: only the flags of commands that are named in it can matter, and going through all of them takes as long as verifying
+/// several signatures.
+pub(crate) fn with_environment_of(command: clap::Command, words: &[OsString]) -> clap::Command {
+    let named = |name: &str| words.iter().any(|word| word == name);
+    with_variables(command, &|command| {
+        named(command.get_name()) || command.get_all_aliases().any(named)
+    })
+}
+
+fn with_variables(
+    command: clap::Command,
+    wanted: &dyn Fn(&clap::Command) -> bool,
+) -> clap::Command {
     let command = command.mut_args(variable);
     let names: Vec<String> = command
         .get_subcommands()
+        .filter(|command| wanted(command))
         .map(|command| command.get_name().to_owned())
         .collect();
     names.iter().fold(command, |command, name| {
-        command.mut_subcommand(name, with_environment)
+        command.mut_subcommand(name, |command| with_variables(command, wanted))
     })
 }
 

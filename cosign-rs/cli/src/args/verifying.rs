@@ -214,6 +214,8 @@ pub(crate) struct VerifyAttestation {
     #[command(flatten)]
     pub(crate) platforms: Platforms,
     #[command(flatten)]
+    pub(crate) tag_trust: TagTrust,
+    #[command(flatten)]
     pub(crate) registry: Registry,
 }
 

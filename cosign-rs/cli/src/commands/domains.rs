@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use keys::{Digest, HashAlgorithm};
 use serde::Serialize;
 use trust::{CertificateAuthority, ClientTrustConfig, LogInstance, TrustedRoot, Validity};
-use tuf_client::{Built, DOMAINS, Domain, DomainError, Follow, Refresh, Warning, agent};
+use tuf_client::{Built, DOMAINS, Domain, DomainError, Refresh, Warning, agent};
 use url::Url;
 
 use crate::args::{ExportFormat, Following, Initialize, Output, TrustCommand};
@@ -79,12 +79,14 @@ pub(super) async fn initialize(arguments: Initialize) -> Result<()> {
     } else {
         folder.staging()
     };
-    let follow = Follow {
-        refresh: Refresh::Always,
-        now: trust_domain::clock(arguments.now),
-    };
-    let followable = Followable::new(&folder, domain.clone(), authorities.clone(), follow)?
-        .cached_in(cache.clone());
+    let followable = Followable::new(
+        &folder,
+        domain.clone(),
+        authorities.clone(),
+        Refresh::Always,
+        arguments.now,
+    )?
+    .cached_in(cache.clone());
     let trusting = everything(followable).await;
     let done = trusting.and_then(|trusting| {
         let staged = (!same).then_some(&cache);
@@ -315,7 +317,7 @@ async fn refresh(following: &Following) -> Result<()> {
         ));
     }
     let mut followable = trust_domain::followable(following)?;
-    followable.follow.refresh = Refresh::Always;
+    followable.refresh = Refresh::Always;
     let trusting = everything(followable).await?;
     let domain = trusting.domain();
     say(&format!(
@@ -350,7 +352,7 @@ async fn diff(against: Option<&Path>, following: &Following) -> Result<()> {
 async fn newest(following: &Following) -> Result<TrustedRoot> {
     let mut followable = trust_domain::followable(following)?;
     let beside = trust_domain::folder().staging();
-    followable.follow.refresh = Refresh::Always;
+    followable.refresh = Refresh::Always;
     let outcome = match followable.cached_in(beside.clone()).follow().await {
         Ok(mut trusting) => trusting.trusted_root().await,
         Err((domain, error)) => Err(explained(&domain, error)),

@@ -74,14 +74,8 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         &arguments.registry,
         arguments.local_image,
     )?;
-    let named = plan.references();
-    let mut tags = Tags::open(&arguments.tag_trust, &arguments.trust, &named).await?;
-    if tags.is_some() && (arguments.local_image || arguments.platforms.any()) {
-        return Err(advice(
-            "what a repository says about a tag is about the whole image in its registry",
-            "leave out --local-image, --platform, --all-platforms and --recursive, or ask about the tag in a run of its own",
-        ));
-    }
+    let parts = arguments.local_image || arguments.platforms.any();
+    let mut tags = tags(&arguments.tag_trust, &arguments.trust, &plan, parts).await?;
     let judge = Judge::beside(
         tags.as_mut(),
         &arguments.expected,
@@ -100,12 +94,7 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         let digest = candidates.digest();
         let explained = candidates.stories();
         explained::tell(&explained);
-        let tag = match (&mut tags, &target.reference) {
-            (Some(tags), Some(reference)) => {
-                Some(tags.check(reference, &digest, candidates.size()).await?)
-            }
-            _ => None,
-        };
+        let tag = tag_of(tags.as_mut(), target, &candidates).await?;
         let chosen = match signatures(&judge, candidates, &digest, &arguments.annotations) {
             Ok(chosen) => chosen,
             Err(error) => return Err(Told::with(error, explained)),
@@ -130,6 +119,38 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The trust domain whose word about the images' tags is asked for, if it is; with `parts`, something else than whole images in registries is meant.
+async fn tags(
+    asked: &args::TagTrust,
+    trust: &args::Trust,
+    plan: &Plan,
+    parts: bool,
+) -> Result<Option<Tags>> {
+    let tags = Tags::open(asked, trust, &plan.references()).await?;
+    if tags.is_some() && parts {
+        return Err(advice(
+            "what a repository says about a tag is about the whole image in its registry",
+            "leave out --local-image, --platform, --all-platforms and --recursive, or ask about the tag in a run of its own",
+        ));
+    }
+    Ok(tags)
+}
+
+/// Does the image's tag point to it, where somebody asks?
+async fn tag_of(
+    tags: Option<&mut Tags>,
+    target: &Target,
+    candidates: &Candidates,
+) -> Result<Option<TagHeld>> {
+    match (tags, &target.reference) {
+        (Some(tags), Some(reference)) => tags
+            .check(reference, &candidates.digest(), candidates.size())
+            .await
+            .map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Those that sign the image itself, with what they must say.
@@ -188,8 +209,6 @@ fn row<'a>(
 }
 
 pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<()> {
-    let judge =
-        Judge::of_attestations(&arguments.expected, &arguments.judging, &arguments.trust).await?;
     let wanted = predicate::type_of(&arguments.predicate_type)?;
     let what = format!("attestation of type {wanted}");
     let plan = Plan::new(
@@ -197,6 +216,15 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
         &arguments.registry,
         arguments.local_image,
     )?;
+    let parts = arguments.local_image || arguments.platforms.any();
+    let mut tags = tags(&arguments.tag_trust, &arguments.trust, &plan, parts).await?;
+    let judge = Judge::of_attestations(
+        tags.as_mut(),
+        &arguments.expected,
+        &arguments.judging,
+        &arguments.trust,
+    )
+    .await?;
     let targets = plan.targets(&arguments.platforms).await?;
     let verifying = stream::iter(&targets)
         .map(|target| candidates_of(target, LegacyKind::Attestation, &judge))
@@ -207,6 +235,7 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
         let mut candidates = candidates?;
         let explained = candidates.stories();
         explained::tell(&explained);
+        let tag = tag_of(tags.as_mut(), target, &candidates).await?;
         let chosen = attestations(&judge, candidates, wanted);
         let chosen = match chosen {
             Ok(chosen) => chosen,
@@ -228,6 +257,9 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
             }
         }
         told(&target.name, &what, &chosen.accepted);
+        if let Some(tag) = &tag {
+            say(&tag.text());
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use bundle::Bundle;
 use jiff::Timestamp;
 use keys::{Digest, HashAlgorithm};
+use oci::Reference;
 use policy::{Asked, Policy};
 use trust::TrustedRoot;
 use verify::{Artifact, Verified};
@@ -18,6 +19,7 @@ use crate::failure::{Outcome, Refused, Told, advice_of, in_line, say, usage};
 use crate::judge::{self, Judge};
 use crate::kit::{Kit, MAX_KIT};
 use crate::report::{self, Report};
+use crate::tag_trust::Tags;
 use crate::{explained, trust_files};
 
 pub(super) async fn run(command: KitCommand) -> Result<()> {
@@ -28,7 +30,26 @@ pub(super) async fn run(command: KitCommand) -> Result<()> {
 }
 
 async fn create(arguments: KitCreate) -> Result<()> {
-    let judge = Judge::new(&arguments.expected, &arguments.judging, &arguments.trust).await?;
+    let reference = arguments
+        .image
+        .as_deref()
+        .map(Reference::parse)
+        .transpose()?;
+    let named: Vec<Reference> = reference.iter().cloned().collect();
+    if arguments.tag_trust.tag_trust.is_some() && named.is_empty() {
+        return Err(usage(
+            "--tag-trust with --blob: a file has no tag",
+            "leave it out",
+        ));
+    }
+    let mut tags = Tags::open(&arguments.tag_trust, &arguments.trust, &named).await?;
+    let judge = Judge::beside(
+        tags.as_mut(),
+        &arguments.expected,
+        &arguments.judging,
+        &arguments.trust,
+    )
+    .await?;
     if arguments.to.as_os_str() == "-" {
         return Err(usage("--to -: a kit is no text", "name a file"));
     }
@@ -48,9 +69,15 @@ async fn create(arguments: KitCreate) -> Result<()> {
     let kit = match (&arguments.image, &arguments.blob) {
         (Some(name), _) => {
             let (manifest, bundles) = image::fetch(name, &arguments.registry).await?;
+            let digest = Digest::of(HashAlgorithm::Sha256, &manifest);
+            if let (Some(tags), Some(reference)) = (&mut tags, &reference) {
+                let size = u64::try_from(manifest.len())?;
+                let held = tags.check(reference, &digest, size).await?;
+                say(&held.text());
+            }
             Kit {
                 name: name.clone(),
-                artifact: Digest::of(HashAlgorithm::Sha256, &manifest),
+                artifact: digest,
                 created,
                 manifest: Some(manifest),
                 bundles,

@@ -17,6 +17,7 @@ use bundle::Bundle;
 use oci::{LegacyKind, Reference};
 use policy::Asked;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use verify::VerifyError;
 
 use super::image;
@@ -26,6 +27,7 @@ use crate::artifact::Source;
 use crate::failure::{Failure, Outcome, Refused, Told, advice_of, usage};
 use crate::judge::Judge;
 use crate::report::Report;
+use crate::tag_trust::{self, TagHeld, Tags};
 use crate::{explained, predicate, trust_files};
 
 /// The longest question.
@@ -34,6 +36,8 @@ pub(super) const LINE_MAX: usize = 64 << 10;
 /// Answers questions; all of them with one trusted root, one policy, and one set of connections.
 pub(super) struct Answers {
     judge: Judge,
+    /// Asked about every image, one after the other: the repository is asked once for many of them.
+    tags: Option<Mutex<Tags>>,
     plan: Plan,
     registry: args::Registry,
 }
@@ -68,6 +72,8 @@ struct Accepted<'a> {
     decision: &'static str,
     exit_code: u8,
     results: Vec<Report<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<TagHeld>,
 }
 
 #[derive(Serialize)]
@@ -80,9 +86,17 @@ struct Rejected<'a> {
 }
 
 impl Answers {
-    pub(super) fn new(judge: Judge, registry: &args::Registry) -> Result<Self> {
+    pub(super) async fn open(
+        expected: &args::Expected,
+        judging: &args::Judging,
+        trust: &args::Trust,
+        tag_trust: &args::TagTrust,
+        registry: &args::Registry,
+    ) -> Result<Self> {
+        let mut tags = Tags::open(tag_trust, trust, &[]).await?;
         Ok(Self {
-            judge,
+            judge: Judge::beside(tags.as_mut(), expected, judging, trust).await?,
+            tags: tags.map(Mutex::new),
             plan: Plan::new(&[], registry, false)?,
             registry: registry.clone(),
         })
@@ -134,6 +148,10 @@ impl Answers {
 
     async fn image(&self, name: &str, kind: Option<&str>, id: Option<&str>) -> Result<String> {
         let reference = Reference::parse(name)?;
+        if self.tags.is_some() {
+            // Before a registry is asked.
+            tag_trust::path_of(&reference)?;
+        }
         let old = match kind {
             None => LegacyKind::Signature,
             Some(_) => LegacyKind::Attestation,
@@ -142,6 +160,17 @@ impl Answers {
         let mut candidates = image::candidates(&plan, &reference, old, &self.judge).await?;
         let digest = candidates.digest();
         let explained = candidates.stories();
+        let tag = match &self.tags {
+            Some(tags) => {
+                let mut tags = tags.lock().await;
+                let held = tags.check(&reference, &digest, candidates.size()).await;
+                match held {
+                    Ok(held) => Some(held),
+                    Err(error) => return Err(Told::with(error, explained)),
+                }
+            }
+            None => None,
+        };
         let chosen = match kind {
             None => image::signatures(&self.judge, candidates, &digest, &[]),
             Some(kind) => image::attestations(&self.judge, candidates, kind),
@@ -160,7 +189,7 @@ impl Answers {
                     .explained(explained.take().unwrap_or_default())
             })
             .collect();
-        yes(name, id, results)
+        yes(name, id, results, tag)
     }
 
     fn file(
@@ -222,7 +251,7 @@ impl Answers {
         let report = Report::of(&verified)
             .judged(decision.as_ref())
             .explained(explained);
-        yes(file, id, vec![report])
+        yes(file, id, vec![report], None)
     }
 }
 
@@ -261,13 +290,19 @@ fn read(line: &str) -> Result<Question> {
     })
 }
 
-fn yes(request: &str, id: Option<&str>, results: Vec<Report<'_>>) -> Result<String> {
+fn yes(
+    request: &str,
+    id: Option<&str>,
+    results: Vec<Report<'_>>,
+    tag: Option<TagHeld>,
+) -> Result<String> {
     Ok(serde_json::to_string(&Accepted {
         request,
         id,
         decision: "accepted",
         exit_code: 0,
         results,
+        tag,
     })?)
 }
 

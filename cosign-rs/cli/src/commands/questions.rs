@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use super::lines::{Answers, LINE_MAX, refusal, text};
 use crate::args::Verify;
 use crate::failure::{Exit, say, usage};
-use crate::judge::Judge;
 use crate::report;
 
 /// Lines that are read ahead.
@@ -24,7 +23,6 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         ));
     }
     let one_image = [
-        (arguments.tag_trust.tag_trust.is_some(), "--tag-trust"),
         (arguments.platforms.platform.is_some(), "--platform"),
         (arguments.platforms.all_platforms, "--all-platforms"),
         (arguments.platforms.recursive, "--recursive"),
@@ -36,8 +34,14 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
             "verify the images that need it one by one",
         ));
     }
-    let judge = Judge::new(&arguments.expected, &arguments.judging, &arguments.trust).await?;
-    let answers = Arc::new(Answers::new(judge, &arguments.registry)?);
+    let answers = Answers::open(
+        &arguments.expected,
+        &arguments.judging,
+        &arguments.trust,
+        &arguments.tag_trust,
+        &arguments.registry,
+    );
+    let answers = Arc::new(answers.await?);
     let answers = &answers;
     let questions = stream::unfold(lines(), |mut lines| async move {
         let line = lines.recv().await?;

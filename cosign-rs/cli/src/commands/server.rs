@@ -17,7 +17,6 @@ use tokio::sync::Semaphore;
 use super::lines::{Answer, Answers, LINE_MAX, id_of, refusal, text};
 use crate::args::VerifyServer;
 use crate::failure::{Outcome, advice_of, say, usage};
-use crate::judge::Judge;
 
 /// A client that says nothing for this long is sent away.
 const IDLE: Duration = Duration::from_mins(1);
@@ -105,8 +104,14 @@ async fn within<T: Send + 'static>(
 }
 
 async fn answers(arguments: &VerifyServer) -> Result<Answers> {
-    let judge = Judge::new(&arguments.expected, &arguments.judging, &arguments.trust).await?;
-    Answers::new(judge, &arguments.registry)
+    Answers::open(
+        &arguments.expected,
+        &arguments.judging,
+        &arguments.trust,
+        &arguments.tag_trust,
+        &arguments.registry,
+    )
+    .await
 }
 
 async fn refresh(arguments: Arc<VerifyServer>, current: Current) {

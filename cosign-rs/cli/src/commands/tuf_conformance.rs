@@ -39,7 +39,7 @@ pub(super) async fn run(arguments: TufConformance) -> Result<()> {
         client = client.targets_at(mirror(&arguments.target_base_url)?);
         for name in &arguments.target_name {
             let path = TargetPath::new(name)?;
-            client.target(&mut followed, path, follow.refresh).await?;
+            client.target(&mut followed, path, follow).await?;
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Four hundred days of a repository, with everything that happens in them; the publisher is killed at every write, and readers look after each.
+//! Four hundred days of a repository, with everything that happens in them; the publisher is killed at every write, and readers look after each; and
+//! others are under way all the while, whose files are of several moments.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,13 +10,16 @@
 
 mod common;
 
+use std::path::Path;
+
+use common::poll::{Polled, Reader};
 use common::{
     all_clients, client, content, days, key, open, people, policy, published_with, restarted,
     sign_all, signers, start,
 };
 use jiff::{SignedDuration, Timestamp as Time};
 use keys::Algorithm;
-use repository::{Level, RepositoryError, Timestamp};
+use repository::{Done, Level, Repository, RepositoryError, Timestamp, Writer};
 use signer::Signer;
 use store::sim::SimDisk;
 use tuf::RoleName;
@@ -28,6 +32,10 @@ struct World {
     /// Newest timestamp that any reader saw: it never goes back.
     seen: u64,
     kills: u64,
+    /// Comes by before everything that happens, and keeps a cache.
+    regular: Reader,
+    /// Readers that were under way while something was published.
+    polls: usize,
 }
 
 impl World {
@@ -49,6 +57,32 @@ impl World {
             "at {now} the timestamp went back"
         );
         self.seen = seen.timestamp.get();
+    }
+
+    /// Publishes (or refreshes) as a process that nobody stops, with readers that begin before each of its writes and ask on between the next ones:
+    /// a stranger, and one with a cache.
+    async fn polled(&mut self, what: What, now: Time) {
+        let disk = restarted(&self.disk);
+        self.regular = self.regular.begin(now, 1);
+        self.regular.finish_all(&disk);
+        let begin = vec![Reader::new(&disk), self.regular.clone()];
+        let polled = Polled::new(&disk, begin, now);
+        let repository = Repository::open(polled.clone(), Path::new("trust")).unwrap();
+        let writer = repository.write().unwrap();
+        self.done(&writer, what, now).await.unwrap();
+        self.polls += polled.finish();
+    }
+
+    async fn done(
+        &self,
+        writer: &Writer<'_>,
+        what: What,
+        now: Time,
+    ) -> Result<Done, RepositoryError> {
+        match what {
+            What::Publish => writer.publish(&self.online, now).await,
+            What::Refresh => writer.refresh(&self.online, Timestamp::WhenDue, now).await,
+        }
     }
 
     /// Publishes (or refreshes) as a process that is killed at every write in turn and started again, with readers after each; ends with one that
@@ -86,11 +120,7 @@ impl World {
         let Ok(writer) = repository.write() else {
             return false;
         };
-        let outcome = match what {
-            What::Publish => writer.publish(&self.online, now).await,
-            What::Refresh => writer.refresh(&self.online, Timestamp::WhenDue, now).await,
-        };
-        match outcome {
+        match self.done(&writer, what, now).await {
             Ok(_) => true,
             // What a stopped disk says; anything else is a mistake.
             Err(RepositoryError::Disk { .. }) => false,
@@ -114,19 +144,23 @@ async fn four_hundred_days_without_a_moment_that_a_client_would_refuse() {
             && !name.ends_with("/timestamp.json")
             && !name.ends_with("/root.json")
     });
-    let mut world = World {
-        disk: disk.clone(),
-        offline: people(3),
-        online: vec![key(Algorithm::EcdsaP256Sha256)],
-        seen: 0,
-        kills: 0,
-    };
+    let offline = people(3);
+    let online = vec![key(Algorithm::EcdsaP256Sha256)];
     // Shorter lives than usual, so that each role is renewed by people within the year.
     let policy = policy().replace(
         "life = \"365d\"\nrenew = \"60d\"",
         "life = \"100d\"\nrenew = \"30d\"",
     );
-    published_with(&disk, &policy, &world.offline, &world.online[0], start()).await;
+    published_with(&disk, &policy, &offline, &online[0], start()).await;
+    let mut world = World {
+        regular: Reader::new(&disk),
+        disk,
+        offline,
+        online,
+        seen: 0,
+        kills: 0,
+        polls: 0,
+    };
     let mut events = 0;
     for day in 0..400 {
         // Between two days, at the worst hour: just before the daemon looks again.
@@ -221,6 +255,7 @@ async fn four_hundred_days_without_a_moment_that_a_client_would_refuse() {
             events += 1;
             let disk = world.disk.clone();
             sign_all(&open(&disk), &world.offline, now).await;
+            world.polled(What::Publish, now).await;
             world.killed_everywhere(What::Publish, now).await;
             let left: Vec<String> = open(&world.disk).list("staged").unwrap();
             assert!(
@@ -229,6 +264,7 @@ async fn four_hundred_days_without_a_moment_that_a_client_would_refuse() {
             );
         }
         if staged || day % 40 == 0 {
+            world.polled(What::Refresh, now).await;
             world.killed_everywhere(What::Refresh, now).await;
         } else {
             let disk = restarted(&world.disk);
@@ -239,6 +275,7 @@ async fn four_hundred_days_without_a_moment_that_a_client_would_refuse() {
     assert_eq!(world.disk.violations(), Vec::<String>::new());
     assert!(events >= 12, "{events}");
     assert!(world.kills > 100, "{}", world.kills);
+    assert!(world.polls > 400, "{}", world.polls);
     // A client that slept through all of it.
     assert!(
         client(&world.disk, 1, start() + days(400))

@@ -13,6 +13,10 @@ use crate::mirror::{Mirror, MirrorError};
 
 /// How old a cache may be that nobody asks the repository about. The public repository makes a timestamp a day.
 const FRESH: SignedDuration = SignedDuration::from_hours(24);
+/// Within this time a repository is not asked a second time for what it does not have, or when it was not reached.
+const JUST_NOW: SignedDuration = SignedDuration::from_mins(1);
+/// Warnings that are kept of a repository that is followed for a long time.
+const WARNINGS_MAX: usize = 64;
 
 /// When the repository is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +40,7 @@ pub enum Refresh {
 pub struct Follow {
     /// When it is asked.
     pub refresh: Refresh,
-    /// The time of the whole update.
+    /// The time of the whole update, or of the search in what it found.
     pub now: Timestamp,
 }
 
@@ -53,6 +57,10 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Followed {
     trusted: Trusted,
+    /// When the repository was asked.
+    updated: Timestamp,
+    /// The time of the update, in which it may not have been reached.
+    tried: Timestamp,
     source: Source,
     warnings: Vec<Warning>,
 }
@@ -231,24 +239,28 @@ impl Client {
             let kept = update.feed(found.as_deref())?;
             self.keep(kept, &mut warnings);
         }
-        finish(update, Source::Cache, warnings)
+        let mut followed = finish(update, Source::Cache, warnings)?;
+        if let Some(refreshed) = self.cache.refreshed() {
+            followed.updated = refreshed.min(now);
+        }
+        Ok(followed)
     }
 
-    /// The content of a target, from the cache or from the repository.
+    /// The content of a target, from the cache or from the repository; as [`find`](Self::find) finds it.
     pub async fn target(
         &self,
         followed: &mut Followed,
         path: TargetPath,
-        refresh: Refresh,
+        follow: Follow,
     ) -> Result<Vec<u8>, FollowError> {
-        let target = self.find(followed, path.clone(), refresh).await?;
+        let target = self.find(followed, path.clone(), follow).await?;
         let (name, limit) = (path.file_name(), target.max_bytes()?);
         if let Some(cached) = self.cache.read_target(&name, limit)
             && target.check(&cached).is_ok()
         {
             return Ok(cached);
         }
-        if matches!(refresh, Refresh::Offline { .. }) {
+        if is_offline(follow.refresh) {
             return Err(FollowError::TargetNotCached(path));
         }
         let bytes = self
@@ -266,31 +278,71 @@ impl Client {
     /// What the repository says of a target, without its content. Roles on the way that are not in the cache are fetched, and where one of them
     /// does not hold by metadata that only the cache was asked for, the repository is asked whether there is newer: a delegated role may end, and
     /// be renewed, before the cache is old.
+    ///
+    /// The time is that of the question and not that of the update, which may be long ago: what is over by now is asked for again, and what is a day
+    /// older than the update too where that is how the repository is followed.
     pub async fn find(
         &self,
         followed: &mut Followed,
         path: TargetPath,
-        refresh: Refresh,
+        follow: Follow,
     ) -> Result<Target, FollowError> {
-        let first = self.search(followed, &path, refresh).await;
+        self.bring_up_to(followed, follow).await?;
+        let first = self.search(followed, &path, follow.refresh).await;
         let Err(error) = first else { return first };
-        let offline = matches!(refresh, Refresh::Offline { .. });
-        if offline || followed.source == Source::Repository || !error.is_about_a_role() {
+        // What the repository itself said just now, it would say again.
+        let asked = followed.source == Source::Repository && followed.age(follow.now) < JUST_NOW;
+        if is_offline(follow.refresh) || asked || !error.is_about_a_role() {
             return Err(error);
         }
-        let follow = Follow {
+        let again = Follow {
             refresh: Refresh::Always,
-            now: followed.trusted.now(),
+            ..follow
         };
-        match self.follow(follow).await {
-            Ok(newer) => {
-                let told = std::mem::replace(followed, newer).warnings;
-                followed.warnings.splice(0..0, told);
-            }
+        match self.follow(again).await {
+            Ok(newer) => followed.become_newer(newer),
             Err(FollowError::Mirror(away)) if away.is_outage() => return Err(error),
             Err(other) => return Err(other),
         }
-        self.search(followed, &path, refresh).await
+        self.search(followed, &path, follow.refresh).await
+    }
+
+    /// Makes what was found out some time ago hold now, by another update if it does not.
+    async fn bring_up_to(
+        &self,
+        followed: &mut Followed,
+        follow: Follow,
+    ) -> Result<(), FollowError> {
+        let judged = followed
+            .trusted
+            .judge_at(follow.now, mode_of(follow.refresh));
+        followed.tell_expired();
+        if is_offline(follow.refresh) {
+            return Ok(judged?);
+        }
+        // Where it could not be reached a moment ago, what was found out then stands.
+        let old = follow.refresh != Refresh::UntilExpiry
+            && followed.age(follow.now) >= FRESH
+            && follow.now.duration_since(followed.tried) >= JUST_NOW;
+        if judged.is_err() || old {
+            let newer = self.follow(follow).await?;
+            followed.become_newer(newer);
+        }
+        Ok(())
+    }
+
+    /// Finds out again what holds, if it was found out at least so long ago. For those who ask often and for a long time.
+    pub async fn renew(
+        &self,
+        followed: &mut Followed,
+        follow: Follow,
+        age: SignedDuration,
+    ) -> Result<(), FollowError> {
+        if !is_offline(follow.refresh) && followed.age(follow.now) >= age {
+            let newer = self.follow(follow).await?;
+            followed.become_newer(newer);
+        }
+        Ok(())
     }
 
     async fn search(
@@ -299,10 +351,7 @@ impl Client {
         path: &TargetPath,
         refresh: Refresh,
     ) -> Result<Target, FollowError> {
-        let mode = match refresh {
-            Refresh::Offline { allow_expired } => Mode::Offline { allow_expired },
-            Refresh::Daily | Refresh::Always | Refresh::UntilExpiry => Mode::Online,
-        };
+        let mode = mode_of(refresh);
         let mut search = followed.trusted.search(path.clone(), mode);
         while let Some(want) = search.wants()? {
             let found = self.fetch(&want, refresh).await?;
@@ -370,7 +419,7 @@ impl Client {
     }
 
     async fn fetch(&self, want: &Want, refresh: Refresh) -> Result<Option<Vec<u8>>, FollowError> {
-        if want.place == Place::Cache || matches!(refresh, Refresh::Offline { .. }) {
+        if want.place == Place::Cache || is_offline(refresh) {
             return Ok(self.cache.read(&want.file.in_cache(), want.max_bytes));
         }
         let path = want.file.in_repository();
@@ -405,12 +454,25 @@ impl Client {
 fn finish(update: Update, source: Source, warnings: Vec<Warning>) -> Result<Followed, UpdateError> {
     let trusted = update.finish().ok_or(UpdateError::Unlisted)?;
     let mut followed = Followed {
+        updated: trusted.now(),
+        tried: trusted.now(),
         trusted,
         source,
         warnings,
     };
     followed.tell_expired();
     Ok(followed)
+}
+
+const fn is_offline(refresh: Refresh) -> bool {
+    matches!(refresh, Refresh::Offline { .. })
+}
+
+const fn mode_of(refresh: Refresh) -> Mode {
+    match refresh {
+        Refresh::Offline { allow_expired } => Mode::Offline { allow_expired },
+        Refresh::Daily | Refresh::Always | Refresh::UntilExpiry => Mode::Online,
+    }
 }
 
 impl Followed {
@@ -427,6 +489,22 @@ impl Followed {
     /// What somebody should know.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// How long ago the repository was asked.
+    fn age(&self, now: Timestamp) -> SignedDuration {
+        now.duration_since(self.updated)
+    }
+
+    /// What another update found out since; what it warns of comes behind what was warned of before.
+    fn become_newer(&mut self, newer: Self) {
+        let told = std::mem::replace(self, newer).warnings;
+        let new = std::mem::replace(&mut self.warnings, told);
+        for warning in new {
+            if self.warnings.len() < WARNINGS_MAX && !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
     }
 
     fn tell_expired(&mut self) {

@@ -151,6 +151,9 @@ pub struct Folder(PathBuf);
 #[derive(Serialize, Deserialize)]
 struct Remote {
     mirror: String,
+    /// For the address of a domain that is built in, and a root that is not: SHA-256 of that root, in hex. Cosign leaves it aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -234,35 +237,51 @@ impl Folder {
 
     /// The domain of this name or address; without one the default.
     pub fn domain(&self, named: Option<&str>) -> Result<Domain, DomainError> {
-        let Some(named) =
-            named.map_or_else(|| self.default_mirror(), |named| Some(named.to_owned()))
-        else {
-            return Ok(DOMAINS[0].domain());
+        let Some(named) = named else {
+            return self.default_domain();
         };
         // A name that is built in, and no name at all, means what is built in: a file in its cache is no other root. Its address may have been
         // initialised with one.
         if let Some(built) = DOMAINS.into_iter().find(|built| built.name == named) {
             return Ok(built.domain());
         }
-        if let Some(built) = Built::find(&named) {
+        if let Some(built) = Built::find(named) {
             return self.of_mirror(built.mirror);
         }
         if named.contains("://") {
-            return self.of_mirror(&named);
+            return self.of_mirror(named);
         }
         let mut found = self.initialised().into_iter();
         let mut found = found.by_ref().filter(|domain| domain.name == named);
         match (found.next(), found.next()) {
             (Some(domain), None) => Ok(domain),
-            (Some(_), Some(_)) => Err(DomainError::Ambiguous(named)),
-            (None, _) => Err(DomainError::Unknown(named)),
+            (Some(_), Some(_)) => Err(DomainError::Ambiguous(named.to_owned())),
+            (None, _) => Err(DomainError::Unknown(named.to_owned())),
+        }
+    }
+
+    /// The one that is meant where nobody names one. `cosign initialize` makes that the public repository by its address: what stands in its cache is
+    /// no reason to begin at another root then, but only what `remote.json` itself says.
+    fn default_domain(&self) -> Result<Domain, DomainError> {
+        let Some(remote) = self.remote() else {
+            return Ok(DOMAINS[0].domain());
+        };
+        let Some(built) = Built::find(&remote.mirror) else {
+            return self.domain(Some(&remote.mirror));
+        };
+        match (remote.root, self.of_mirror(built.mirror)) {
+            (Some(named), Ok(own)) if named == root_sha256(&own.root) => Ok(own),
+            (Some(_), _) => Err(DomainError::NotInitialised(remote.mirror)),
+            (None, _) => Ok(built.domain()),
         }
     }
 
     /// All that are known: those that are built in, and those that were initialised here.
     pub fn domains(&self) -> Vec<Known> {
-        let default = self.default_mirror();
-        let default = default.as_deref().unwrap_or(DOMAINS[0].mirror);
+        let remote = self.remote();
+        let default = remote
+            .as_ref()
+            .map_or(DOMAINS[0].mirror, |remote| &remote.mirror);
         let built = DOMAINS.into_iter().map(|built| {
             self.of_mirror(built.mirror)
                 .unwrap_or_else(|_| built.domain())
@@ -343,6 +362,9 @@ impl Folder {
                 &self.0.join("remote.json"),
                 &Remote {
                     mirror: domain.mirror.clone(),
+                    root: Built::find(&domain.mirror)
+                        .filter(|built| built.root != domain.root)
+                        .map(|_| root_sha256(&domain.root)),
                 },
             )?;
         }
@@ -354,10 +376,9 @@ impl Folder {
         Cache::new(self.0.join(format!(".initialize-{}", std::process::id())))
     }
 
-    fn default_mirror(&self) -> Option<String> {
+    fn remote(&self) -> Option<Remote> {
         let bytes = cache::read(&self.0.join("remote.json"), NOTE_MAX)?;
-        let remote: Remote = serde_json::from_slice(&bytes).ok()?;
-        Some(remote.mirror)
+        serde_json::from_slice(&bytes).ok()
     }
 
     fn of_mirror(&self, mirror: &str) -> Result<Domain, DomainError> {
@@ -440,6 +461,10 @@ fn read_initialised(folder: &Path) -> Option<Domain> {
         root,
         built,
     })
+}
+
+fn root_sha256(root: &[u8]) -> String {
+    hex::encode(tuf::TargetFile::of(root).sha256())
 }
 
 fn authorities_file(folder: &Path) -> PathBuf {
@@ -553,6 +578,39 @@ mod tests {
             Err(DomainError::FolderTaken { .. })
         ));
         // And who names nothing is not led anywhere by what stands in that folder.
+        assert_eq!(folder.domain(None).unwrap().root, DOMAINS[0].root);
+    }
+
+    /// `cosign initialize` names the public repository in remote.json, by its address.
+    #[test]
+    fn a_root_in_the_cache_of_the_default_domain_counts_only_where_remote_json_says_so() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path());
+        let other = DOMAINS[1].root;
+        let own = Domain::new(None, DOMAINS[0].mirror, other.to_vec()).unwrap();
+        folder.initialize(&own, None, b"", false).unwrap();
+        let remote = temporary.path().join("remote.json");
+        let cosigns = format!("{{\"mirror\":\"{}\"}}", DOMAINS[0].mirror);
+        fs::write(&remote, &cosigns).unwrap();
+        assert_eq!(folder.domain(None).unwrap().root, DOMAINS[0].root);
+        // Who asked for it has it, and not another one that was put in its place.
+        folder.initialize(&own, None, b"", true).unwrap();
+        let asked = folder.domain(None).unwrap();
+        assert_eq!(
+            (asked.root.as_slice(), asked.built.is_none()),
+            (other, true)
+        );
+        let cache = folder.cache(DOMAINS[0].mirror);
+        let pinned = cache.folder().join("root_history/pinned.root.json");
+        fs::write(&pinned, DOMAINS[2].root).unwrap();
+        assert!(matches!(
+            folder.domain(None),
+            Err(DomainError::NotInitialised(_))
+        ));
+        // With the root that is built in there is nothing to say.
+        let plain = Domain::new(None, DOMAINS[0].mirror, DOMAINS[0].root.to_vec()).unwrap();
+        folder.initialize(&plain, None, b"", true).unwrap();
+        assert_eq!(fs::read_to_string(&remote).unwrap(), cosigns);
         assert_eq!(folder.domain(None).unwrap().root, DOMAINS[0].root);
     }
 

@@ -115,7 +115,8 @@ const fn with(refresh: Refresh, now: Timestamp) -> Follow {
 
 async fn target(client: &Client, followed: &mut Followed, refresh: Refresh) -> Vec<u8> {
     let path = TargetPath::new("folder/trusted root.json").unwrap();
-    client.target(followed, path, refresh).await.unwrap()
+    let follow = with(refresh, followed.trusted().now());
+    client.target(followed, path, follow).await.unwrap()
 }
 
 fn in_hours(hours: i64) -> String {
@@ -192,7 +193,9 @@ async fn a_young_cache_of_the_top_does_not_stand_in_for_roles_below_it() {
     let get = async |refresh, now| {
         let mut followed = client.follow(with(refresh, now)).await.unwrap();
         assert_eq!(followed.source(), Source::Cache);
-        client.target(&mut followed, path(), refresh).await
+        client
+            .target(&mut followed, path(), with(refresh, now))
+            .await
     };
     let offline = Refresh::Offline {
         allow_expired: false,
@@ -219,7 +222,7 @@ async fn a_young_cache_of_the_top_does_not_stand_in_for_roles_below_it() {
     server.publish(&repository);
     let mut followed = client.follow(with(Refresh::Daily, later)).await.unwrap();
     let found = client
-        .find(&mut followed, path(), Refresh::Daily)
+        .find(&mut followed, path(), with(Refresh::Daily, later))
         .await
         .unwrap();
     assert_eq!(followed.source(), Source::Repository);
@@ -230,6 +233,64 @@ async fn a_young_cache_of_the_top_does_not_stand_in_for_roles_below_it() {
     let by = found.by();
     assert_eq!((by.role.as_str(), by.version.get()), ("team", 2));
     assert_eq!((by.threshold, by.keys), (1, 1));
+}
+
+/// A server asks hours after its update.
+#[tokio::test]
+async fn a_search_is_judged_at_the_time_of_the_question_and_not_at_that_of_the_update() {
+    let mut repository = repository();
+    repository.delegate("targets", "team", json!({ "paths": ["team/*"] }));
+    repository.add_target("team", "team/one", b"one");
+    repository.set("team", "expires", in_hours(3).into());
+    repository.set("timestamp", "expires", in_hours(12).into());
+    repository.publish_all();
+    let (server, address) = Server::start(&repository).await;
+    let (_folder, cache) = cache();
+    let client = client(&repository, &address, &cache);
+    let after = |hours| now() + SignedDuration::from_hours(hours);
+    let mut held = client.follow(with(Refresh::Daily, now())).await.unwrap();
+    let mut find = async |refresh, now| {
+        let path = TargetPath::new("team/one").unwrap();
+        let found = client.find(&mut held, path, with(refresh, now)).await;
+        found.map(|target| target.by().version.get())
+    };
+    let expired = |found: Result<u64, FollowError>, file: &str| {
+        let error = found.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{file} expired at ")), "{error}");
+    };
+    assert_eq!(find(Refresh::Daily, now()).await.unwrap(), 1);
+    server.asked();
+    // The role ends, which was read before, and is renewed.
+    let offline = |allow_expired| Refresh::Offline { allow_expired };
+    expired(find(offline(false), after(4)).await, "1.team.json");
+    assert!(server.asked().0.is_empty());
+    expired(find(Refresh::Daily, after(4)).await, "1.team.json");
+    repository.set("team", "expires", in_days(9).into());
+    repository.publish(&["team", "snapshot", "timestamp"]);
+    server.publish(&repository);
+    assert_eq!(find(Refresh::Daily, after(5)).await.unwrap(), 2);
+    server.asked();
+    assert_eq!(find(Refresh::Daily, after(6)).await.unwrap(), 2);
+    assert!(server.asked().0.is_empty());
+    // A clock that goes back brings nothing back, and one that goes on ends the timestamp.
+    assert_eq!(find(Refresh::Daily, now()).await.unwrap(), 2);
+    expired(find(offline(false), after(13)).await, "timestamp.json");
+    expired(
+        find(Refresh::UntilExpiry, after(13)).await,
+        "timestamp.json",
+    );
+    assert_eq!(find(offline(true), after(13)).await.unwrap(), 2);
+    repository.set("timestamp", "expires", in_days(5).into());
+    repository.publish(&["timestamp"]);
+    server.publish(&repository);
+    server.asked();
+    assert_eq!(find(Refresh::UntilExpiry, after(14)).await.unwrap(), 2);
+    assert_eq!(server.asked().0, ["2.root.json", "timestamp.json"]);
+    // A day later the repository is asked, by those who want that.
+    assert_eq!(find(Refresh::UntilExpiry, after(40)).await.unwrap(), 2);
+    assert!(server.asked().0.is_empty());
+    assert_eq!(find(Refresh::Daily, after(40)).await.unwrap(), 2);
+    assert_eq!(server.asked().0, ["2.root.json", "timestamp.json"]);
 }
 
 #[tokio::test]
@@ -254,13 +315,17 @@ async fn offline_nobody_is_asked_whatever_is_missing() {
     server.asked();
     let mut followed = client.follow(with(offline, now())).await.unwrap();
     let path = TargetPath::new("folder/trusted root.json").unwrap();
-    let error = client.target(&mut followed, path, offline).await;
+    let error = client
+        .target(&mut followed, path, with(offline, now()))
+        .await;
     assert!(matches!(
         error.unwrap_err(),
         FollowError::TargetNotCached(_)
     ));
     let none = TargetPath::new("none").unwrap();
-    let error = client.target(&mut followed, none, offline).await;
+    let error = client
+        .target(&mut followed, none, with(offline, now()))
+        .await;
     assert!(matches!(error.unwrap_err(), FollowError::NoTarget(_)));
     assert_eq!(server.asked().0, Vec::<String>::new());
 
@@ -326,10 +391,24 @@ async fn an_outage_is_bridged_by_what_is_cached_until_it_expires_and_never_what_
     let down = || server.trouble("2.root.json", &[503, 503, 503]);
     let later = now() + SignedDuration::from_hours(48);
     down();
-    let followed = client.follow(with(Refresh::Daily, later)).await.unwrap();
+    let mut followed = client.follow(with(Refresh::Daily, later)).await.unwrap();
     assert_eq!(followed.source(), Source::Cache);
     let warnings = followed.warnings();
     assert!(matches!(warnings, [Warning::Outage { .. }]), "{warnings:?}");
+    // It is not waited for again for each target.
+    server.asked();
+    target(&client, &mut followed, Refresh::Daily).await;
+    assert!(
+        server
+            .asked()
+            .0
+            .iter()
+            .all(|path| path.starts_with("targets/"))
+    );
+    let soon = with(Refresh::Daily, later + SignedDuration::from_mins(2));
+    let path = TargetPath::new("folder/trusted root.json").unwrap();
+    client.find(&mut followed, path, soon).await.unwrap();
+    assert_eq!(followed.source(), Source::Repository);
     // Who wants it fresh does not get it old.
     down();
     let error = client.follow(with(Refresh::Always, later)).await;
@@ -471,7 +550,7 @@ async fn a_target_in_the_cache_that_was_changed_is_fetched_again_and_one_of_the_
     }
     server.publish(&other);
     let name = TargetPath::new("folder/trusted root.json").unwrap();
-    let error = client.target(&mut followed, name, Refresh::Daily).await;
+    let error = client.target(&mut followed, name, daily).await;
     assert!(matches!(error.unwrap_err(), FollowError::Target(_)));
     assert!(!path.exists());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keys::{Algorithm, HashAlgorithm, KeyType, PublicKey};
+use keys::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -209,6 +209,22 @@ impl Key {
         };
         verified.is_ok()
     }
+
+    /// The same over a message whose SHA-256 is at hand, which several keys need.
+    pub(crate) fn verifies_hashed(
+        &self,
+        message: &[u8],
+        sha256: &Digest,
+        signature: &[u8],
+    ) -> bool {
+        match self.scheme {
+            Scheme::EcdsaP256 => self
+                .key
+                .verify_digest(Algorithm::EcdsaP256Sha256, sha256, signature)
+                .is_ok(),
+            _ => self.verifies(message, signature),
+        }
+    }
 }
 
 /// Who signs a role: its keys by id, and how many of them have to.
@@ -269,15 +285,17 @@ impl RoleKeys {
         message: &[u8],
         signatures: impl IntoIterator<Item = (&'a KeyId, &'a [u8])>,
     ) -> usize {
-        self.count_to(usize::MAX, message, signatures)
+        self.count_to(usize::MAX, signatures, |key, signature| {
+            key.verifies(message, signature)
+        })
     }
 
-    /// The same, and not further than to `most`: who needs three of five signatures verifies three, which is half of what a walk over many roots costs.
-    pub(crate) fn count_to<'a>(
+    /// The same, and not further than to `most`: who needs three of five signatures verifies three. `verifies` says whether a signature is a key's.
+    pub(crate) fn count_to<'a, S>(
         &self,
         most: usize,
-        message: &[u8],
-        signatures: impl IntoIterator<Item = (&'a KeyId, &'a [u8])>,
+        signatures: impl IntoIterator<Item = (&'a KeyId, S)>,
+        mut verifies: impl FnMut(&Key, S) -> bool,
     ) -> usize {
         let mut signers: Vec<&[u8]> = Vec::new();
         for (id, signature) in signatures {
@@ -288,7 +306,7 @@ impl RoleKeys {
                 continue;
             };
             let signer = key.key.spki_der();
-            if !signers.contains(&signer) && key.verifies(message, signature) {
+            if !signers.contains(&signer) && verifies(key, signature) {
                 signers.push(signer);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use jiff::Timestamp as Time;
 use jiff::tz::TimeZone;
@@ -482,8 +483,25 @@ struct WireRoot {
 /// Who signs what, as the signed part of a root says: of any root, also of one that is no repository's of ours.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Signers {
-    keys: BTreeMap<KeyId, Value>,
+    keys: BTreeMap<KeyId, Listed>,
     roles: BTreeMap<String, WireRole>,
+}
+
+/// A key as it is listed, and read once when it is needed: that a point is on its curve takes as long to see as a part of a signature.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+struct Listed {
+    json: Value,
+    /// None for one of an unknown type, which is never counted.
+    #[serde(skip)]
+    read: OnceLock<Option<Key>>,
+}
+
+impl Listed {
+    fn key(&self) -> Option<&Key> {
+        let read = || Key::from_json(&self.json).ok();
+        self.read.get_or_init(read).as_ref()
+    }
 }
 
 impl Signers {
@@ -507,10 +525,21 @@ impl Signers {
         let keys = signers
             .keyids
             .iter()
-            .filter_map(|id| Some((id.clone(), Key::from_json(self.keys.get(id)?).ok()?)))
+            .filter_map(|id| Some((id.clone(), self.keys.get(id)?.key()?.clone())))
             .collect();
         RoleKeys::named(keys, signers.threshold)
             .map_err(|error| malformed(format!("{role}: {error}")))
+    }
+
+    /// Takes over what is read already of keys that stand in `other` in the same words.
+    pub(crate) fn share(&mut self, other: &Self) {
+        for (id, listed) in &mut self.keys {
+            if let Some(same) = other.keys.get(id)
+                && same.json == listed.json
+            {
+                listed.read.clone_from(&same.read);
+            }
+        }
     }
 }
 

@@ -143,6 +143,13 @@ impl Root {
         })
     }
 
+    /// The same with the keys of the root before, where they are the same.
+    pub(crate) fn read_after(before: &Self, value: &Value) -> Result<Self, MetadataError> {
+        let mut root = Self::read(value)?;
+        root.signers.share(&before.signers);
+        Ok(root)
+    }
+
     /// Who signs a role. An error if it cannot be signed: a threshold of none, or more than there are usable keys.
     pub(crate) fn signers(&self, role: Role) -> Result<RoleKeys, MetadataError> {
         self.signers.of(role)

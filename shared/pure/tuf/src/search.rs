@@ -125,9 +125,10 @@ impl<'a> Search<'a> {
                 }
                 continue;
             }
-            // Read before in this update: it is checked again, since another role may delegate to it under other keys.
+            // Read before in this update: it is checked again, since another role may delegate to it under other keys, and its time may be over by now.
             if let Some(bytes) = self.trusted.delegated.get(&child.name).cloned()
                 && let Ok(targets) = self.read(&child, &bytes)
+                && targets.head.expires > self.trusted.now
             {
                 self.enter(&child, &targets);
                 continue;

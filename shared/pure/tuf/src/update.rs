@@ -467,14 +467,15 @@ impl Update {
             .root
             .signers(Role::Root)
             .map_err(|error| wrong(error.into()))?;
-        let next = envelope
+        let mut check = envelope.check();
+        let next = check
             .verified(&by_old)
-            .and_then(|value| Ok(Root::read(value)?))
+            .and_then(|value| Ok(Root::read_after(&self.root, value)?))
             .map_err(wrong)?;
         let by_itself = next
             .signers(Role::Root)
             .map_err(|error| wrong(error.into()))?;
-        envelope.verified(&by_itself).map_err(wrong)?;
+        check.verified(&by_itself).map_err(wrong)?;
         let expected = self
             .root
             .head
@@ -728,9 +729,35 @@ impl Trusted {
         self.mode
     }
 
-    /// The time of the update.
+    /// The time that everything here is judged at: that of the update, or a later one.
     pub const fn now(&self) -> Time {
         self.now
+    }
+
+    /// Judges what was found out again at a later time, which searches then go by too: a process may live for longer than metadata does. An
+    /// earlier time does not count: what was over stays over.
+    pub fn judge_at(&mut self, now: Time, mode: Mode) -> Result<(), UpdateError> {
+        self.now = self.now.max(now);
+        let numbered = |version: Version| self.root.consistent_snapshot.then_some(version);
+        let roles = [
+            (File::Root(self.root.head.version), self.root.head),
+            (File::Timestamp, self.timestamp.head),
+            (
+                File::Snapshot(numbered(self.snapshot.head.version)),
+                self.snapshot.head,
+            ),
+            (
+                File::Targets {
+                    role: Role::Targets.name().to_owned(),
+                    version: numbered(self.targets.head.version),
+                },
+                self.targets.head,
+            ),
+        ];
+        for (file, head) in roles {
+            check_expiry(mode, self.now, &mut self.expired, file, head.expires)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn top_signers(&self) -> Result<RoleKeys, MetadataError> {
@@ -821,7 +848,9 @@ pub(crate) fn check_expiry(
             allow_expired: true,
         })
     {
-        expired.push((file, expires));
+        if !expired.contains(&(file.clone(), expires)) {
+            expired.push((file, expires));
+        }
         return Ok(());
     }
     Err(UpdateError::Expired { file, expires, now })

@@ -103,6 +103,45 @@ fn what_is_signed_too_little_is_refused_and_what_came_before_it_is_kept() {
     }
 }
 
+/// What a signature is worth for the old keys says nothing about the new ones, also where both go by one id.
+#[test]
+fn a_new_root_has_to_be_signed_by_its_own_keys_also_where_another_key_takes_over_an_id() {
+    let mut repository = Repository::new();
+    let old = repository.signers["root"][0].clone();
+    let new = repository.new_key();
+    repository.says.get_mut("root").unwrap()["keys"][old.id()] = new.public();
+    repository.publish(&["root"]);
+    let error = Follower::of(&repository).refresh(&repository).unwrap_err();
+    assert_eq!(error.code(), "metadata", "{error}");
+    // Three of four new keys, of which the old ones are two: both sides are reached, and one signature less is too few.
+    let mut repository = Repository::new();
+    repository.set_keys("root", &[1, 2], 2, &[1, 2]);
+    repository
+        .signers
+        .get_mut("root")
+        .unwrap()
+        .push(Secret(101));
+    repository.publish(&["root"]);
+    for (signers, holds) in [
+        (&[4, 1, 3, 2][..], true),
+        (&[1, 2, 3], true),
+        (&[1, 2], false),
+        (&[1, 3, 4], false),
+        (&[3, 4], false),
+    ] {
+        let mut follower = Follower::of(&repository);
+        follower.refresh(&repository).unwrap();
+        let mut next = Repository::new();
+        next.says.clone_from(&repository.says);
+        next.files.clone_from(&repository.files);
+        next.signers.clone_from(&repository.signers);
+        next.set_keys("root", &[1, 2, 3, 4], 3, signers);
+        next.publish(&["root"]);
+        let outcome = follower.refresh(&next);
+        assert_eq!(outcome.is_ok(), holds, "{signers:?}: {outcome:?}");
+    }
+}
+
 #[test]
 fn a_version_other_than_the_one_that_was_asked_for_is_refused() {
     for role in ["root", "snapshot", "targets"] {

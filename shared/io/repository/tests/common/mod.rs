@@ -10,6 +10,8 @@
     reason = "helpers of tests: a panic is the report, and not every test uses all"
 )]
 
+pub mod poll;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
