@@ -237,6 +237,7 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
             Ok(verified) => held.push(verified),
             Err(why) => refused.push(Refused {
                 what: format!("{} ({name})", in_line(&kit.name)),
+                candidate: name,
                 why,
             }),
         }
