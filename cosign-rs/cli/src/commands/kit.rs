@@ -16,7 +16,7 @@ use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
 use crate::failure::{Outcome, Refused, Told, advice_of, in_line, say, usage};
 use crate::judge::{self, Judge};
-use crate::kit::{Kit, MAX_KIT};
+use crate::kit::{Kit, LegacyItem, MAX_KIT};
 use crate::report::{self, Report};
 use crate::{explained, trust_files};
 
@@ -47,13 +47,16 @@ async fn create(arguments: KitCreate) -> Result<()> {
     let root = judge.root().to_json()?.into_bytes();
     let kit = match (&arguments.image, &arguments.blob) {
         (Some(name), _) => {
-            let (manifest, bundles) = image::fetch(name, &arguments.registry).await?;
+            let (manifest, found) = image::fetch(name, &arguments.registry).await?;
+            let bundles = found.attached.iter();
+            let bundles = bundles.map(|attached| attached.bundle.to_vec()).collect();
             Kit {
                 name: name.clone(),
                 artifact: Digest::of(HashAlgorithm::Sha256, &manifest),
                 created,
                 manifest: Some(manifest),
                 bundles,
+                legacy: found.legacy.iter().filter_map(LegacyItem::of).collect(),
                 policy,
                 root,
             }
@@ -72,6 +75,7 @@ async fn create(arguments: KitCreate) -> Result<()> {
                 created,
                 manifest: None,
                 bundles,
+                legacy: Vec::new(),
                 policy,
                 root,
             }
@@ -84,10 +88,10 @@ async fn create(arguments: KitCreate) -> Result<()> {
     Kit::parse(&bytes)?;
     file.write(&bytes)?;
     say(&format!(
-        "packed {} ({}) with {} bundle(s), {} of which hold\nkit digest {}\nkeep it elsewhere than the kit: `kit verify --kit-digest` takes it",
+        "packed {} ({}) with {} signature(s) and attestation(s), {} of which hold\nkit digest {}\nkeep it elsewhere than the kit: `kit verify --kit-digest` takes it",
         kit.name,
         kit.artifact,
-        kit.bundles.len(),
+        kit.bundles.len().saturating_add(kit.legacy.len()),
         told.held.len(),
         Kit::digest(&bytes)
     ));
@@ -242,6 +246,26 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
             }),
         }
     }
+    for (place, item) in kit.legacy.iter().enumerate() {
+        let name = format!("{} {place}", item.kind());
+        let read = match item.read() {
+            Ok(read) => read,
+            Err(error) => {
+                say(&format!("warning: {name}: {error}"));
+                continue;
+            }
+        };
+        let (outcome, story) = judge.check_legacy(&name, &read, &kit.artifact);
+        explained.extend(story);
+        match outcome {
+            Ok(verified) => held.push(verified),
+            Err(why) => refused.push(Refused {
+                what: format!("{} ({name})", in_line(&kit.name)),
+                candidate: name,
+                why,
+            }),
+        }
+    }
     let decision = if held.is_empty() {
         match judge::furthest(&mut refused, &mut explained) {
             Some(furthest) => Err(furthest.into()),
@@ -249,9 +273,9 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
                 Outcome::NoSignature,
                 Some("no-signature"),
                 format!(
-                    "{}: none of its {} bundles is one",
+                    "{}: none of its {} bundles and signatures can be read",
                     in_line(&kit.name),
-                    kit.bundles.len()
+                    kit.bundles.len().saturating_add(kit.legacy.len())
                 ),
                 "is it the right image?",
             )),
