@@ -87,10 +87,10 @@ impl PromisingLog {
         by: &Verifier,
         at: Timestamp,
     ) -> LogEntry {
-        let mut content = json!({ "hash": hash(envelope) });
-        if let Some(payload) = payload {
-            content["payloadHash"] = hash(payload);
-        }
+        let content = match payload {
+            Some(payload) => json!({ "hash": hash(envelope), "payloadHash": hash(payload) }),
+            None => json!({ "hash": hash(envelope) }),
+        };
         let body = json!({
             "apiVersion": "0.0.1", "kind": "intoto",
             "spec": { "content": content, "publicKey": pem(by) },

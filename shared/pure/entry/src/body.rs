@@ -199,7 +199,9 @@ pub enum BindError {
     #[error("the log entry names another certificate or key than the bundle")]
     Verifier,
     /// It could be about any signature of this signer over this payload.
-    #[error("the log entry keeps a digest of the whole document and no signature, and the document it is about is not at hand")]
+    #[error(
+        "the log entry keeps a digest of the whole document and no signature, and the document it is about is not at hand"
+    )]
     NoSignature,
 }
 

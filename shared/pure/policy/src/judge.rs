@@ -524,6 +524,11 @@ fn counted(subject: &SubjectName) -> &str {
     let SubjectName::Uri(_) = subject else {
         return value;
     };
+    workflow(value)
+}
+
+/// A workflow's name without the git ref that it ran on; another URI as it is.
+pub(crate) fn workflow(value: &str) -> &str {
     if let Some((workflow, _)) = value.split_once("@refs/") {
         return workflow;
     }

@@ -375,9 +375,7 @@ fn one_operator_is_one_witness_however_many_services_it_runs() {
     let signer = Scene::key();
     let subject = SubjectName::Email("alice@example.org".into());
     let leaf = scene.leaf(&subject, &signer);
-    let leaf = sigstore
-        .ca
-        .issue(leaf, SctList::Of(&[&sigstore.ct, &ct]));
+    let leaf = sigstore.ca.issue(leaf, SctList::Of(&[&sigstore.ct, &ct]));
     let mut bundle = sigstore.sign_with(FILE, signer, leaf.clone()).bundle;
     let first = bundle.entries[0].clone();
     bundle
@@ -394,8 +392,10 @@ fn one_operator_is_one_witness_however_many_services_it_runs() {
     let root = |operators: [&str; 2]| {
         let mut root = sigstore.root();
         root.tlogs.push(log.trusted(since));
-        root.tlogs.extend(promising.iter().map(|log| log.trusted(since)));
-        root.ctlogs.push(ct.trusted("https://ct.example.org", since));
+        root.tlogs
+            .extend(promising.iter().map(|log| log.trusted(since)));
+        root.ctlogs
+            .push(ct.trusted("https://ct.example.org", since));
         let tsa = tsa.trusted("https://tsa.example.net", since);
         root.timestamp_authorities.push(tsa);
         let all = root.tlogs.iter_mut().chain(&mut root.ctlogs);
@@ -431,7 +431,11 @@ fn one_operator_is_one_witness_however_many_services_it_runs() {
     }
     let decision = judge(["", ""], "tsaOptions", 2);
     assert_eq!(
-        decision.considered()[0].why_not.as_ref().unwrap().to_string(),
+        decision.considered()[0]
+            .why_not
+            .as_ref()
+            .unwrap()
+            .to_string(),
         "1 timestamp authorit(ies) of distinct operators, 2 needed (for 2 of them the trusted root names no operator, and they are not known to be of several)"
     );
 }
@@ -580,7 +584,21 @@ fn what_is_no_policy_is_refused_with_its_reason() {
             "exclude one another",
         ),
         (requiring(json!({ "signers": 0 })), "is 0, expected"),
-        (requiring(json!({ "signers": 2 })), "only 1 are named"),
+        (
+            requiring(json!({ "signers": 2 })),
+            "only 1 signer(s) are named",
+        ),
+        (
+            // One workflow on two refs, which is one signer.
+            json!({
+                "certificateIdentities": { "identities": [
+                    { "issuer": "i", "san": { "value": format!("{WORKFLOW}@refs/heads/main") } },
+                    { "issuer": "i", "san": { "value": format!("{WORKFLOW}@refs/tags/v1") } },
+                ] },
+                "requirements": { "signers": 2 },
+            }),
+            "only 1 signer(s) are named",
+        ),
         (requiring(json!({ "predicateTypes": [] })), "has 0 items"),
         (requiring(json!({ "builders": [] })), "has 0 items"),
         (

@@ -383,9 +383,18 @@ fn an_entry_without_a_signature_is_about_the_whole_layer() {
     let mismatch = (Step::Binding, "log-entry-mismatch");
     let key = Verifier::Key(leaf.public_key().clone());
     for (what, entry) in [
-        ("a document", old.log.intoto(b"other", Some(payload), &by, now)),
-        ("a payload", old.log.intoto(&good.layer, Some(b"other"), &by, now)),
-        ("a signer", old.log.intoto(&good.layer, Some(payload), &key, now)),
+        (
+            "a document",
+            old.log.intoto(b"other", Some(payload), &by, now),
+        ),
+        (
+            "a payload",
+            old.log.intoto(&good.layer, Some(b"other"), &by, now),
+        ),
+        (
+            "a signer",
+            old.log.intoto(&good.layer, Some(payload), &key, now),
+        ),
     ] {
         assert_eq!(refused(with(&good, entry)), mismatch, "of another {what}");
     }
