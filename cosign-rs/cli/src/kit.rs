@@ -151,6 +151,9 @@ struct Member {
     sha256: String,
 }
 
+/// A member's path and content.
+type Packed<'a> = (String, Cow<'a, [u8]>);
+
 impl Kit {
     /// The kit as a file.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, KitError> {
@@ -269,12 +272,12 @@ impl Kit {
     }
 
     /// In the order of their names.
-    fn members(&self) -> Result<Vec<(String, Cow<'_, [u8]>)>, KitError> {
+    fn members(&self) -> Result<Vec<Packed<'_>>, KitError> {
         let most = self.bundles.len().max(self.legacy.len());
         if most == 0 || most > MAX_BUNDLES {
             return Err(KitError::Bundles(most));
         }
-        let mut members: Vec<(String, Cow<'_, [u8]>)> = Vec::new();
+        let mut members: Vec<Packed<'_>> = Vec::new();
         for (place, bundle) in self.bundles.iter().enumerate() {
             members.push((bundle_name(place), bundle.into()));
         }

@@ -137,8 +137,8 @@ fn signatures(found: &Found) -> (Vec<String>, Malformed) {
         }
     }
     for layer in &found.legacy {
-        let line = SignedPayload::of(layer)
-            .and_then(|payload| Ok(serde_json::to_string(&payload)?));
+        let line =
+            SignedPayload::of(layer).and_then(|payload| Ok(serde_json::to_string(&payload)?));
         lines.extend(malformed.take(&format!("signature {}", layer.descriptor.digest), line));
     }
     (lines, malformed)
@@ -322,7 +322,10 @@ mod tests {
         };
         let (lines, malformed) = signatures(&found);
         assert_eq!((lines.len(), malformed.0), (2, 4), "{lines:?}");
-        assert!(lines[1].contains("\"Base64Signature\":\"c2ln\""), "{lines:?}");
+        assert!(
+            lines[1].contains("\"Base64Signature\":\"c2ln\""),
+            "{lines:?}"
+        );
 
         let attested = sigstore.attest(&statement(&digest)).bundle;
         let envelope = match &attested.content {

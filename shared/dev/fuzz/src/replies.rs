@@ -3,7 +3,7 @@
 //! The seed is a list of replies with [`BETWEEN`] between them; which of them is sent depends on the path that is asked for ([`which`]), so that it is the
 //! same in every run. In each of them `PORT` is where the registry is.
 
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use keys::{Digest, HashAlgorithm};
@@ -16,8 +16,8 @@ use tokio::runtime::Runtime;
 const BETWEEN: &[u8] = b"\n%%\n";
 /// What clients send before we give up.
 const REQUEST_MAX: usize = 16 << 10;
-/// The registry's answers to one look at an image, which may send its client in circles.
-const ANSWERS_MAX: usize = 4000;
+/// The registry's answers to one look at an image, which may send its client in circles: for a hundred pages, and for a while longer.
+const ANSWERS_MAX: usize = 150;
 
 /// One client, as it is slow to make, and the runtime that its connections belong to.
 static CLIENT: LazyLock<Mutex<(Runtime, Registry)>> = LazyLock::new(|| {
@@ -39,7 +39,7 @@ static CLIENT: LazyLock<Mutex<(Runtime, Registry)>> = LazyLock::new(|| {
 pub(crate) fn run(bytes: &[u8]) {
     let client = CLIENT.lock().unwrap_or_else(PoisonError::into_inner);
     let (runtime, registry) = &*client;
-    let replies = split(bytes);
+    let replies = Arc::new(split(bytes));
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -75,12 +75,14 @@ async fn look(registry: &Registry, port: u16) {
     let _any = registry.referrers(at, &digest).await;
 }
 
-async fn serve(listener: TcpListener, replies: Vec<Vec<u8>>, port: u16) {
+async fn serve(listener: TcpListener, replies: Arc<Vec<Vec<u8>>>, port: u16) {
     for _ in 0..ANSWERS_MAX {
         let Ok((stream, _)) = listener.accept().await else {
             return;
         };
-        let _gone = answer(stream, &replies, port).await;
+        // Clients connect and then ask nothing.
+        let replies = Arc::clone(&replies);
+        tokio::spawn(async move { answer(stream, &replies, port).await });
     }
 }
 
@@ -106,6 +108,8 @@ fn which(request: &str) -> Option<usize> {
         usize::from(shown)
     } else if path.contains("/token") {
         2
+    } else if path.contains("page=") {
+        8
     } else if path.contains("/referrers/") {
         3
     } else if path.contains("/manifests/sha256:") {
@@ -182,14 +186,19 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
           "annotations": { "dev.cosignproject.cosign/signature": "c2ln" } },
     ] });
     let ok = |media_type: &str, further: &str, body: &str| {
-        format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nConnection: close\r\n{further}\r\n{body}")
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nConnection: close\r\n{further}\r\n{body}"
+        )
     };
     let challenge = "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nWWW-Authenticate: Bearer realm=\"http://127.0.0.1:PORT/token\",service=\"s\",scope=\"repository:team/app:pull\"\r\nContent-Length: 0\r\n\r\n";
-    let throttled =
-        "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}";
+    let throttled = "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}";
     let nothing = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"none\"}]}";
     let next = "Link: </v2/team/app/referrers/x?page=2>; rel=\"next\"\r\n";
-    let token = ok("application/json", "", "{\"token\":\"t\",\"expires_in\":60}");
+    let token = ok(
+        "application/json",
+        "",
+        "{\"token\":\"t\",\"expires_in\":60}",
+    );
     let (shown, second) = (
         ok(IMAGE_TYPE, "", &manifest()),
         ok(IMAGE_TYPE, "", &referrer),
@@ -200,12 +209,18 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     );
     let listed = ok(INDEX_TYPE, "", &plain);
     let paged = ok(INDEX_TYPE, next, &noted);
+    let [shown, listed, paged, second, tagged, blob, token] =
+        [&shown, &listed, &paged, &second, &tagged, &blob, &token].map(String::as_str);
     [
-        // A native list, in one page; no lists at all; a token, and pages without end; throttled.
-        [shown.as_str(), "", "", listed.as_str(), nothing, second.as_str(), tagged.as_str(), blob.as_str()],
-        [shown.as_str(), "", "", nothing, listed.as_str(), second.as_str(), nothing, blob.as_str()],
-        [challenge, shown.as_str(), token.as_str(), paged.as_str(), nothing, second.as_str(), nothing, blob.as_str()],
-        [throttled, "", "", throttled, nothing, throttled, nothing, throttled],
+        // A native list, in one page; no lists at all; a token, and two pages; throttled.
+        [shown, "", "", listed, nothing, second, tagged, blob, ""],
+        [shown, "", "", nothing, listed, second, nothing, blob, ""],
+        [
+            challenge, shown, token, paged, nothing, second, nothing, blob, listed,
+        ],
+        [
+            throttled, "", "", throttled, nothing, throttled, nothing, throttled, "",
+        ],
     ]
     .map(|replies| replies.map(str::as_bytes).join(BETWEEN))
     .into()

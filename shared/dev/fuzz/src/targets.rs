@@ -14,8 +14,8 @@ use pki::{Certificate, Csr, FulcioExtensions};
 use serde_json::{Value, json};
 use trust::{ClientTrustConfig, SigningConfig, TrustedRoot};
 
-use crate::{Target, replies};
 use crate::seeds::{decoded, files, lines, written};
+use crate::{Target, replies};
 
 pub(crate) const ALL: &[Target] = &[
     door("add-chain", add_chain, add_chain_seeds),

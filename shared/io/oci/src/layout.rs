@@ -409,14 +409,15 @@ impl Layout {
         let what = format!("the tag {}", kind.tag(subject));
         let digest = manifest.descriptor.digest;
         let reading = format!("reading {digest}");
-        let read = check_image_type(&reading, &manifest.descriptor.media_type).and_then(|()| {
-            let manifest: Map<String, Value> = serde_json::from_slice(&manifest.manifest)
-                .map_err(|error| OciError::Malformed {
-                    what: reading.clone(),
-                    why: error.to_string(),
-                })?;
-            layers_listed(&reading, manifest.get("layers"))
-        });
+        let read =
+            check_image_type(&reading, &manifest.descriptor.media_type).and_then(|()| {
+                let manifest: Map<String, Value> = serde_json::from_slice(&manifest.manifest)
+                    .map_err(|error| OciError::Malformed {
+                        what: reading.clone(),
+                        why: error.to_string(),
+                    })?;
+                layers_listed(&reading, manifest.get("layers"))
+            });
         let Some(mut layers) = found.take(&what, read) else {
             return;
         };

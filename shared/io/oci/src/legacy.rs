@@ -357,7 +357,10 @@ pub(crate) fn layers_listed(
 }
 
 /// The manifest under a tag, which is somebody else's matter if it is none of an image: it holds no signatures, and is not replaced.
-pub(crate) fn image_manifest(what: &str, answer: &Answer) -> Result<(Digest, Map<String, Value>), OciError> {
+pub(crate) fn image_manifest(
+    what: &str,
+    answer: &Answer,
+) -> Result<(Digest, Map<String, Value>), OciError> {
     let manifest: Map<String, Value> =
         serde_json::from_slice(&answer.body).map_err(|error| malformed(what, &error))?;
     let stated = manifest.get("mediaType").and_then(Value::as_str);

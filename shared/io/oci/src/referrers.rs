@@ -226,12 +226,7 @@ impl Registry {
     /// What lists name. A registry that lists something of its own lists all that refers to the image, also what was written before it could
     /// (distribution spec 1.1, "Enabling the Referrers API"), so that nobody needs the tag. An empty list may come from one that answers so to
     /// everything.
-    async fn candidates(
-        &self,
-        at: &Repository,
-        subject: &Digest,
-        found: &mut Found,
-    ) -> Vec<Value> {
+    async fn candidates(&self, at: &Repository, subject: &Digest, found: &mut Found) -> Vec<Value> {
         let list = format!("the referrers of {subject}");
         let tag = format!("the tag {}", fallback_tag(subject));
         let (listed, tagged) = if self.is_without_referrers(at) {

@@ -34,7 +34,7 @@ use serde_json::json;
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// No look at an image may take longer, however slow the machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Pieces of 64 KiB that may have been sent when the client hangs up: its limits, and what is under way.
 const PIECES: usize = 16 * 32;
 
@@ -92,7 +92,12 @@ async fn hostile(
 
 fn nothing() -> (StatusCode, &'static str, String, Option<String>) {
     let none = Some("{}".to_owned());
-    (StatusCode::NOT_FOUND, "application/json", String::new(), none)
+    (
+        StatusCode::NOT_FOUND,
+        "application/json",
+        String::new(),
+        none,
+    )
 }
 
 fn ok(
@@ -123,16 +128,26 @@ async fn ghsa_vfp6_jrw2_99g9_what_never_ends_is_not_read_to_the_end() {
     ] })
     .to_string();
     // Which of them has no end: a list, a list behind a tag, a manifest, an old manifest, a blob.
-    for endless in ["/referrers/", "/manifests/sha256-", "/manifests/sha256:", ".sig", "/blobs/"] {
+    for endless in [
+        "/referrers/",
+        "/manifests/sha256-",
+        "/manifests/sha256:",
+        ".sig",
+        "/blobs/",
+    ] {
         let (index, referrer, signature) = (index.clone(), referrer.clone(), signature.clone());
         let listed = endless != "/manifests/sha256-";
         let registry = hostile(move |path| {
             let body = |text: &String| (!path.contains(endless)).then(|| text.clone());
             if path.contains("/referrers/") {
-                if listed { ok(INDEX_TYPE, body(&index)) } else { nothing() }
+                if listed {
+                    ok(INDEX_TYPE, body(&index))
+                } else {
+                    nothing()
+                }
             } else if path.contains("/manifests/sha256:") {
                 ok(IMAGE_TYPE, body(&referrer))
-            } else if path.ends_with(".sig") {
+            } else if path.contains(".sig") {
                 ok(IMAGE_TYPE, body(&signature))
             } else if path.contains("/manifests/sha256-") && !path.contains('.') {
                 ok(INDEX_TYPE, body(&index))
@@ -144,7 +159,10 @@ async fn ghsa_vfp6_jrw2_99g9_what_never_ends_is_not_read_to_the_end() {
         })
         .await;
         let found = look(&registry.at, &image).await;
-        assert!(!found.problems.is_empty(), "{endless} is not known to be nothing");
+        assert!(
+            !found.problems.is_empty(),
+            "{endless} is not known to be nothing"
+        );
         let pieces = registry.pieces.load(Ordering::SeqCst);
         assert!((1..PIECES).contains(&pieces), "{endless}: {pieces} pieces");
     }

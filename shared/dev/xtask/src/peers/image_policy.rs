@@ -31,8 +31,12 @@ pub(super) fn check(
     registry: &str,
     server: &Server,
 ) -> Result<()> {
-    let title = format!("{registry}: a sigstoreSigned policy allows what cosign-rs signed with its key, and nothing else");
-    let by_identity = format!("{registry}: a sigstoreSigned policy allows what cosign 2.5 signed with an identity of ours, and so does cosign-rs");
+    let title = format!(
+        "{registry}: a sigstoreSigned policy allows what cosign-rs signed with its key, and nothing else"
+    );
+    let by_identity = format!(
+        "{registry}: a sigstoreSigned policy allows what cosign 2.5 signed with an identity of ours, and so does cosign-rs"
+    );
     if !super::present(NAME) {
         report.skip(&title, NAME);
         report.skip(&by_identity, NAME);

@@ -185,7 +185,12 @@ pub(super) fn services(stack: &Stack, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn verify(stack: &Stack, command: &str, flags: &[String], image: &str) -> Result<Finished> {
+pub(super) fn verify(
+    stack: &Stack,
+    command: &str,
+    flags: &[String],
+    image: &str,
+) -> Result<Finished> {
     quiet(stack.cosign_rs(command).args(flags).arg(image))
 }
 
