@@ -89,7 +89,8 @@ async fn serve(listener: TcpListener, replies: Arc<Vec<Vec<u8>>>, port: u16) {
 async fn answer(mut stream: TcpStream, replies: &[Vec<u8>], port: u16) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < REQUEST_MAX {
-        if stream.read_buf(&mut request).await? == 0 {
+        // Nothing more comes, or a TLS handshake, which would be waited for until it times out.
+        if stream.read_buf(&mut request).await? == 0 || request.starts_with(&[0x16]) {
             return Ok(());
         }
     }
