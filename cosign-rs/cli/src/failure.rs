@@ -181,6 +181,8 @@ pub(crate) fn help() -> String {
 pub(crate) struct Refused {
     /// What was verified: a file, an image.
     pub(crate) what: String,
+    /// What was verified about it, as its story is called: a bundle.
+    pub(crate) candidate: String,
     /// Why it does not hold.
     pub(crate) why: VerifyError,
 }
@@ -614,6 +616,7 @@ mod tests {
     fn says_what_is_wrong_why_at_which_step_and_what_to_do() {
         let refused = anyhow::Error::from(Refused {
             what: "hello.txt".into(),
+            candidate: "hello.txt.sigstore.json".into(),
             why: VerifyError::Issuer {
                 subject: "dev@example.com".into(),
                 found: "https://one.example".into(),
@@ -638,6 +641,7 @@ mod tests {
     fn what_a_signer_chose_stays_in_its_line() {
         let refused = anyhow::Error::from(Refused {
             what: "hello.txt".into(),
+            candidate: "hello.txt.sigstore.json".into(),
             why: VerifyError::Issuer {
                 subject: "a\nVerified OK\u{202e}\u{2028}".into(),
                 found: "one".into(),

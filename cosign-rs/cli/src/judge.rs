@@ -326,7 +326,7 @@ pub(crate) fn furthest(refused: &mut Vec<Refused>, explained: &mut [Explained]) 
     let furthest = refused.pop()?;
     let single = explained.len() == 1;
     for one in explained {
-        if single || furthest.what.contains(one.candidate()) {
+        if single || furthest.candidate == one.candidate() {
             one.is_nearest();
         }
     }

@@ -4,6 +4,7 @@
 //! kit.json                    what it is about, and each member's size and SHA-256
 //! manifest                    the image's manifest, byte for byte; not there for a file
 //! bundles/0000.sigstore.json  the bundles, numbered without gaps
+//! legacy/0000.json            what cosign before version 3 attached to the image: kind, layer, and the layer's annotations
 //! policy.json                 the policy, if there is one
 //! trusted_root.json           whom to trust
 //! ```
@@ -12,16 +13,21 @@
 //! again what it read and compares: a kit with anything in it that is not listed (a member, a header's field, bytes at the end) is none. What
 //! is listed is bound to the digest of the whole file, which is what [`Kit::digest`] gives and what a verifier should know from elsewhere.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _};
 
+use bundle::legacy::{Legacy, LegacyError};
 use jiff::Timestamp;
 use keys::{Digest, HashAlgorithm};
+use oci::{LegacyKind, LegacyLayer};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use wire::encoding::Bytes;
 
 /// The largest kit.
 pub(crate) const MAX_KIT: usize = 256 << 20;
-/// The most bundles in one.
+/// The most bundles in one, and the most signatures of before cosign 3.
 pub(crate) const MAX_BUNDLES: usize = 1024;
 /// The largest list of members.
 const MAX_INDEX: usize = 1 << 20;
@@ -46,10 +52,60 @@ pub(crate) struct Kit {
     pub(crate) manifest: Option<Vec<u8>>,
     /// The bundles.
     pub(crate) bundles: Vec<Vec<u8>>,
+    /// What cosign before version 3 attached to the image.
+    pub(crate) legacy: Vec<LegacyItem>,
     /// The policy.
     pub(crate) policy: Option<Vec<u8>>,
     /// The trusted root.
     pub(crate) root: Vec<u8>,
+}
+
+/// A signature or attestation of before cosign 3, which is a layer and what its manifest says about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LegacyItem {
+    kind: ItemKind,
+    annotations: BTreeMap<String, String>,
+    layer: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum ItemKind {
+    Signature,
+    Attestation,
+}
+
+impl LegacyItem {
+    /// As it was found; none for what is not signed.
+    pub(crate) fn of(found: &LegacyLayer) -> Option<Self> {
+        Some(Self {
+            kind: match found.kind {
+                LegacyKind::Signature => ItemKind::Signature,
+                LegacyKind::Attestation => ItemKind::Attestation,
+                LegacyKind::Sbom => return None,
+            },
+            annotations: found.annotations().clone(),
+            layer: found.content.to_vec().into(),
+        })
+    }
+
+    /// `signature` or `attestation`.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self.kind {
+            ItemKind::Signature => "signature",
+            ItemKind::Attestation => "attestation",
+        }
+    }
+
+    /// What it is, to be verified.
+    pub(crate) fn read(&self) -> Result<Legacy, LegacyError> {
+        let layer = self.layer.0.clone();
+        match self.kind {
+            ItemKind::Signature => Legacy::signature(layer, &self.annotations),
+            ItemKind::Attestation => Legacy::attestation(layer, &self.annotations),
+        }
+    }
 }
 
 /// Why bytes are no kit.
@@ -95,6 +151,9 @@ struct Member {
     sha256: String,
 }
 
+/// A member's path and content.
+type Packed<'a> = (String, Cow<'a, [u8]>);
+
 impl Kit {
     /// The kit as a file.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, KitError> {
@@ -118,7 +177,7 @@ impl Kit {
         let mut archive = tar::Builder::new(Vec::new());
         append(&mut archive, INDEX, &index).map_err(KitError::Archive)?;
         for (path, bytes) in members {
-            append(&mut archive, &path, bytes).map_err(KitError::Archive)?;
+            append(&mut archive, &path, &bytes).map_err(KitError::Archive)?;
         }
         let bytes = archive.into_inner().map_err(KitError::Archive)?;
         if bytes.len() > MAX_KIT {
@@ -154,6 +213,7 @@ impl Kit {
             created: index.created,
             manifest: None,
             bundles: Vec::new(),
+            legacy: Vec::new(),
             policy: None,
             root: Vec::new(),
         };
@@ -179,11 +239,20 @@ impl Kit {
                 _ if kit.bundles.len() < MAX_BUNDLES && path == bundle_name(kit.bundles.len()) => {
                     kit.bundles.push(content);
                 }
+                _ if kit.legacy.len() < MAX_BUNDLES && path == legacy_name(kit.legacy.len()) => {
+                    let item =
+                        serde_json::from_slice(&content).map_err(|_| KitError::Member(path))?;
+                    kit.legacy.push(item);
+                }
                 _ => return Err(KitError::Member(path)),
             }
         }
         if listed.next().is_some() || !has_root {
             return Err(KitError::Missing(if has_root { "a member" } else { ROOT }));
+        }
+        // They are about images.
+        if kit.manifest.is_none() && !kit.legacy.is_empty() {
+            return Err(KitError::Missing(MANIFEST));
         }
         let other =
             |manifest: &Vec<u8>| Digest::of(kit.artifact.algorithm(), manifest) != kit.artifact;
@@ -203,23 +272,33 @@ impl Kit {
     }
 
     /// In the order of their names.
-    fn members(&self) -> Result<Vec<(String, &[u8])>, KitError> {
-        if self.bundles.is_empty() || self.bundles.len() > MAX_BUNDLES {
-            return Err(KitError::Bundles(self.bundles.len()));
+    fn members(&self) -> Result<Vec<Packed<'_>>, KitError> {
+        let most = self.bundles.len().max(self.legacy.len());
+        if most == 0 || most > MAX_BUNDLES {
+            return Err(KitError::Bundles(most));
         }
-        let mut members: Vec<(String, &[u8])> = Vec::new();
+        let mut members: Vec<Packed<'_>> = Vec::new();
         for (place, bundle) in self.bundles.iter().enumerate() {
-            members.push((bundle_name(place), bundle));
+            members.push((bundle_name(place), bundle.into()));
+        }
+        for (place, item) in self.legacy.iter().enumerate() {
+            let written =
+                serde_json::to_vec(item).map_err(|error| KitError::Archive(error.into()))?;
+            members.push((legacy_name(place), written.into()));
         }
         if let Some(manifest) = &self.manifest {
-            members.push((MANIFEST.to_owned(), manifest));
+            members.push((MANIFEST.to_owned(), manifest.into()));
         }
         if let Some(policy) = &self.policy {
-            members.push((POLICY.to_owned(), policy));
+            members.push((POLICY.to_owned(), policy.into()));
         }
-        members.push((ROOT.to_owned(), &self.root));
+        members.push((ROOT.to_owned(), (&self.root).into()));
         Ok(members)
     }
+}
+
+fn legacy_name(place: usize) -> String {
+    format!("legacy/{place:04}.json")
 }
 
 fn bundle_name(place: usize) -> String {
@@ -270,6 +349,11 @@ mod tests {
             created: "2026-06-01T00:00:00Z".parse().unwrap(),
             manifest: Some(manifest),
             bundles: vec![b"{1}".to_vec(), vec![b'x'; 2000]],
+            legacy: vec![LegacyItem {
+                kind: ItemKind::Signature,
+                annotations: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+                layer: b"payload".to_vec().into(),
+            }],
             policy: Some(b"{}".to_vec()),
             root: b"{\"root\": 1}".to_vec(),
         }
@@ -282,9 +366,18 @@ mod tests {
         assert_eq!(kit().to_bytes().unwrap(), bytes);
         let mut blob = kit();
         (blob.manifest, blob.policy) = (None, None);
+        let about_an_image = blob.to_bytes().unwrap();
+        assert!(matches!(
+            Kit::parse(&about_an_image),
+            Err(KitError::Missing(MANIFEST))
+        ));
+        blob.legacy.clear();
         assert_eq!(Kit::parse(&blob.to_bytes().unwrap()).unwrap(), blob);
         let mut empty = kit();
         empty.bundles.clear();
+        let old = empty.to_bytes().unwrap();
+        assert_eq!(Kit::parse(&old).unwrap(), empty);
+        empty.legacy.clear();
         assert!(matches!(empty.to_bytes(), Err(KitError::Bundles(0))));
     }
 
@@ -299,6 +392,7 @@ mod tests {
             if let Ok(read) = Kit::parse(&changed) {
                 assert_eq!(read.root, kit().root, "byte {place}");
                 assert_eq!(read.bundles, kit().bundles, "byte {place}");
+                assert_eq!(read.legacy, kit().legacy, "byte {place}");
                 assert_eq!(read.policy, kit().policy, "byte {place}");
                 assert_eq!(read.artifact, kit().artifact, "byte {place}");
             }
@@ -350,7 +444,7 @@ mod tests {
             rewritten(&|members| members.swap(1, 2)),
             Err(KitError::Member(_))
         ));
-        for place in 1..6 {
+        for place in 1..7 {
             let changed = rewritten(&|members| members[place].1[0] ^= 1);
             assert!(matches!(changed, Err(KitError::Changed(_))), "{place}");
         }

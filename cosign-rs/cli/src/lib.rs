@@ -17,6 +17,8 @@ mod artifact;
 mod bundle_file;
 mod commands;
 mod consent;
+#[doc(hidden)]
+pub mod doors;
 mod expectation;
 mod explained;
 mod failure;

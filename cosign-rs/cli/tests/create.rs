@@ -112,6 +112,14 @@ fn a_trusted_root_begins_with_the_trust_domain_and_takes_what_is_named() {
     assert_eq!(authority["uri"], "https://tsa.example.com");
     assert_eq!(authority["validFor"]["start"], "2025-04-08T06:59:43Z");
 
+    // Who runs it, which policies count; a field that old clients do not know.
+    let run_by = format!("{log},operator=example.com");
+    let named = run(folder, &[&create[..], &["--rekor", &run_by]].concat());
+    let file: Value = serde_json::from_slice(&named.stdout).unwrap();
+    assert_eq!(file["tlogs"][0]["operator"], "example.com");
+    assert!(String::from_utf8_lossy(&named.stderr).contains("version 0.2"));
+    assert!(changed["tlogs"][2].get("operator").is_none());
+
     for (words, expected) in [
         (
             ["--rekor", "url=u,public-key=log.pem"],

@@ -8,18 +8,51 @@
     reason = "a panic in a test is its failure report"
 )]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use bundle::legacy::{Legacy, SimpleSigning};
 use keys::{Digest, HashAlgorithm};
+use oci::{Descriptor, IMAGE_TYPE, Layout, LegacyKind};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{Sigstore, statement};
+use testkit::{PromisingLog, Sigstore, statement};
 
 const FILE: &[u8] = b"a file that somebody signed\n";
+const MANIFEST: &[u8] =
+    br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[]}"#;
+/// What verifies without a network: a file, an image in a folder, and one in an archive.
+const OFFLINE: [&[&str]; 3] = [
+    &[
+        "verify-blob",
+        "--offline",
+        "--trusted-root",
+        "root.json",
+        "--bundle",
+        "signed.json",
+        "file",
+    ],
+    &[
+        "verify",
+        "--offline",
+        "--local-image",
+        "--trusted-root",
+        "root.json",
+        "image",
+    ],
+    &[
+        "verify",
+        "--offline",
+        "--local-image",
+        "--trusted-root",
+        "root.json",
+        "image.tar",
+    ],
+];
 const ALICE: [&str; 4] = [
     "--certificate-identity",
     Sigstore::SUBJECT,
@@ -57,7 +90,34 @@ impl Scene {
             { "issuer": Sigstore::ISSUER, "san": { "type": "EMAIL", "value": Sigstore::SUBJECT } },
         ] } });
         scene.write("policy.json", policy.to_string().as_bytes());
+        scene.image(&sigstore);
         scene
+    }
+
+    /// An image in the folder `image` with a signature, and the same as the archive `image.tar`.
+    fn image(&self, sigstore: &Sigstore) {
+        let layout = Layout::create(&self.path("image")).unwrap();
+        let image = layout.put_manifest(IMAGE_TYPE, MANIFEST).unwrap();
+        let signed = json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{ "digest": { "sha256": image.digest.to_hex() } }],
+            "predicateType": "https://sigstore.dev/cosign/sign/v1", "predicate": {},
+        });
+        let signed = sigstore.attest(signed.to_string().as_bytes()).bundle;
+        let layer = layout
+            .put_blob(bundle::MEDIA_TYPE, &signed.to_json().unwrap())
+            .unwrap();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": IMAGE_TYPE, "artifactType": bundle::MEDIA_TYPE,
+            "layers": [layer], "subject": image,
+        });
+        layout
+            .put_manifest(IMAGE_TYPE, manifest.to_string().as_bytes())
+            .unwrap();
+        let file = std::fs::File::create(self.path("image.tar")).unwrap();
+        let mut archive = tar::Builder::new(file);
+        archive.append_dir_all(".", layout.folder()).unwrap();
+        archive.finish().unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -215,6 +275,132 @@ fn a_kit_is_verified_years_later_by_whoever_knows_its_digest() {
     assert_eq!(early.code, Some(23), "{}", early.err);
 }
 
+/// A registry that has these things under these ends of paths, and nothing else.
+fn registry(things: Vec<(String, &'static str, Vec<u8>)>) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request = lines.next().unwrap().unwrap_or_default();
+            while lines
+                .next()
+                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+            {}
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let found = things.iter().find(|(end, _, _)| path.ends_with(end));
+            let (status, kind, body) = match found {
+                Some((_, kind, body)) => ("200 OK", *kind, body.as_slice()),
+                None => ("404 Not Found", "application/json", &b"{}"[..]),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _gone = stream.write_all(&[head.as_bytes(), body].concat());
+        }
+    });
+    port
+}
+
+#[test]
+fn signatures_of_before_cosign_3_are_packed_too() {
+    let scene = Scene::new();
+    let (sigstore, log) = (
+        Sigstore::default(),
+        PromisingLog::new("https://rekor-v1.example.org"),
+    );
+    let mut root = sigstore.root();
+    root.tlogs
+        .push(log.trusted(trust::Validity::since(sigstore.since)));
+    scene.write("old-root.json", root.to_json().unwrap().as_bytes());
+    let image = Descriptor::of(IMAGE_TYPE, MANIFEST);
+    let signer = signer::Signer::generate(keys::Algorithm::EcdsaP256Sha256).unwrap();
+    let leaf = sigstore.issue(sigstore.leaf(&signer));
+    let payload = SimpleSigning::new("x/y", &image.digest, BTreeMap::new())
+        .to_json()
+        .unwrap();
+    let signature = signer.sign_local(&payload).unwrap();
+    let by = entry::Verifier::Certificate(leaf.clone());
+    let item = Legacy {
+        entries: vec![log.hashedrekord(&payload, &signature, &by, sigstore.now)],
+        layer: payload.clone(),
+        signer: bundle::Signer::Certificate {
+            leaf,
+            intermediates: Vec::new(),
+        },
+        timestamps: Vec::new(),
+        content: bundle::Content::Message {
+            signature,
+            digest: None,
+        },
+    };
+    let layer = Descriptor {
+        annotations: Some(item.annotations(&[])),
+        ..Descriptor::of(bundle::legacy::SIMPLE_SIGNING, &payload)
+    };
+    let tagged = json!({ "schemaVersion": 2, "mediaType": IMAGE_TYPE, "layers": [layer] });
+    let tag = LegacyKind::Signature.tag(&image.digest);
+    let port = registry(vec![
+        ("/manifests/v1".into(), IMAGE_TYPE, MANIFEST.to_vec()),
+        (
+            format!("/manifests/{tag}"),
+            IMAGE_TYPE,
+            tagged.to_string().into_bytes(),
+        ),
+        (
+            format!("/blobs/{}", layer.digest),
+            "application/octet-stream",
+            payload,
+        ),
+    ]);
+    let create = |root: &str| {
+        scene.run(&[
+            "kit",
+            "create",
+            &format!("127.0.0.1:{port}/app:v1"),
+            "--to",
+            "old.kit",
+            "--trusted-root",
+            root,
+            "--policy",
+            "policy.json",
+            "--now",
+            "2026-06-02T00:00:00Z",
+        ])
+    };
+    assert_eq!(create("root.json").code, Some(22));
+    let said = create("old-root.json");
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let digest = said
+        .err
+        .lines()
+        .find_map(|line| line.strip_prefix("kit digest "))
+        .unwrap();
+    let verify = |flags: &[&str]| {
+        scene.run(
+            &[
+                &["kit", "verify", "--now", "2046-01-01", "old.kit"][..],
+                flags,
+            ]
+            .concat(),
+        )
+    };
+    let said = verify(&["--kit-digest", digest, "-o", "json"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let result: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(result["digest"], image.digest.to_string());
+    assert_eq!(result["identity"]["subject"], Sigstore::SUBJECT);
+    let other = [
+        "--policy",
+        "policy.json",
+        "--trusted-root",
+        "other-root.json",
+    ];
+    assert_eq!(verify(&other).code, Some(22));
+}
+
 #[test]
 fn a_kit_in_which_anything_was_changed_is_refused() {
     let scene = Scene::new();
@@ -315,6 +501,23 @@ fn nothing_is_packed_that_would_be_refused() {
     assert_eq!(said.code, Some(0), "{}", said.err);
 }
 
+fn offline(kit_digest: &str) -> Vec<Vec<&str>> {
+    let kit = [
+        "kit",
+        "verify",
+        "--kit-digest",
+        kit_digest,
+        "--now",
+        "2046-01-01",
+        "a.kit",
+    ];
+    OFFLINE
+        .iter()
+        .map(|arguments| [*arguments, &ALICE].concat())
+        .chain([kit.to_vec()])
+        .collect()
+}
+
 /// In a network namespace of its own there is not even a loopback device that is up. Where that cannot be made, it is said.
 #[test]
 fn offline_needs_no_network() {
@@ -333,31 +536,7 @@ fn offline_needs_no_network() {
         );
         return;
     }
-    for arguments in [
-        [
-            &[
-                "verify-blob",
-                "--offline",
-                "--trusted-root",
-                "root.json",
-                "--bundle",
-                "signed.json",
-                "file",
-            ][..],
-            &ALICE,
-        ]
-        .concat(),
-        [
-            "kit",
-            "verify",
-            "--kit-digest",
-            &digest,
-            "--now",
-            "2046-01-01",
-            "a.kit",
-        ]
-        .to_vec(),
-    ] {
+    for arguments in offline(&digest) {
         let said = Scene::finish(scene.command(&alone).args(&arguments));
         assert_eq!(said.code, Some(0), "{arguments:?}: {}", said.err);
     }
@@ -410,31 +589,7 @@ fn offline_opens_no_socket() {
         "calls",
     ];
     let calls = || std::fs::read_to_string(scene.path("calls")).unwrap();
-    for arguments in [
-        [
-            &[
-                "verify-blob",
-                "--offline",
-                "--trusted-root",
-                "root.json",
-                "--bundle",
-                "signed.json",
-                "file",
-            ][..],
-            &ALICE,
-        ]
-        .concat(),
-        [
-            "kit",
-            "verify",
-            "--kit-digest",
-            &digest,
-            "--now",
-            "2046-01-01",
-            "a.kit",
-        ]
-        .to_vec(),
-    ] {
+    for arguments in offline(&digest) {
         let said = Scene::finish(scene.command(&watched).args(&arguments));
         assert_eq!(said.code, Some(0), "{arguments:?}: {}", said.err);
         let inet: Vec<String> = calls()

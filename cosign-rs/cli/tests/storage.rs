@@ -252,6 +252,83 @@ fn an_attestation_of_another_type_or_image_is_none() {
     refused(&other.verify("verify-attestation", &["--type", "slsaprovenance1"]));
 }
 
+/// What `save` wrote, as one file, where there is no network.
+#[test]
+fn an_archive_is_verified_as_its_folder_is() {
+    let scene = Scene::new();
+    let image = scene.image(
+        IMAGE_TYPE,
+        &json!({ "mediaType": IMAGE_TYPE, "layers": [] }),
+    );
+    scene.old(&image, None);
+    scene.bundle(&image, SIGN);
+    scene.bundle(&image, SLSA);
+    let folder = scene.folder.path();
+    let file = std::fs::File::create(folder.join("image.tar")).unwrap();
+    let mut archive = tar::Builder::new(file);
+    archive.append_dir_all(".", scene.layout.folder()).unwrap();
+    archive.finish().unwrap();
+    let run = |command: &[&str], image: &str| {
+        program(folder)
+            .args(command)
+            .args(["--local-image", "--offline", "--trusted-root", "root.json"])
+            .args(["--certificate-identity", Sigstore::SUBJECT])
+            .args(["--certificate-oidc-issuer", Sigstore::ISSUER])
+            .arg(image)
+            .output()
+            .unwrap()
+    };
+    for image in ["image", "image.tar"] {
+        let said = accepted(&run(&["verify"], image));
+        assert!(said.contains("2 x signature"), "{said}");
+        let attested = ["verify-attestation", "--type", "slsaprovenance1"];
+        accepted(&run(&attested, image));
+        let stranger = refused(&run(&["verify", "-a", "who=else"], image));
+        assert!(stranger.contains("annotations"), "{stranger}");
+    }
+}
+
+/// Of what Docker saved before it knew layouts, and of what is compressed, it is said what to do.
+#[test]
+fn an_archive_without_a_manifest_is_refused_with_what_to_do() {
+    let scene = Scene::new();
+    let folder = scene.folder.path();
+    let file = std::fs::File::create(folder.join("docker.tar")).unwrap();
+    let mut archive = tar::Builder::new(file);
+    let saved = br#"[{"Config":"ab.json","RepoTags":["app:v1"],"Layers":["cd/layer.tar"]}]"#;
+    for (name, content) in [
+        ("ab.json", &b"{}"[..]),
+        ("cd/layer.tar", b"layer"),
+        ("manifest.json", saved),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(content.len()).unwrap());
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, content).unwrap();
+    }
+    archive.finish().unwrap();
+    std::fs::write(folder.join("image.tar.gz"), b"\x1f\x8b\x08\x00rest").unwrap();
+    std::fs::write(folder.join("empty.tar"), [0; 1024]).unwrap();
+    for (image, expected) in [
+        (
+            "docker.tar",
+            &["a Docker archive of app:v1", "cosign-rs save"][..],
+        ),
+        ("image.tar.gz", &["compressed with gzip"]),
+        ("empty.tar", &["no oci-layout"]),
+    ] {
+        let output = program(folder)
+            .args(["verify", "--local-image", "--trusted-root", "root.json"])
+            .args(["--certificate-identity", Sigstore::SUBJECT])
+            .args(["--certificate-oidc-issuer", Sigstore::ISSUER])
+            .arg(image)
+            .output()
+            .unwrap();
+        let said = refused(&output);
+        assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+    }
+}
+
 #[test]
 fn the_images_of_an_index_are_verified_by_platform() {
     let scene = Scene::new();

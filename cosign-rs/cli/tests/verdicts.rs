@@ -366,6 +366,48 @@ fn a_result_has_all_that_was_found() {
     assert!(!validator.is_valid(&broken));
 }
 
+/// A name may begin or end like another one's.
+#[test]
+fn one_of_many_is_the_nearest_miss() {
+    let scene = Scene::new();
+    let other = scene.sigstore.sign(b"another file\n");
+    for name in ["1.json", "1.json.json"] {
+        scene.bundle(name, &other.bundle);
+    }
+    scene.bundle("11.json", &scene.signed_by("mallory").bundle);
+    let policy = json!({ "certificateIdentities": { "identities": [
+        { "issuer": Sigstore::ISSUER, "san": { "value": Sigstore::SUBJECT } },
+    ] } });
+    scene.write("alice.json", policy.to_string().as_bytes());
+    let said = scene.run(&[
+        "verify-blob",
+        "--trusted-root",
+        "root.json",
+        "--policy",
+        "alice.json",
+        "--explain",
+        "-o",
+        "json",
+        "--bundle",
+        "1.json",
+        "--bundle",
+        "11.json",
+        "--bundle",
+        "1.json.json",
+        "file",
+    ]);
+    assert_eq!(said.code, Some(12), "{}", said.err);
+    let result: Value = serde_json::from_str(&said.out).unwrap();
+    let nearest: Vec<&str> = result["explain"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|story| story["nearestMiss"] == true)
+        .map(|story| story["candidate"].as_str().unwrap())
+        .collect();
+    assert_eq!(nearest, ["11.json"]);
+}
+
 #[test]
 fn each_step_is_told_to_whoever_asks() {
     let scene = Scene::new();

@@ -286,6 +286,51 @@ async fn signatures_may_be_in_another_repository_or_in_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_attached_is_about_the_image() {
+    let scene = Scene::new(true).await;
+    let image = scene.image("team/app:v1").await;
+    let (name, _) = image.split_once('@').unwrap();
+    let at = Reference::parse(name).unwrap().repository;
+    let registry = Registry::default();
+    let empty = Bytes::from_static(b"{}");
+    let config = registry.push_blob(&at, EMPTY_TYPE, empty).await.unwrap();
+    let manifest =
+        json!({ "schemaVersion": 2, "mediaType": IMAGE_TYPE, "config": config, "layers": [] });
+    registry
+        .push_manifest(&at, "other", IMAGE_TYPE, manifest.to_string().into())
+        .await
+        .unwrap();
+    let other = format!("{at}:other");
+    scene
+        .sign(&["sign", "--upload=false", "--bundle", "image.json", &image])
+        .await
+        .accepted();
+    let attach = async |words: &[&str]| {
+        let attach = ["attach", "signature", "--bundle", "image.json"];
+        Scene::finish(scene.command(&[&attach[..], words].concat())).await
+    };
+    attach(&[&other])
+        .await
+        .refused("the statement is about something else");
+    scene
+        .verify(&["verify", &other])
+        .await
+        .refused("nothing is signed about");
+    attach(&[&image]).await.accepted();
+    scene.verify(&["verify", &image]).await.accepted();
+    // Whoever insists gets what he asks for, which still says nothing about the image.
+    attach(&[&other, "--force"]).await.accepted();
+    scene
+        .verify(&["verify", &other])
+        .await
+        .refused("reason: wrong-subject");
+    let download = scene.command(&["download", "signature", &other]);
+    let said = Scene::finish(download).await.accepted();
+    assert_eq!(said.out.lines().count(), 1);
+    scene.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clean_takes_away_what_verify_counts() {
     for referrers in [true, false] {
         let scene = Scene::new(referrers).await;

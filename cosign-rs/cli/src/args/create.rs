@@ -42,18 +42,19 @@ pub(crate) enum SigningConfigCommand {
 )]
 pub(crate) struct CreateTrustedRoot {
     /// Certificate authority: url=URL,certificate-chain=FILE (lowest first, PEM) and, if need be, start-time=TIME [default: the root certificate's],
-    /// end-time=TIME; may be repeated
+    /// end-time=TIME, operator=NAME (for policies; old clients refuse it); may be repeated
     #[arg(long, value_name = "KEY=VALUE,...", conflicts_with_all = ["certificate_chain", "fulcio_uri"])]
     pub(crate) fulcio: Vec<String>,
-    /// Transparency log: url=URL,public-key=FILE (PEM),start-time=TIME and, if need be, end-time=TIME; of Rekor v2 origin=NAME too, the name in its
-    /// checkpoints; may be repeated
+    /// Transparency log: url=URL,public-key=FILE (PEM),start-time=TIME and, if need be, end-time=TIME, operator=NAME (for policies; old clients refuse
+    /// it); of Rekor v2 origin=NAME too, the name in its checkpoints; may be repeated
     #[arg(long, value_name = "KEY=VALUE,...", conflicts_with_all = ["rekor_key", "rekor_url", "rekor_start_time", "rekor_end_time"])]
     pub(crate) rekor: Vec<String>,
-    /// CT log: url=URL,public-key=FILE (PEM),start-time=TIME and, if need be, end-time=TIME; may be repeated
+    /// CT log: url=URL,public-key=FILE (PEM),start-time=TIME and, if need be, end-time=TIME, operator=NAME (for policies; old clients
+    /// refuse it); may be repeated
     #[arg(long, value_name = "KEY=VALUE,...", conflicts_with_all = ["ctfe_key", "ctfe_url", "ctfe_start_time", "ctfe_end_time"])]
     pub(crate) ctfe: Vec<String>,
     /// Timestamp authority: url=URL,certificate-chain=FILE (its own certificate first, PEM) and, if need be, start-time=TIME [default: its certificate's],
-    /// end-time=TIME; may be repeated
+    /// end-time=TIME, operator=NAME (for policies; old clients refuse it); may be repeated
     #[arg(long, value_name = "KEY=VALUE,...", conflicts_with_all = ["timestamp_certificate_chain", "timestamp_uri"])]
     pub(crate) tsa: Vec<String>,
     /// Begin with what the trust domain's repository says

@@ -188,6 +188,9 @@ pub(crate) struct AttachSignature {
     /// File with an RFC 3161 response, DER
     #[arg(long, value_name = "FILE")]
     pub(crate) tsr: Option<PathBuf>,
+    /// Attach it also if it is about another image, or does not say which
+    #[arg(short, long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }
@@ -201,6 +204,9 @@ pub(crate) struct AttachAttestation {
     /// File with a bundle, which becomes a referrer, or with an envelope, which goes under the old tag; may be repeated
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) attestation: Vec<PathBuf>,
+    /// Attach it also if it is about another image, or does not say which
+    #[arg(short, long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) registry: Registry,
 }

@@ -1,4 +1,4 @@
-//! `attach`: what was made elsewhere is attached as it is. Nothing is verified but that it can be read.
+//! `attach`: what was made elsewhere is attached as it is. Nothing is verified but that it can be read and says that it is about this image.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -13,7 +13,10 @@ use bundle::legacy::{
 use bytes::Bytes;
 use dsse::Statement;
 use jiff::Timestamp;
-use oci::{Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, Descriptor, LegacyKind};
+use keys::Digest;
+use oci::{
+    Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, Descriptor, Image, LegacyKind,
+};
 use wire::encoding::Bytes as Base64;
 
 use super::targets::{Plan, Target};
@@ -21,7 +24,7 @@ use crate::args::{
     AttachAttestation, AttachSbom, AttachSignature, AttachWhat, Platforms, Registry, SbomFormat,
     SbomType,
 };
-use crate::failure::{advice, say};
+use crate::failure::{advice, in_line, say};
 use crate::trust_files;
 
 /// The largest piece of a signature.
@@ -48,7 +51,8 @@ async fn target(image: &str, flags: &Registry) -> Result<Target> {
 async fn signature(arguments: &AttachSignature) -> Result<()> {
     let target = target(&arguments.image, &arguments.registry).await?;
     if let Some(path) = &arguments.bundle {
-        return bundle(&target, &trust_files::read_at_most(path, DOCUMENT_MAX)?).await;
+        let json = trust_files::read_at_most(path, DOCUMENT_MAX)?;
+        return bundle(&target, path, &json, arguments.force).await;
     }
     let digest = target.image.descriptor.digest;
     let payload = match &arguments.payload {
@@ -57,13 +61,8 @@ async fn signature(arguments: &AttachSignature) -> Result<()> {
     };
     let claims = SimpleSigning::parse(&payload).context("the payload")?;
     if claims.image() != digest.to_string() {
-        return Err(advice(
-            format!(
-                "the payload is about {}, the image is {digest}",
-                claims.image()
-            ),
-            "attach it to the image that it is about",
-        ));
+        let why = format!("the payload is about {}", in_line(claims.image()));
+        other_image(&target, &why, arguments.force)?;
     }
     let mut annotations = BTreeMap::new();
     let path = arguments.signature.as_deref().context("--signature")?;
@@ -105,8 +104,45 @@ async fn put(target: &Target, kind: LegacyKind, layer: Descriptor, content: Vec<
     Ok(())
 }
 
-async fn bundle(target: &Target, json: &[u8]) -> Result<()> {
-    let read = Bundle::parse(json).context("what is to be attached")?;
+/// What is about something else is found by nobody who would need it, and by everybody who verifies this image.
+fn other_image(target: &Target, why: &str, force: bool) -> Result<()> {
+    let said = format!("{why}, and the image is {}", target.exact());
+    if force {
+        say(&format!("warning: {said}"));
+        return Ok(());
+    }
+    Err(advice(
+        said,
+        "attach it to the image that it is about; if it has to be this one, say --force",
+    ))
+}
+
+/// Is it about the image, by its own words? If not, what it is about.
+fn elsewhere(bundle: &Bundle, image: &Image) -> Option<String> {
+    match &bundle.content {
+        bundle::Content::Envelope(envelope) => match Statement::parse(&envelope.payload) {
+            Ok(statement) if statement.is_about(&image.descriptor.digest) => None,
+            Ok(_) => Some("the statement is about something else".to_owned()),
+            Err(error) => Some(format!("what is signed is no statement ({error})")),
+        },
+        bundle::Content::Message { digest: None, .. } => {
+            Some("the bundle does not say what is signed".to_owned())
+        }
+        bundle::Content::Message {
+            digest: Some(digest),
+            ..
+        } => {
+            let own = Digest::of(digest.algorithm(), &image.manifest);
+            (own != *digest).then(|| format!("the bundle signs {digest}"))
+        }
+    }
+}
+
+async fn bundle(target: &Target, path: &Path, json: &[u8], force: bool) -> Result<()> {
+    let read = Bundle::parse(json).with_context(|| format!("{}", path.display()))?;
+    if let Some(why) = elsewhere(&read, &target.image) {
+        other_image(target, &format!("{}: {why}", path.display()), force)?;
+    }
     let now = Timestamp::from_second(Timestamp::now().as_second())?;
     let mut annotations = Annotations::from([(CREATED.to_owned(), now.to_string())]);
     let content = match &read.content {
@@ -138,7 +174,7 @@ async fn attestation(arguments: &AttachAttestation) -> Result<()> {
         let bytes = read(path, DOCUMENT_MAX)?;
         let reading = || format!("{}", path.display());
         if Bundle::parse(&bytes).is_ok() {
-            bundle(&target, &bytes).await?;
+            bundle(&target, path, &bytes, arguments.force).await?;
             continue;
         }
         // Several envelopes may stand in one file, one after the other.
@@ -153,14 +189,8 @@ async fn attestation(arguments: &AttachAttestation) -> Result<()> {
             if let bundle::Content::Envelope(envelope) = &read.content {
                 let statement = Statement::parse(&envelope.payload).with_context(reading)?;
                 if !statement.is_about(&target.image.descriptor.digest) {
-                    return Err(advice(
-                        format!(
-                            "{}: the statement is not about {}",
-                            path.display(),
-                            target.image.descriptor.digest
-                        ),
-                        "attach it to the image that it is about",
-                    ));
+                    let why = format!("{}: the statement is about something else", path.display());
+                    other_image(&target, &why, arguments.force)?;
                 }
                 annotations.insert(PREDICATE_TYPE.to_owned(), statement.predicate_type);
             }
@@ -226,4 +256,46 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 fn text(path: &Path) -> Result<String> {
     String::from_utf8(read(path, PIECE_MAX)?)
         .with_context(|| format!("{} is no text", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::HashAlgorithm;
+    use testkit::{Sigstore, statement};
+
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_about_the_image_or_says_about_what() {
+        let manifest = b"{\"layers\":[]}";
+        let image = Image {
+            descriptor: Descriptor::of(oci::IMAGE_TYPE, manifest),
+            manifest: Bytes::from_static(manifest),
+        };
+        let sigstore = Sigstore::default();
+        let other = Digest::of(HashAlgorithm::Sha256, b"another manifest");
+        for own in [
+            sigstore.sign(manifest).bundle,
+            sigstore.attest(&statement(&image.descriptor.digest)).bundle,
+        ] {
+            assert_eq!(elsewhere(&own, &image), None);
+        }
+        let mut silent = sigstore.sign(manifest).bundle;
+        let bundle::Content::Message { digest, .. } = &mut silent.content else {
+            panic!("no message")
+        };
+        *digest = None;
+        for (foreign, expected) in [
+            (sigstore.sign(b"another manifest").bundle, "sha256:"),
+            (
+                sigstore.attest(&statement(&other)).bundle,
+                "about something else",
+            ),
+            (sigstore.attest(b"no statement").bundle, "no statement"),
+            (silent, "does not say"),
+        ] {
+            let why = elsewhere(&foreign, &image).unwrap();
+            assert!(why.contains(expected), "{why}");
+        }
+    }
 }

@@ -360,6 +360,7 @@ fn judge_all(
                 } else {
                     name.clone()
                 },
+                candidate: path.display().to_string(),
                 why,
             }),
         }

@@ -1,5 +1,6 @@
 //! The bundles at an image: each verified or refused; and which of those that hold are what was asked for.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use anyhow::Result;
@@ -69,12 +70,14 @@ impl Candidates {
                         Ok(verified) => candidates.held.push((manifest, bundle, verified)),
                         Err(why) => candidates.refused.push(Refused {
                             what: format!("{} ({name})", candidates.name),
+                            candidate: name,
                             why,
                         }),
                     }
                 }
             }
         }
+        let mut met: BTreeMap<String, usize> = BTreeMap::new();
         for layer in &found.legacy {
             let (what, content) = (layer.descriptor.digest, layer.content.to_vec());
             let read = match layer.kind {
@@ -89,13 +92,20 @@ impl Candidates {
                         .push(format!("{} {what}: {}", layer.kind, chain(&error)));
                 }
                 Ok(item) => {
-                    let name = format!("{} {what}", layer.kind);
+                    let mut name = format!("{} {what}", layer.kind);
+                    // Several signatures may be over one payload.
+                    let before = met.entry(name.clone()).or_default();
+                    *before = before.saturating_add(1);
+                    if *before > 1 {
+                        name = format!("{name} #{before}");
+                    }
                     let (outcome, story) = judge.check_legacy(&name, &item, &candidates.digest);
                     candidates.explained.extend(story);
                     match outcome {
                         Ok(verified) => candidates.held.push((what, item.to_bundle(), verified)),
                         Err(why) => candidates.refused.push(Refused {
                             what: format!("{} ({name})", candidates.name),
+                            candidate: name,
                             why,
                         }),
                     }

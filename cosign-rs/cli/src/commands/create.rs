@@ -113,8 +113,8 @@ fn log(spec: &Spec, origin: Option<&str>) -> Result<LogInstance> {
         checkpoint_id: id.clone(),
         id,
         validity: validity(spec, None)?,
-        // A field of v0.2, which clients that were built before it refuse.
-        operator: String::new(),
+        // A field of v0.2, which clients that were built before it refuse: only where somebody asks for it.
+        operator: spec.get("operator").unwrap_or_default().to_owned(),
     })
 }
 
@@ -127,7 +127,7 @@ fn authority(
         uri: spec.get("url").unwrap_or_default().to_owned(),
         chain,
         validity: validity(spec, since)?,
-        operator: String::new(),
+        operator: spec.get("operator").unwrap_or_default().to_owned(),
     })
 }
 
@@ -171,11 +171,11 @@ impl Specs {
     fn of(arguments: &CreateTrustedRoot) -> Result<Self> {
         const AUTHORITY: Keys = Keys {
             needed: &["url", "certificate-chain"],
-            known: &["start-time", "end-time"],
+            known: &["start-time", "end-time", "operator"],
         };
         const LOG: Keys = Keys {
             needed: &["url", "public-key", "start-time"],
-            known: &["end-time", "origin"],
+            known: &["end-time", "origin", "operator"],
         };
         let parsed = |flag: &str, texts: &[String], keys: Keys| -> Result<Vec<Spec>> {
             let specs = texts.iter().map(|text| Spec::parse(flag, text, keys));

@@ -44,8 +44,36 @@ async fn attached(
     Ok((target, found))
 }
 
+/// What is attached and is not what it should be; the others are printed all the same.
+#[derive(Default)]
+struct Malformed(usize);
+
+impl Malformed {
+    /// Takes what can be read.
+    fn take<T>(&mut self, what: &str, read: Result<T>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(error) => {
+                say(&format!(
+                    "warning: {}: {}",
+                    in_line(what),
+                    in_line(&format!("{error:#}"))
+                ));
+                self.0 = self.0.saturating_add(1);
+                None
+            }
+        }
+    }
+}
+
 /// Nothing was printed, or something could not be read: the exit code has to say so.
-fn close(target: &Target, found: &Found, printed: usize, what: &str) -> Result<()> {
+fn close(
+    target: &Target,
+    found: &Found,
+    malformed: &Malformed,
+    printed: usize,
+    what: &str,
+) -> Result<()> {
     for problem in &found.problems {
         say(&format!(
             "warning: not read: {}: {}",
@@ -57,6 +85,15 @@ fn close(target: &Target, found: &Found, printed: usize, what: &str) -> Result<(
         return Err(advice(
             format!("{}: not everything could be read", target.name),
             "try again; if it stays, ask whoever runs the registry",
+        ));
+    }
+    if malformed.0 > 0 {
+        return Err(advice(
+            format!(
+                "{}: {} of what is attached cannot be read, {printed} printed",
+                target.name, malformed.0
+            ),
+            "what it is stands above; clean takes it away",
         ));
     }
     if printed == 0 {
@@ -71,40 +108,50 @@ fn close(target: &Target, found: &Found, printed: usize, what: &str) -> Result<(
 async fn signature(arguments: DownloadSignature) -> Result<()> {
     let kind = LegacyKind::Signature;
     let (target, found) = attached(&arguments.image, None, &arguments.registry, kind).await?;
-    let mut printed = 0;
+    let (lines, malformed) = signatures(&found);
+    for line in &lines {
+        report::print(line)?;
+    }
+    close(&target, &found, &malformed, lines.len(), "signature")
+}
+
+/// A line for each of them.
+fn signatures(found: &Found) -> (Vec<String>, Malformed) {
+    let (mut lines, mut malformed) = (Vec::new(), Malformed::default());
     for attached in &found.attached {
-        let signs = match statement(&attached.bundle) {
-            Some(statement) => statement.predicate_type == predicate::SIGNATURE,
-            // A bundle around no statement signs the image itself.
-            None => true,
+        let read = Bundle::parse(&attached.bundle).context("it is no bundle");
+        let Some(bundle) = malformed.take(&format!("bundle {}", attached.manifest), read) else {
+            continue;
+        };
+        let signs = match &bundle.content {
+            Content::Envelope(envelope) => Statement::parse(&envelope.payload)
+                .map_or(true, |statement| {
+                    statement.predicate_type == predicate::SIGNATURE
+                }),
+            // It signs the image itself.
+            Content::Message { .. } => true,
         };
         if signs {
-            print_document(&attached.bundle)?;
-            printed += 1;
+            let line = one_line(&attached.bundle);
+            lines.extend(malformed.take(&format!("bundle {}", attached.manifest), line));
         }
     }
     for layer in &found.legacy {
-        report::print_json(&SignedPayload::of(layer)?)?;
-        printed += 1;
+        let line =
+            SignedPayload::of(layer).and_then(|payload| Ok(serde_json::to_string(&payload)?));
+        lines.extend(malformed.take(&format!("signature {}", layer.descriptor.digest), line));
     }
-    close(&target, &found, printed, "signature")
-}
-
-fn statement(json: &[u8]) -> Option<Statement> {
-    match Bundle::parse(json).ok()?.content {
-        Content::Envelope(envelope) => Statement::parse(&envelope.payload).ok(),
-        Content::Message { .. } => None,
-    }
+    (lines, malformed)
 }
 
 /// A document that somebody else wrote, on one line of ours.
-fn print_document(json: &[u8]) -> Result<()> {
+fn one_line(json: &[u8]) -> Result<String> {
     let document: Box<RawValue> = serde_json::from_slice(json)?;
     if document.get().contains(['\n', '\r']) {
         let value: serde_json::Value = serde_json::from_str(document.get())?;
-        return report::print_json(&value);
+        return Ok(serde_json::to_string(&value)?);
     }
-    report::print(document.get())
+    Ok(document.get().to_owned())
 }
 
 /// A simple signature as cosign prints it, of which a certificate is a whole structure of Go's: of that there is the DER here.
@@ -172,35 +219,48 @@ async fn attestation(arguments: DownloadAttestation) -> Result<()> {
         statement.predicate_type != predicate::SIGNATURE
             && wanted.is_none_or(|wanted| statement.predicate_type == wanted)
     };
-    let mut printed = 0;
+    let (lines, malformed) = attestations(&found, fits);
+    for line in &lines {
+        report::print(line)?;
+    }
+    let what = "attestation of this kind";
+    close(&target, &found, &malformed, lines.len(), what)
+}
+
+/// A line for each of those that fit.
+fn attestations(found: &Found, fits: impl Fn(&Statement) -> bool) -> (Vec<String>, Malformed) {
+    let (mut lines, mut malformed) = (Vec::new(), Malformed::default());
+    let states = |content: &Content| match content {
+        Content::Envelope(envelope) => {
+            Statement::parse(&envelope.payload).is_ok_and(|statement| fits(&statement))
+        }
+        Content::Message { .. } => false,
+    };
     for attached in &found.attached {
-        let Ok(Bundle {
-            content: Content::Envelope(envelope),
-            ..
-        }) = Bundle::parse(&attached.bundle)
-        else {
+        let read = Bundle::parse(&attached.bundle).context("it is no bundle");
+        let what = format!("bundle {}", attached.manifest);
+        let Some(bundle) = malformed.take(&what, read) else {
             continue;
         };
-        if Statement::parse(&envelope.payload).is_ok_and(|statement| fits(&statement)) {
-            report::print_json(&envelope.to_wire())?;
-            printed += 1;
+        if let Content::Envelope(envelope) = &bundle.content
+            && states(&bundle.content)
+        {
+            let line = serde_json::to_string(&envelope.to_wire()).map_err(Into::into);
+            lines.extend(malformed.take(&what, line));
         }
     }
     for layer in &found.legacy {
-        let read = Legacy::attestation(layer.content.to_vec(), layer.annotations());
-        let Ok(Legacy {
-            content: Content::Envelope(envelope),
-            ..
-        }) = read
-        else {
+        let read = Legacy::attestation(layer.content.to_vec(), layer.annotations())
+            .context("it is no attestation");
+        let what = format!("attestation {}", layer.descriptor.digest);
+        let Some(read) = malformed.take(&what, read) else {
             continue;
         };
-        if Statement::parse(&envelope.payload).is_ok_and(|statement| fits(&statement)) {
-            print_document(&layer.content)?;
-            printed += 1;
+        if states(&read.content) {
+            lines.extend(malformed.take(&what, one_line(&layer.content)));
         }
     }
-    close(&target, &found, printed, "attestation of this kind")
+    (lines, malformed)
 }
 
 async fn sbom(arguments: DownloadSbom) -> Result<()> {
@@ -213,5 +273,72 @@ async fn sbom(arguments: DownloadSbom) -> Result<()> {
     for layer in &found.legacy {
         report::print_bytes(&layer.content)?;
     }
-    close(&target, &found, found.legacy.len(), "bill of materials")
+    let (count, whole) = (found.legacy.len(), Malformed::default());
+    close(&target, &found, &whole, count, "bill of materials")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use keys::{Digest, HashAlgorithm};
+    use oci::{Attached, Descriptor};
+    use testkit::{Sigstore, statement};
+
+    use super::*;
+
+    /// What is no signature among those that are, first, in the middle and last.
+    #[test]
+    fn what_cannot_be_read_hides_nothing() {
+        let sigstore = Sigstore::default();
+        let digest = Digest::of(HashAlgorithm::Sha256, b"a manifest");
+        let bundle = |json: &[u8]| Attached {
+            manifest: Digest::of(HashAlgorithm::Sha256, json),
+            media_type: bundle::MEDIA_TYPE.to_owned(),
+            bundle: json.to_vec().into(),
+            annotations: BTreeMap::new(),
+        };
+        let old = |content: &[u8], signature: &str| LegacyLayer {
+            manifest: digest,
+            kind: LegacyKind::Signature,
+            descriptor: Descriptor {
+                annotations: Some(BTreeMap::from([(
+                    SIGNATURE.to_owned(),
+                    signature.to_owned(),
+                )])),
+                ..Descriptor::of(bundle::legacy::SIMPLE_SIGNING, content)
+            },
+            content: content.to_vec().into(),
+        };
+        let signed = sigstore.sign(b"a manifest").bundle.to_json().unwrap();
+        let found = Found {
+            attached: vec![bundle(b"no bundle"), bundle(&signed), bundle(b"{}")],
+            legacy: vec![
+                old(b"payload", "no base64"),
+                old(b"payload", "c2ln"),
+                old(b"payload", ""),
+            ],
+            problems: Vec::new(),
+        };
+        let (lines, malformed) = signatures(&found);
+        assert_eq!((lines.len(), malformed.0), (2, 4), "{lines:?}");
+        assert!(
+            lines[1].contains("\"Base64Signature\":\"c2ln\""),
+            "{lines:?}"
+        );
+
+        let attested = sigstore.attest(&statement(&digest)).bundle;
+        let envelope = match &attested.content {
+            Content::Envelope(envelope) => serde_json::to_vec(&envelope.to_wire()).unwrap(),
+            Content::Message { .. } => panic!("no envelope"),
+        };
+        let found = Found {
+            attached: vec![bundle(b"[]"), bundle(&attested.to_json().unwrap())],
+            legacy: vec![old(b"{}", ""), old(&envelope, "")],
+            problems: Vec::new(),
+        };
+        let (lines, malformed) = attestations(&found, |_| true);
+        assert_eq!((lines.len(), malformed.0), (2, 2), "{lines:?}");
+        assert!(attestations(&found, |_| false).0.is_empty());
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use bundle::{Bundle, Content};
 use futures_util::{StreamExt as _, stream};
 use keys::Digest;
-use oci::{LegacyKind, Reference};
+use oci::{Found, LegacyKind, Reference};
 use policy::Asked;
 use serde::Serialize;
 use verify::Verified;
@@ -296,30 +296,28 @@ pub(super) async fn candidates(
     candidates_of(&plan.target(reference).await?, old, judge).await
 }
 
-/// An image's manifest, and all bundles that are attached to it. What could not be read may be anything, so that it is an error here.
-pub(super) async fn fetch(name: &str, flags: &args::Registry) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
+/// An image's manifest, and all signatures and attestations that are attached to it. What could not be read may be anything, so that it is an error
+/// here.
+pub(super) async fn fetch(name: &str, flags: &args::Registry) -> Result<(Vec<u8>, Found)> {
     let plan = Plan::new(&[name.to_owned()], flags, false)?;
     let target = plan.target(&Reference::parse(name)?).await?;
     let digest = &target.image.descriptor.digest;
-    let found = target.place.attached(digest, &[]).await?;
-    if let Some(problem) = found.problems.into_iter().next() {
+    let kinds = [LegacyKind::Signature, LegacyKind::Attestation];
+    let mut found = target.place.attached(digest, &kinds).await?;
+    if !found.problems.is_empty() {
+        let problem = found.problems.swap_remove(0);
         let what = problem.what;
         return Err(anyhow::Error::from(problem.why).context(format!("{name}: {what}")));
     }
-    let bundles: Vec<Vec<u8>> = found
-        .attached
-        .into_iter()
-        .map(|attached| attached.bundle.to_vec())
-        .collect();
-    if bundles.is_empty() {
+    if found.attached.is_empty() && found.legacy.is_empty() {
         return Err(advice_of(
             Outcome::NoSignature,
             Some("no-signature"),
-            format!("{name}: no bundle is attached to {digest}"),
-            "was it signed in another repository (--signature-repository), or by a cosign before 3, whose signatures are no bundles?",
+            format!("{name}: nothing is signed about {digest}"),
+            "was it signed in another repository (--signature-repository)?",
         ));
     }
-    Ok((target.image.manifest.to_vec(), bundles))
+    Ok((target.image.manifest.to_vec(), found))
 }
 
 fn told(name: &str, what: &str, accepted: &[(Bundle, Verified)]) {

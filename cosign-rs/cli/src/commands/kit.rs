@@ -17,7 +17,7 @@ use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
 use crate::failure::{Outcome, Refused, Told, advice_of, in_line, say, usage};
 use crate::judge::{self, Judge};
-use crate::kit::{Kit, MAX_KIT};
+use crate::kit::{Kit, LegacyItem, MAX_KIT};
 use crate::report::{self, Report};
 use crate::tag_trust::Tags;
 use crate::{explained, trust_files};
@@ -68,19 +68,22 @@ async fn create(arguments: KitCreate) -> Result<()> {
     let root = judge.root().to_json()?.into_bytes();
     let kit = match (&arguments.image, &arguments.blob) {
         (Some(name), _) => {
-            let (manifest, bundles) = image::fetch(name, &arguments.registry).await?;
+            let (manifest, found) = image::fetch(name, &arguments.registry).await?;
             let digest = Digest::of(HashAlgorithm::Sha256, &manifest);
             if let (Some(tags), Some(reference)) = (&mut tags, &reference) {
                 let size = u64::try_from(manifest.len())?;
                 let held = tags.check(reference, &digest, size).await?;
                 say(&held.text());
             }
+            let bundles = found.attached.iter();
+            let bundles = bundles.map(|attached| attached.bundle.to_vec()).collect();
             Kit {
                 name: name.clone(),
                 artifact: digest,
                 created,
                 manifest: Some(manifest),
                 bundles,
+                legacy: found.legacy.iter().filter_map(LegacyItem::of).collect(),
                 policy,
                 root,
             }
@@ -99,6 +102,7 @@ async fn create(arguments: KitCreate) -> Result<()> {
                 created,
                 manifest: None,
                 bundles,
+                legacy: Vec::new(),
                 policy,
                 root,
             }
@@ -111,10 +115,10 @@ async fn create(arguments: KitCreate) -> Result<()> {
     Kit::parse(&bytes)?;
     file.write(&bytes)?;
     say(&format!(
-        "packed {} ({}) with {} bundle(s), {} of which hold\nkit digest {}\nkeep it elsewhere than the kit: `kit verify --kit-digest` takes it",
+        "packed {} ({}) with {} signature(s) and attestation(s), {} of which hold\nkit digest {}\nkeep it elsewhere than the kit: `kit verify --kit-digest` takes it",
         kit.name,
         kit.artifact,
-        kit.bundles.len(),
+        kit.bundles.len().saturating_add(kit.legacy.len()),
         told.held.len(),
         Kit::digest(&bytes)
     ));
@@ -264,6 +268,27 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
             Ok(verified) => held.push(verified),
             Err(why) => refused.push(Refused {
                 what: format!("{} ({name})", in_line(&kit.name)),
+                candidate: name,
+                why,
+            }),
+        }
+    }
+    for (place, item) in kit.legacy.iter().enumerate() {
+        let name = format!("{} {place}", item.kind());
+        let read = match item.read() {
+            Ok(read) => read,
+            Err(error) => {
+                say(&format!("warning: {name}: {error}"));
+                continue;
+            }
+        };
+        let (outcome, story) = judge.check_legacy(&name, &read, &kit.artifact);
+        explained.extend(story);
+        match outcome {
+            Ok(verified) => held.push(verified),
+            Err(why) => refused.push(Refused {
+                what: format!("{} ({name})", in_line(&kit.name)),
+                candidate: name,
                 why,
             }),
         }
@@ -275,9 +300,9 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
                 Outcome::NoSignature,
                 Some("no-signature"),
                 format!(
-                    "{}: none of its {} bundles is one",
+                    "{}: none of its {} bundles and signatures can be read",
                     in_line(&kit.name),
-                    kit.bundles.len()
+                    kit.bundles.len().saturating_add(kit.legacy.len())
                 ),
                 "is it the right image?",
             )),

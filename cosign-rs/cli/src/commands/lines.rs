@@ -228,7 +228,12 @@ impl Answers {
             Ok(verified) => verified,
             Err(why) => {
                 let what = file.to_owned();
-                return Err(Told::with(Refused { what, why }.into(), explained));
+                let refused = Refused {
+                    what,
+                    candidate: shown,
+                    why,
+                };
+                return Err(Told::with(refused.into(), explained));
             }
         };
         let asked = kind.map_or(Asked::Signature, Asked::Attestation);

@@ -14,6 +14,7 @@
     reason = "a panic is how a target reports a finding"
 )]
 
+mod replies;
 mod seeds;
 mod targets;
 

@@ -14,8 +14,8 @@ use pki::{Certificate, Csr, FulcioExtensions};
 use serde_json::{Value, json};
 use trust::{ClientTrustConfig, SigningConfig, TrustedRoot};
 
-use crate::Target;
 use crate::seeds::{decoded, files, lines, written};
+use crate::{Target, replies};
 
 pub(crate) const ALL: &[Target] = &[
     door("add-chain", add_chain, add_chain_seeds),
@@ -39,6 +39,7 @@ pub(crate) const ALL: &[Target] = &[
         decoded(lines("packages/jar.jsonl.gz", "package"))
     }),
     door("jwks", jwks, || vec![JWKS.as_bytes().to_vec()]),
+    door("kit", cosign_rs::doors::kit, cosign_rs::doors::kits),
     door("legacy-signature", legacy_signature, || {
         vec![
             LEGACY.as_bytes().to_vec(),
@@ -65,6 +66,7 @@ pub(crate) const ALL: &[Target] = &[
     door("public-key", public_key, || {
         vec![keys::pem::encode("PUBLIC KEY", &base64(KEY)).into_bytes()]
     }),
+    door("registry-replies", replies::run, replies::seeds),
     door("rekor-v1", rekor_v1, || {
         let kinds = [
             "alpine", "cose", "helm", "jar", "rekord", "rfc3161", "rpm", "tuf",

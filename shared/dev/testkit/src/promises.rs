@@ -79,6 +79,25 @@ impl PromisingLog {
         self.promise("dsse", body.to_string().as_bytes(), at)
     }
 
+    /// Promises an envelope as cosign before 2.2 had it recorded; the oldest entries have no digest of the payload.
+    pub fn intoto(
+        &self,
+        envelope: &[u8],
+        payload: Option<&[u8]>,
+        by: &Verifier,
+        at: Timestamp,
+    ) -> LogEntry {
+        let content = match payload {
+            Some(payload) => json!({ "hash": hash(envelope), "payloadHash": hash(payload) }),
+            None => json!({ "hash": hash(envelope) }),
+        };
+        let body = json!({
+            "apiVersion": "0.0.1", "kind": "intoto",
+            "spec": { "content": content, "publicKey": pem(by) },
+        });
+        self.promise("intoto", body.to_string().as_bytes(), at)
+    }
+
     /// Its place in a trusted root.
     pub fn trusted(&self, validity: Validity) -> LogInstance {
         let id = self.signer.public_key().key_id().to_vec();

@@ -90,7 +90,7 @@ const EDGES: &[(&str, &str)] = &[
     ),
     (
         "fuzz",
-        "keys wire tlog note witness pki ct tsp dsse oidc entry kinds bundle trust tuf openpgp package policy signer client oci fulcio-rs ctlog-rs",
+        "keys wire tlog note witness pki ct tsp dsse oidc entry kinds bundle trust tuf openpgp package policy signer client oci fulcio-rs ctlog-rs cosign-rs",
     ),
 ];
 

@@ -1,9 +1,9 @@
 //! An image with everything that belongs to it, from one place to another: all platforms, what refers to any of them, what refers to that, and
 //! what stands under the tags of before cosign 3.
 //!
-//! Order: blobs before the manifest that names them, the images of an index before the index, an image before what refers to it, the tag last. So
-//! whoever reads in between, or after we were interrupted, finds nothing that is half there, and doing it all again writes only what is
-//! missing. In the end everything is looked up at the other place.
+//! Order: blobs before the manifest that names them, the images of an index before the index, an image before what refers to it. Then everything is
+//! looked up at the other place, and the tag is written last. So whoever reads in between, or after we were interrupted, finds nothing that is half
+//! there, and doing it all again writes only what is missing.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use crate::attach::{Annotations, BUNDLE_PREDICATE_TYPE, attaching};
 use crate::error::OciError;
 use crate::layout::{Layout, LayoutError};
-use crate::legacy::{LegacyKind, layers_of};
+use crate::legacy::{LegacyKind, check_image_type, image_manifest, layers_of};
 use crate::manifest::{ACCEPT, DOCKER_IMAGE_TYPE, Descriptor, IMAGE_TYPE, Image, Manifest, Typed};
 use crate::reference::Repository;
 use crate::referrers::{Attachment, Found};
@@ -218,7 +218,6 @@ pub async fn copy(
     }
     copied.referrers = written.len();
     if select.image {
-        to.name(image, tag).await?;
         for manifest in &tree {
             to.manifest(&manifest.descriptor).await?;
         }
@@ -239,35 +238,39 @@ pub async fn copy(
             });
         }
     }
+    // Now that all of it is there, it may be found by name.
+    if select.image {
+        to.name(image, tag).await?;
+    }
     Ok(copied)
 }
 
-/// All manifests of an image, those of an index before the index itself.
+/// All manifests of an image, each after all that it names: an image may stand in several indexes, at several depths.
 async fn tree(from: &Place, image: &Image) -> Result<Vec<Image>, CopyError> {
-    let mut order = vec![image.clone()];
-    let mut depths = vec![0_usize];
+    let mut order = Vec::new();
     let mut bytes = image.manifest.len();
-    let mut next = 0;
     let mut seen = BTreeSet::from([image.descriptor.digest.to_string()]);
-    while let (Some(parent), Some(depth)) = (order.get(next).cloned(), depths.get(next).copied()) {
-        next += 1;
-        for child in children(&parent)? {
-            if !seen.insert(child.digest.to_string()) {
-                continue;
-            }
-            if seen.len() > MANIFESTS_MAX || depth >= DEPTH_MAX {
-                return Err(CopyError::TooMany);
-            }
-            let child = from.manifest(&child).await?;
-            bytes = bytes.saturating_add(child.manifest.len());
-            if bytes > BYTES_MAX {
-                return Err(CopyError::TooMany);
-            }
-            order.push(child);
-            depths.push(depth.saturating_add(1));
+    // From the image down to where we are, each with those of its children that were not looked at.
+    let mut path = vec![(image.clone(), children(image)?.into_iter())];
+    while let Some((_, rest)) = path.last_mut() {
+        let Some(child) = rest.next() else {
+            order.extend(path.pop().map(|(done, _)| done));
+            continue;
+        };
+        if !seen.insert(child.digest.to_string()) {
+            continue;
         }
+        if seen.len() > MANIFESTS_MAX || path.len() > DEPTH_MAX {
+            return Err(CopyError::TooMany);
+        }
+        let child = from.manifest(&child).await?;
+        bytes = bytes.saturating_add(child.manifest.len());
+        if bytes > BYTES_MAX {
+            return Err(CopyError::TooMany);
+        }
+        let below = children(&child)?.into_iter();
+        path.push((child, below));
     }
-    order.reverse();
     Ok(order)
 }
 
@@ -503,17 +506,23 @@ impl Place {
         match self {
             Self::Registry(registry, at) => {
                 let what = format!("reading the tag {tag} of {at}");
-                let found = registry.manifest(&what, at, &tag, ACCEPT).await?;
-                Ok(found.map(|answer| {
-                    let digest = Descriptor::of("", &answer.body).digest;
-                    let media_type = match answer.media_type().as_str() {
-                        DOCKER_IMAGE_TYPE => DOCKER_IMAGE_TYPE,
-                        _ => IMAGE_TYPE,
-                    };
-                    Image::of(media_type, digest, answer.body)
-                }))
+                let Some(answer) = registry.manifest(&what, at, &tag, ACCEPT).await? else {
+                    return Ok(None);
+                };
+                let (digest, _) = image_manifest(&what, &answer)?;
+                let media_type = match answer.media_type().as_str() {
+                    DOCKER_IMAGE_TYPE => DOCKER_IMAGE_TYPE,
+                    _ => IMAGE_TYPE,
+                };
+                Ok(Some(Image::of(media_type, digest, answer.body)))
             }
-            Self::Layout(layout) => Ok(layout.legacy(&tag, kind, is_root)?),
+            Self::Layout(layout) => {
+                let found = layout.legacy(&tag, kind, is_root)?;
+                if let Some(found) = &found {
+                    check_image_type(&format!("reading {tag}"), &found.descriptor.media_type)?;
+                }
+                Ok(found)
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::OciError;
-use crate::legacy::{LAYERS_MAX, LegacyKind, LegacyLayer};
+use crate::legacy::{LAYERS_MAX, LegacyKind, LegacyLayer, check_image_type, layers_listed};
 use crate::manifest::{Descriptor, IMAGE_TYPE, INDEX_TYPE, Image, MANIFEST_MAX, Manifest, Typed};
 use crate::referrers::{
     Attached, BUNDLE_MAX, Budget, Found, REFERRERS_MAX, bundle_layer, entries, legacy_layers,
@@ -32,6 +32,8 @@ const KINDS: [&str; 2] = [
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The pieces in which blobs are read and written.
 const PIECE: usize = 1 << 18;
+/// The list of images in what `docker save` writes.
+const DOCKER_SAVED: &str = "manifest.json";
 const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
 /// A folder with images.
@@ -120,14 +122,31 @@ impl Layout {
             path: path.to_owned(),
             why: why.to_owned(),
         };
+        if let Some(packed) = compressed(path).map_err(file)? {
+            return Err(not_a_layout(&format!(
+                "the archive is compressed with {packed}: unpack it to a tar archive first"
+            )));
+        }
         let unpacked = tempfile::tempdir().map_err(file)?;
         let folder = unpacked.path();
         let mut archive = tar::Archive::new(File::open(path).map_err(file)?);
         let mut count = 0;
+        let mut saved = None;
         for entry in archive.entries().map_err(file)? {
             let mut entry = entry.map_err(file)?;
             let name = entry.path().map_err(file)?.to_string_lossy().into_owned();
             let name = name.trim_start_matches("./");
+            if name == DOCKER_SAVED && entry.header().entry_type().is_file() {
+                let mut text = Vec::new();
+                let bound = u64::try_from(MANIFEST_MAX).unwrap_or(u64::MAX);
+                entry
+                    .by_ref()
+                    .take(bound)
+                    .read_to_end(&mut text)
+                    .map_err(file)?;
+                saved = Some(text);
+                continue;
+            }
             if !entry.header().entry_type().is_file() || !belongs_to_a_layout(name) {
                 continue;
             }
@@ -143,9 +162,10 @@ impl Layout {
             io::copy(&mut entry, &mut out).map_err(file)?;
         }
         if !folder.join("oci-layout").is_file() {
-            return Err(not_a_layout(
-                "the archive holds no oci-layout, as one of a Docker before 25: in it there is no manifest that a signature could be about",
-            ));
+            return Err(not_a_layout(&match saved {
+                Some(saved) => docker_archive(&saved),
+                None => "the archive holds no oci-layout".to_owned(),
+            }));
         }
         let opened = Self::open(folder)?;
         Ok(Self {
@@ -388,13 +408,17 @@ impl Layout {
     ) {
         let what = format!("the tag {}", kind.tag(subject));
         let digest = manifest.descriptor.digest;
-        let read = serde_json::from_slice::<Manifest>(&manifest.manifest).map_err(|error| {
-            OciError::Malformed {
-                what: format!("reading {digest}"),
-                why: error.to_string(),
-            }
-        });
-        let Some(Manifest { mut layers, .. }) = found.take(&what, read) else {
+        let reading = format!("reading {digest}");
+        let read =
+            check_image_type(&reading, &manifest.descriptor.media_type).and_then(|()| {
+                let manifest: Map<String, Value> = serde_json::from_slice(&manifest.manifest)
+                    .map_err(|error| OciError::Malformed {
+                        what: reading.clone(),
+                        why: error.to_string(),
+                    })?;
+                layers_listed(&reading, manifest.get("layers"))
+            });
+        let Some(mut layers) = found.take(&what, read) else {
             return;
         };
         if layers.len() > LAYERS_MAX {
@@ -669,6 +693,40 @@ impl Layout {
             why,
         }
     }
+}
+
+/// With what a file is compressed, by its first bytes.
+fn compressed(path: &Path) -> io::Result<Option<&'static str>> {
+    let mut first = Vec::new();
+    File::open(path)?.take(6).read_to_end(&mut first)?;
+    Ok(match first.as_slice() {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Some("xz"),
+        [b'B', b'Z', b'h', ..] => Some("bzip2"),
+        _ => None,
+    })
+}
+
+/// An archive as `docker save` wrote it before Docker 25, and `podman save` writes it without a format: configuration and layers, unpacked. The manifest
+/// that was signed names layers as they are compressed in the registry, and cannot be computed from these.
+fn docker_archive(saved: &[u8]) -> String {
+    let images: Vec<Value> = serde_json::from_slice(saved).unwrap_or_default();
+    let names: Vec<&str> = images
+        .iter()
+        .filter_map(|image| image.get("RepoTags")?.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .take(3)
+        .collect();
+    let whose = if names.is_empty() {
+        String::new()
+    } else {
+        format!(" of {}", names.join(", "))
+    };
+    format!(
+        "it is a Docker archive{whose}, with configuration and layers but without the manifest that a signature is about, which only the registry has. Save the image          from the registry with `cosign-rs save --dir FOLDER IMAGE`, with `docker save` of Docker 25 or later with the containerd image store, or with `podman save          --format oci-archive`; or verify it in the registry"
+    )
 }
 
 /// The two files at the top, and blobs, which are named by hex digits.

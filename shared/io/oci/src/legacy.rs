@@ -9,12 +9,13 @@ use bytes::Bytes;
 use client::Answer;
 use futures_util::{StreamExt as _, stream};
 use keys::Digest;
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::error::OciError;
 use crate::manifest::{
-    DOCKER_IMAGE_TYPE, Descriptor, EMPTY_TYPE, IMAGE_TYPE, MANIFEST_MAX, Manifest,
+    ACCEPT, DOCKER_IMAGE_TYPE, Descriptor, EMPTY_TYPE, IMAGE_TYPE, MANIFEST_MAX,
 };
 use crate::reference::Repository;
 use crate::referrers::{AT_A_TIME, BUNDLE_MAX, Budget, Found};
@@ -160,17 +161,13 @@ impl Registry {
         tag: &str,
     ) -> Result<Option<(Digest, Vec<Descriptor>)>, OciError> {
         let what = format!("reading the tag {tag} of {at}");
-        let accept = format!("{IMAGE_TYPE}, {DOCKER_IMAGE_TYPE}");
-        let Some(answer) = self.manifest(&what, at, tag, &accept).await? else {
+        // All types, so that what is there and is no image's manifest is not the same as nothing.
+        let Some(answer) = self.manifest(&what, at, tag, ACCEPT).await? else {
             return Ok(None);
         };
-        let manifest: Manifest =
-            serde_json::from_slice(&answer.body).map_err(|error| OciError::Malformed {
-                what,
-                why: error.to_string(),
-            })?;
-        let digest = Descriptor::of(IMAGE_TYPE, &answer.body).digest;
-        Ok(Some((digest, manifest.layers)))
+        let (digest, manifest) = image_manifest(&what, &answer)?;
+        let layers = layers_listed(&what, manifest.get("layers"))?;
+        Ok(Some((digest, layers)))
     }
 
     /// Attaches layers to an image under the tag for their kind, beside those that are there already; gives the digest of the manifest.
@@ -246,8 +243,7 @@ impl Registry {
         let mut seen = ours;
         for _ in 0..ATTEMPTS {
             let begun = Instant::now();
-            let accept = format!("{IMAGE_TYPE}, {DOCKER_IMAGE_TYPE}");
-            let there = match self.manifest(&what, at, tag, &accept).await? {
+            let there = match self.manifest(&what, at, tag, ACCEPT).await? {
                 Some(answer) => Some(image_manifest(&what, &answer)?),
                 None => None,
             };
@@ -348,21 +344,42 @@ pub(crate) fn layers_of(manifest: &Map<String, Value>) -> Vec<Value> {
         .unwrap_or_default()
 }
 
-/// The manifest under a tag, which is somebody else's matter if it is none of an image: it is not replaced.
-fn image_manifest(what: &str, answer: &Answer) -> Result<(Digest, Map<String, Value>), OciError> {
+/// The layers of a manifest. One that lists none is no manifest with no signatures.
+pub(crate) fn layers_listed(
+    what: &str,
+    layers: Option<&Value>,
+) -> Result<Vec<Descriptor>, OciError> {
+    let layers = layers.ok_or_else(|| OciError::Malformed {
+        what: what.to_owned(),
+        why: "the manifest has no list of layers".to_owned(),
+    })?;
+    Vec::deserialize(layers).map_err(|error| malformed(what, &error))
+}
+
+/// The manifest under a tag, which is somebody else's matter if it is none of an image: it holds no signatures, and is not replaced.
+pub(crate) fn image_manifest(
+    what: &str,
+    answer: &Answer,
+) -> Result<(Digest, Map<String, Value>), OciError> {
     let manifest: Map<String, Value> =
         serde_json::from_slice(&answer.body).map_err(|error| malformed(what, &error))?;
     let stated = manifest.get("mediaType").and_then(Value::as_str);
     let media_type = stated.map_or_else(|| answer.media_type(), str::to_owned);
-    if ![IMAGE_TYPE, DOCKER_IMAGE_TYPE].contains(&media_type.as_str()) {
-        return Err(OciError::Malformed {
-            what: what.to_owned(),
-            why: format!(
-                "there is something of type {media_type:?} and no image's manifest ({IMAGE_TYPE})"
-            ),
-        });
-    }
+    check_image_type(what, &media_type)?;
     Ok((Descriptor::of("", &answer.body).digest, manifest))
+}
+
+/// What stands under a tag of the old kind is an image's manifest.
+pub(crate) fn check_image_type(what: &str, media_type: &str) -> Result<(), OciError> {
+    if [IMAGE_TYPE, DOCKER_IMAGE_TYPE].contains(&media_type) {
+        return Ok(());
+    }
+    Err(OciError::Malformed {
+        what: what.to_owned(),
+        why: format!(
+            "there is something of type {media_type:?} and no image's manifest ({IMAGE_TYPE})"
+        ),
+    })
 }
 
 /// Does a layer say all that ours says? The same payload and signature with less beside them, as without the certificate, may not be enough to

@@ -16,7 +16,7 @@ use crate::auth::Access;
 use crate::error::OciError;
 use crate::legacy::{LAYERS_MAX, LegacyKind, LegacyLayer};
 use crate::manifest::{
-    BUNDLE_TYPE_PREFIX, Descriptor, IMAGE_TYPE, INDEX_TYPE, Index, MANIFEST_MAX, Manifest,
+    ACCEPT, BUNDLE_TYPE_PREFIX, Descriptor, IMAGE_TYPE, INDEX_TYPE, Index, MANIFEST_MAX, Manifest,
 };
 use crate::reference::Repository;
 use crate::registry::Registry;
@@ -181,16 +181,7 @@ impl Registry {
         budget: &Budget,
     ) -> Found {
         let mut found = Found::default();
-        let (listed, tagged) = tokio::join!(
-            self.listed_referrers(at, subject),
-            self.tagged_referrers(at, subject)
-        );
-        let listed = found.take(&format!("the referrers of {subject}"), listed);
-        let tagged = found.take(&format!("the tag {}", fallback_tag(subject)), tagged);
-        let entries = [listed.flatten(), tagged.flatten()]
-            .into_iter()
-            .flatten()
-            .flat_map(|listed| listed.entries);
+        let entries = self.candidates(at, subject, &mut found).await;
         let mut wanted: BTreeMap<String, Descriptor> = BTreeMap::new();
         for entry in entries {
             // Not the media type, and not the artifact type: older writers state the configuration's there. The manifest says.
@@ -230,6 +221,38 @@ impl Registry {
             }
         }
         found
+    }
+
+    /// What lists name. A registry that lists something of its own lists all that refers to the image, also what was written before it could
+    /// (distribution spec 1.1, "Enabling the Referrers API"), so that nobody needs the tag. An empty list may come from one that answers so to
+    /// everything.
+    async fn candidates(&self, at: &Repository, subject: &Digest, found: &mut Found) -> Vec<Value> {
+        let list = format!("the referrers of {subject}");
+        let tag = format!("the tag {}", fallback_tag(subject));
+        let (listed, tagged) = if self.is_without_referrers(at) {
+            let (listed, tagged) = tokio::join!(
+                self.listed_referrers(at, subject),
+                self.tagged_referrers(at, subject)
+            );
+            (found.take(&list, listed).flatten(), Some(tagged))
+        } else {
+            let listed = self.listed_referrers(at, subject).await;
+            (found.take(&list, listed).flatten(), None)
+        };
+        if let (Some(listed), None) = (&listed, &tagged)
+            && !listed.entries.is_empty()
+        {
+            return listed.entries.clone();
+        }
+        let tagged = match tagged {
+            Some(tagged) => tagged,
+            None => self.tagged_referrers(at, subject).await,
+        };
+        [listed, found.take(&tag, tagged).flatten()]
+            .into_iter()
+            .flatten()
+            .flat_map(|listed| listed.entries)
+            .collect()
     }
 
     /// Reads one referrer; none if it is nothing of ours.
@@ -335,6 +358,7 @@ impl Registry {
             let unknown = matches!(answer.status.as_u16(), 400 | 404 | 406)
                 || (answer.status.as_u16() == 200 && answer.media_type() != INDEX_TYPE);
             if page == 0 && unknown {
+                self.keep_without_referrers(at);
                 return Ok(None);
             }
             let answer = self.check(&what, at, answer, &[200])?;
@@ -380,7 +404,8 @@ impl Registry {
         tag: &str,
     ) -> Result<Option<serde_json::Map<String, Value>>, OciError> {
         let what = format!("reading the tag {tag} of {at}");
-        let Some(answer) = self.manifest(&what, at, tag, INDEX_TYPE).await? else {
+        // All types, so that what is there and is no list is not the same as nothing, and is not written over.
+        let Some(answer) = self.manifest(&what, at, tag, ACCEPT).await? else {
             return Ok(None);
         };
         let malformed = |why: String| OciError::Malformed {

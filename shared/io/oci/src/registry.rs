@@ -1,6 +1,6 @@
 //! The registry client: manifests and blobs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +61,8 @@ struct Inner {
     plain_http: bool,
     settle: Duration,
     bases: Mutex<HashMap<String, Url>>,
+    /// Registries that said that they have no lists of referrers. They are asked again each time, and the tag at the same time.
+    without_referrers: Mutex<HashSet<String>>,
 }
 
 impl fmt::Debug for Registry {
@@ -100,6 +102,7 @@ impl Registry {
             plain_http: settings.plain_http,
             settle: settings.settle,
             bases: Mutex::default(),
+            without_referrers: Mutex::default(),
         }))
     }
 
@@ -407,7 +410,8 @@ impl Registry {
     ) -> Result<Response, OciError> {
         let failed = |source| unanswered(what, source);
         let auth = &self.0.auth;
-        self.settle_base(at).await?;
+        let base = self.settle_base(at).await?;
+        let call = self.moved(at, call, &base)?;
         let first = match auth.known(at, access) {
             Some(authorization) => authorization.on(call.clone()),
             None => call.clone(),
@@ -525,10 +529,11 @@ impl Registry {
         call: Call,
     ) -> Result<(Call, Option<Answer>), OciError> {
         let [likely, other] = self.bases(at)?;
-        if likely == other
-            || self.known_base(at).is_some()
-            || call.url().origin() != likely.origin()
-        {
+        if let Some(base) = self.known_base(at) {
+            // It may have become known after the call was made.
+            return Ok((self.moved(at, call, &base)?, None));
+        }
+        if likely == other || call.url().origin() != likely.origin() {
             return Ok((call, None));
         }
         if let Ok(answer) = self.0.probe.send(&call).await
@@ -540,10 +545,32 @@ impl Registry {
             return Ok((call, (!may_pass).then_some(answer)));
         }
         let base = self.settle_base(at).await?;
-        let mut url = base;
+        Ok((self.moved(at, call, &base)?, None))
+    }
+
+    /// A call to the registry goes to where it is, whatever was likely when the call was made.
+    fn moved(&self, at: &Repository, call: Call, base: &Url) -> Result<Call, OciError> {
+        let origin = call.url().origin();
+        let ours = self.bases(at)?.iter().any(|may| may.origin() == origin);
+        if !ours || origin == base.origin() {
+            return Ok(call);
+        }
+        let mut url = base.clone();
         url.set_path(call.url().path());
         url.set_query(call.url().query());
-        Ok((call.with_url(url), None))
+        Ok(call.with_url(url))
+    }
+
+    pub(crate) fn is_without_referrers(&self, at: &Repository) -> bool {
+        let known = &self.0.without_referrers;
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(at.api_host())
+    }
+
+    pub(crate) fn keep_without_referrers(&self, at: &Repository) {
+        let known = &self.0.without_referrers;
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(at.api_host().to_owned());
     }
 
     /// Asks which of the two it is, if nobody knows; the first one if neither is a registry: then the call itself says why.

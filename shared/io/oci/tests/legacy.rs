@@ -130,6 +130,63 @@ async fn what_says_more_is_added_and_what_is_no_image_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_is_no_list_of_signatures_is_not_the_same_as_unsigned() {
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [] });
+    let bare = json!({ "schemaVersion": 2 });
+    for (media_type, manifest) in [
+        (INDEX_TYPE, index.clone()),
+        (INDEX_TYPE, bare.clone()),
+        (IMAGE_TYPE, index),
+        (IMAGE_TYPE, bare),
+        (IMAGE_TYPE, json!({ "layers": null })),
+    ] {
+        let fake = Fake::start(Behaviour::default()).await;
+        let image = fake.image();
+        let tag = LegacyKind::Signature.tag(&image.digest);
+        let text = manifest.to_string();
+        fake.put(&tag, media_type, text.as_bytes());
+        let kinds = [LegacyKind::Signature];
+        let found = client()
+            .attached(&fake.repository(), &image.digest, &kinds)
+            .await;
+        assert_eq!(
+            (found.legacy.len(), found.problems.len()),
+            (0, 1),
+            "{media_type} {text}"
+        );
+
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::create(folder.path()).unwrap();
+        let stored = layout.put_blob(media_type, text.as_bytes()).unwrap();
+        let mut entry = serde_json::to_value(&stored).unwrap();
+        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
+        let listed = json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
+        std::fs::write(folder.path().join("index.json"), listed).unwrap();
+        let found = layout.attached(&image.digest, &kinds).unwrap();
+        assert_eq!(
+            (found.legacy.len(), found.problems.len()),
+            (0, 1),
+            "{media_type} {text}"
+        );
+        if media_type == INDEX_TYPE {
+            // Nor is it copied as one.
+            let to = Place::Layout(Layout::create(&folder.path().join("to")).unwrap());
+            let from = Place::Registry(client(), fake.repository());
+            let whole = image_of(&fake).await;
+            let copied = copy(&from, &whole, &to, None, Select::ALL).await;
+            assert!(copied.is_err(), "{copied:?}");
+        }
+    }
+    // An image behind the fallback tag is no empty list of referrers.
+    let fake = Fake::start(Behaviour::default()).await;
+    let image = fake.image();
+    let tag = image.digest.to_string().replace(':', "-");
+    fake.put(&tag, IMAGE_TYPE, br#"{"layers":[]}"#);
+    let found = client().bundles(&fake.repository(), &image.digest).await;
+    assert_eq!((found.attached.len(), found.problems.len()), (0, 1));
+}
+
+#[tokio::test]
 async fn writers_at_the_same_time_lose_nothing_under_a_tag() {
     const WRITERS: usize = 24;
     let fake = Fake::start(Behaviour::default()).await;
@@ -555,4 +612,91 @@ async fn what_is_missing_or_changed_at_the_source_is_an_error() {
         matches!(refused, Err(CopyError::Registry(OciError::NotFound { .. }))),
         "{refused:?}"
     );
+}
+
+/// A copy may be killed at any moment: at none of them something is written before what it names, or is about.
+#[tokio::test]
+async fn nothing_is_written_before_what_it_is_about() {
+    let source = Fake::start(Behaviour::default()).await;
+    let index = |tag: &str, of: &[&Descriptor]| {
+        let manifest = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": of });
+        source.put(tag, INDEX_TYPE, manifest.to_string().as_bytes())
+    };
+    // An index within an index, which stands beside it too, and before it.
+    let inner = furnished(&source).await;
+    let middle = index("middle", &[&inner]);
+    let image = source.image();
+    sign(&source, &image, "old").await.unwrap();
+    let outer = index("v1", &[&inner, &middle, &image]);
+    let at = source.repository();
+    for about in [&outer, &middle, &image] {
+        let text = Bytes::from(about.digest.to_string());
+        let none = Annotations::new();
+        client()
+            .attach(&at, about, BUNDLE, text, &none)
+            .await
+            .unwrap();
+    }
+    let from = Place::Registry(client(), at);
+    let whole = image_of(&source).await;
+    for referrers in [Some(10), None] {
+        let target = Fake::start(Behaviour {
+            strict: true,
+            referrers,
+            subject_header: referrers.is_some(),
+            ..Behaviour::default()
+        })
+        .await;
+        let to = Place::Registry(client(), target.repository());
+        let copied = copy(&from, &whole, &to, Some("v1"), Select::ALL)
+            .await
+            .unwrap();
+        assert_eq!(
+            (copied.manifests, copied.referrers, copied.legacy),
+            (6, 6, 4)
+        );
+        let written = target.written.lock().unwrap().clone();
+        let mut there: BTreeSet<String> = BTreeSet::new();
+        for (name, stored, manifest) in &written {
+            let named = manifest["manifests"].as_array().into_iter().flatten();
+            let subject = manifest.get("subject");
+            let mut about: Vec<String> = named
+                .chain(subject)
+                .map(|named| named["digest"].as_str().unwrap().to_owned())
+                .collect();
+            // What a tag is made of.
+            about.extend(name.strip_prefix("sha256-").map(|rest| {
+                let digits = rest.split('.').next().unwrap();
+                format!("sha256:{digits}")
+            }));
+            for digest in about {
+                assert!(there.contains(&digest), "{name} is about {digest}");
+            }
+            there.insert(stored.digest.to_string());
+        }
+        let names: Vec<&str> = written.iter().map(|(name, _, _)| name.as_str()).collect();
+        assert_eq!(names.iter().filter(|name| **name == "v1").count(), 1);
+        assert_eq!(names.last(), Some(&"v1"), "the name comes last");
+    }
+}
+
+/// What was written and is not there is noticed before the name stands for it.
+#[tokio::test]
+async fn a_name_is_given_only_when_everything_is_there() {
+    let source = Fake::start(Behaviour::default()).await;
+    furnished(&source).await;
+    let from = Place::Registry(client(), source.repository());
+    let whole = image_of(&source).await;
+    let target = Fake::start(Behaviour {
+        referrers: Some(10),
+        // It says that it took note, and lists nothing.
+        subject_header: true,
+        lists_nothing: true,
+        ..Behaviour::default()
+    })
+    .await;
+    let to = Place::Registry(client(), target.repository());
+    let copied = copy(&from, &whole, &to, Some("v1"), Select::ALL).await;
+    assert!(matches!(copied, Err(CopyError::Lost { .. })), "{copied:?}");
+    assert!(target.manifest("v1").is_none());
 }

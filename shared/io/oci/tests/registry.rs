@@ -391,6 +391,54 @@ async fn two_hundred_writers_lose_nothing_on_the_fallback_tag() {
 }
 
 #[tokio::test]
+async fn a_list_with_nothing_in_it_is_not_believed() {
+    let fake = Fake::start(Behaviour {
+        referrers: Some(10),
+        lists_nothing: true,
+        ..Behaviour::default()
+    })
+    .await;
+    let image = fake.image();
+    // Its writer saw that it was not listed, and named it behind the tag.
+    attach(&fake, &image, "a").await.unwrap();
+    assert!(fake.manifest(&fallback(&image)).is_some());
+    assert_eq!(bundles(&fake, &image).await, set(["a"]));
+}
+
+#[tokio::test]
+async fn what_a_registry_speaks_is_found_out_whatever_is_read_first() {
+    let fake = Fake::start(Behaviour::default()).await;
+    let image = fake.image();
+    attach(&fake, &image, "a").await.unwrap();
+    // This machine too, and not known for it: TLS is likelier, and wrong.
+    let port = fake.address.rsplit(':').next().unwrap();
+    let at = oci::Repository::parse(&format!("0.0.0.0:{port}/team/app")).unwrap();
+    let client = || {
+        oci::Registry::new(oci::Settings {
+            plain_http: true,
+            ..common::quick()
+        })
+    };
+    let layer = Descriptor::of(BUNDLE, b"a");
+    let mut sink = Vec::new();
+    client().blob_into(&at, &layer, &mut sink).await.unwrap();
+    assert_eq!(sink, b"a");
+    let found = client().bundles(&at, &image.digest).await;
+    assert_eq!((found.attached.len(), found.problems.len()), (1, 0));
+    // Calls that were made before the first of them was answered.
+    let shared = client();
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    let (first, second, found) = tokio::join!(
+        shared.blob_into(&at, &layer, &mut one),
+        shared.blob_into(&at, &layer, &mut two),
+        shared.attached(&at, &image.digest, &[LegacyKind::Signature]),
+    );
+    first.unwrap();
+    second.unwrap();
+    assert_eq!((found.attached.len(), found.problems.len()), (1, 0));
+}
+
+#[tokio::test]
 async fn looking_for_bundles_takes_few_requests() {
     const BUNDLES: usize = 5;
     for (referrers, subject_header) in [(Some(10), true), (None, false)] {
@@ -419,10 +467,10 @@ async fn looking_for_bundles_takes_few_requests() {
             .await;
         assert_eq!((found.attached.len(), found.problems.len()), (BUNDLES, 0));
         let requests = fake.requests.load(Ordering::SeqCst) - before;
-        // The image; referrers, fallback tag and old tag at the same time; and the bundles. Where the list tells annotations, as a fallback
-        // tag does, a bundle's manifest need not be read.
-        let each = if referrers.is_some() { 2 } else { 1 };
-        assert_eq!(requests, 4 + each * BUNDLES);
+        // The image; referrers and old tag at the same time, and the fallback tag where the registry lists nothing; and the bundles. Where the
+        // list tells annotations, as a fallback tag does, a bundle's manifest need not be read.
+        let (lists, each) = if referrers.is_some() { (3, 2) } else { (4, 1) };
+        assert_eq!(requests, lists + each * BUNDLES);
     }
 }
 

@@ -127,6 +127,16 @@ pub enum Body {
         /// Its signatures.
         signed: Vec<Signed>,
     },
+    /// intoto 0.0.1: a document with an envelope in it, of which the log kept the digest and not the signature. cosign before 2.2 wrote this kind
+    /// for attestations, and later ones with `--rekor-entry-type intoto`.
+    Intoto {
+        /// Digest of the document as it came, byte for byte.
+        document: Digest,
+        /// Digest of the payload; the oldest entries have none.
+        payload: Option<Digest>,
+        /// With whose key the log checked the signature.
+        verifier: Verifier,
+    },
 }
 
 /// Why bytes are no body that binds anything.
@@ -169,6 +179,8 @@ pub enum Content<'a> {
     Message(&'a Digest),
     /// An envelope.
     Envelope(&'a Envelope),
+    /// An envelope, and the document that it was read from.
+    Document(&'a Envelope, &'a [u8]),
 }
 
 /// How an entry differs from the bundle that carries it.
@@ -186,6 +198,11 @@ pub enum BindError {
     /// Another signer.
     #[error("the log entry names another certificate or key than the bundle")]
     Verifier,
+    /// It could be about any signature of this signer over this payload.
+    #[error(
+        "the log entry keeps a digest of the whole document and no signature, and the document it is about is not at hand"
+    )]
+    NoSignature,
 }
 
 #[derive(Deserialize)]
@@ -239,6 +256,21 @@ struct DsseSignatureV1 {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IntotoV1 {
+    content: IntotoV1Content,
+    public_key: Bytes,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IntotoV1Content {
+    hash: HashV1,
+    #[serde(default)]
+    payload_hash: Option<HashV1>,
+}
+
+#[derive(Deserialize)]
 struct IntotoV2 {
     content: IntotoContent,
 }
@@ -289,6 +321,15 @@ impl Body {
                 Ok(Self::Dsse {
                     payload: digest_v1(&spec.payload_hash)?,
                     signed: signed.collect::<Result<_, _>>()?,
+                })
+            }
+            ("intoto", "0.0.1") => {
+                let spec: IntotoV1 = spec(kind, version, body)?;
+                let payload = spec.content.payload_hash.as_ref();
+                Ok(Self::Intoto {
+                    document: digest_v1(&spec.content.hash)?,
+                    payload: payload.map(digest_v1).transpose()?,
+                    verifier: Verifier::from_pem(&spec.public_key.0)?,
                 })
             }
             ("intoto", "0.0.2") => {
@@ -391,14 +432,17 @@ impl Body {
                     signed,
                     v2: true,
                 },
-                Content::Envelope(envelope),
+                Content::Envelope(envelope) | Content::Document(envelope, _),
             ) => {
                 if *digest != Digest::of(digest.algorithm(), &envelope.pae()) {
                     return Err(BindError::Digest);
                 }
                 check(signed)
             }
-            (Self::Dsse { payload, signed }, Content::Envelope(envelope)) => {
+            (
+                Self::Dsse { payload, signed },
+                Content::Envelope(envelope) | Content::Document(envelope, _),
+            ) => {
                 if *payload != Digest::of(payload.algorithm(), &envelope.payload) {
                     return Err(BindError::Digest);
                 }
@@ -408,6 +452,33 @@ impl Body {
                     _ => Err(BindError::Signature),
                 }
             }
+            (
+                Self::Intoto {
+                    document,
+                    payload,
+                    verifier,
+                },
+                Content::Document(envelope, bytes),
+            ) => {
+                let is_of = |digest: &Digest, bytes: &[u8]| {
+                    *digest == Digest::of(digest.algorithm(), bytes)
+                };
+                if payload
+                    .as_ref()
+                    .is_some_and(|payload| !is_of(payload, &envelope.payload))
+                {
+                    return Err(BindError::Digest);
+                }
+                // The signature is in the document and nowhere else.
+                if !is_of(document, bytes) {
+                    return Err(BindError::Signature);
+                }
+                if verifier != signer {
+                    return Err(BindError::Verifier);
+                }
+                Ok(())
+            }
+            (Self::Intoto { .. }, Content::Envelope(_)) => Err(BindError::NoSignature),
             _ => Err(BindError::Kind),
         }
     }

@@ -1,6 +1,6 @@
 //! Log entries: what a Rekor log keeps about a signature, and what an entry proves about a bundle.
 //!
-//! Kinds: hashedrekord 0.0.1 and 0.0.2, dsse 0.0.1 and 0.0.2, intoto 0.0.2 (sigstore/rekor `pkg/types`, sigstore/rekor-tiles). Bodies are RFC 8785
+//! Kinds: hashedrekord 0.0.1 and 0.0.2, dsse 0.0.1 and 0.0.2, intoto 0.0.1 and 0.0.2 (sigstore/rekor `pkg/types`, sigstore/rekor-tiles). Bodies are RFC 8785
 //! canonical JSON; the leaf hash is taken over those bytes, so the log's side makes them and the verifier's side reads them with one set of types.
 //!
 //! What a Rekor v2 log admits is here; what a Rekor v1 log admits, with its parsers of packages and of other worlds' keys, is in the crate `kinds`,

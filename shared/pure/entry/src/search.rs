@@ -36,6 +36,15 @@ pub fn search_keys(body: &[u8]) -> Vec<String> {
                 of_signed(signed, &mut keys);
             }
         }
+        Ok(Body::Intoto {
+            document,
+            payload,
+            verifier,
+        }) => {
+            keys.push(digest_key(&document));
+            keys.extend(payload.as_ref().map(digest_key));
+            verifier_keys(&verifier, &mut keys);
+        }
         Err(_) => {}
     }
     keys

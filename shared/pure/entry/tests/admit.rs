@@ -79,7 +79,7 @@ fn a_hashedrekord_goes_in_canonically_and_binds_what_it_says() {
         Err(BodyError::OtherKind { .. })
     ));
     assert!(matches!(
-        Body::parse("intoto", "0.0.1", accepted.body()),
+        Body::parse("intoto", "0.0.3", accepted.body()),
         Err(BodyError::Kind { .. })
     ));
 }

@@ -70,15 +70,17 @@ pub enum Why {
     /// Not one of the signers of the policy.
     #[error("{0} is not among the signers that the policy names")]
     Stranger(Who),
-    /// Too few witnesses.
-    #[error("{found} {what}, {needed} needed")]
+    /// Too few witnesses: those of one operator are one, and those whose operator nobody names are not known to be several.
+    #[error("{found} {what} of distinct operators, {needed} needed{}", of_nobody(*.unnamed))]
     Threshold {
         /// Of what.
         what: &'static str,
-        /// How many there are.
+        /// How many distinct operators there are at least.
         found: usize,
         /// How many there must be.
         needed: usize,
+        /// Those for which the trusted root names no operator.
+        unnamed: usize,
     },
     /// A builder that is not allowed, or none.
     #[error("{}", stated("builder", .0))]
@@ -276,50 +278,27 @@ impl Policy {
     }
 
     fn check_witnesses(&self, verified: &Verified) -> Result<(), Why> {
-        let enough = |what: &'static str, found: usize, needed: usize| {
-            if found < needed {
-                return Err(Why::Threshold {
-                    what,
-                    found,
-                    needed,
-                });
-            }
-            Ok(())
-        };
-        let logs: BTreeSet<&str> = verified
-            .entries()
-            .iter()
-            .map(verify::RecordedEntry::operator)
-            .collect();
-        enough(
-            "log(s) of distinct operators",
-            logs.len(),
-            self.logs.unwrap_or(0),
-        )?;
+        let logs = verified.entries().iter();
+        let logs: Operators<'_> = logs.map(verify::RecordedEntry::operator).collect();
+        logs.enough("log(s)", self.logs.unwrap_or(0))?;
         if let Some(certified) = verified.certified() {
-            let logs: BTreeSet<&str> = certified
-                .ct_logs()
-                .iter()
-                .map(|log| log.operator.as_str())
-                .collect();
-            enough("CT log(s) of distinct operators", logs.len(), self.ct_logs)?;
+            let logs = certified.ct_logs().iter();
+            let logs: Operators<'_> = logs.map(|log| log.operator.as_deref()).collect();
+            logs.enough("CT log(s)", self.ct_logs)?;
         }
-        let mut authorities = BTreeSet::new();
-        let mut promises = BTreeSet::new();
-        for observed in verified.times() {
-            match &observed.witness {
-                Witness::TimestampAuthority(url) => authorities.insert(url.as_str()),
-                Witness::Log(url) => promises.insert(url.as_str()),
-            };
-        }
-        let (stamped, promised) = (authorities.len(), promises.len());
-        enough("timestamp authorit(ies)", stamped, self.timestamps)?;
-        enough("log(s) that promise a time", promised, self.promises)?;
-        enough(
-            "observer(s) of the time",
-            stamped.saturating_add(promised),
-            self.observers,
-        )?;
+        let of = |takes: fn(&Witness) -> bool| -> Operators<'_> {
+            let times = verified.times().iter();
+            times
+                .filter(|observed| takes(&observed.witness))
+                .map(|observed| observed.operator.as_deref())
+                .collect()
+        };
+        of(|witness| matches!(witness, Witness::TimestampAuthority(_)))
+            .enough("timestamp authorit(ies)", self.timestamps)?;
+        of(|witness| matches!(witness, Witness::Log(_)))
+            .enough("log(s) that promise a time", self.promises)?;
+        // Who stamps and logs as well is one observer.
+        of(|_| true).enough("observer(s) of the time", self.observers)?;
         self.check_quorum(verified)
     }
 
@@ -403,6 +382,48 @@ impl Policy {
             if !allowed(&stated, &self.sources) {
                 return Err(Why::Source(stated));
             }
+        }
+        Ok(())
+    }
+}
+
+/// Who runs the witnesses of something.
+#[derive(Default)]
+struct Operators<'a> {
+    named: BTreeSet<&'a str>,
+    unnamed: usize,
+}
+
+impl<'a> FromIterator<Option<&'a str>> for Operators<'a> {
+    fn from_iter<T: IntoIterator<Item = Option<&'a str>>>(operators: T) -> Self {
+        let mut all = Self::default();
+        for operator in operators {
+            match operator {
+                Some(name) => {
+                    all.named.insert(name);
+                }
+                None => all.unnamed = all.unnamed.saturating_add(1),
+            }
+        }
+        all
+    }
+}
+
+impl Operators<'_> {
+    /// How many they are at least: one that is not named may be any of the others, and all that are not named may be one.
+    fn count(&self) -> usize {
+        self.named.len().max(self.unnamed.min(1))
+    }
+
+    fn enough(&self, what: &'static str, needed: usize) -> Result<(), Why> {
+        let found = self.count();
+        if found < needed {
+            return Err(Why::Threshold {
+                what,
+                found,
+                needed,
+                unnamed: self.unnamed,
+            });
         }
         Ok(())
     }
@@ -503,6 +524,11 @@ fn counted(subject: &SubjectName) -> &str {
     let SubjectName::Uri(_) = subject else {
         return value;
     };
+    workflow(value)
+}
+
+/// A workflow's name without the git ref that it ran on; another URI as it is.
+pub(crate) fn workflow(value: &str) -> &str {
     if let Some((workflow, _)) = value.split_once("@refs/") {
         return workflow;
     }
@@ -540,6 +566,15 @@ fn list(items: &[String]) -> String {
         "none".into()
     } else {
         items.join(", ")
+    }
+}
+
+fn of_nobody(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(
+            " (for {count} of them the trusted root names no operator, and they are not known to be of several)"
+        ),
     }
 }
 

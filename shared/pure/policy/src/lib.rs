@@ -20,6 +20,7 @@
 //! Invariants:
 //! - an empty list, a threshold of nothing and a member that nobody knows are errors, never "nothing to check";
 //! - one signer is one, however often he signed: an identity is its issuer and subject, a workflow the same on each of its git refs;
+//! - one witness is one, however many logs, authorities or keys it has: operators are counted, and the names of witnesses' keys;
 //! - where builders, sources or times are restricted, a signature that states none does not count;
 //! - only [`Policy::judge`] makes a [`Decision`].
 //!

@@ -1,5 +1,7 @@
 //! From bytes to a policy that can be met and that asks for something.
 
+use std::collections::BTreeSet;
+
 use const_oid::ObjectIdentifier;
 use jiff::Timestamp;
 use keys::{Algorithm, PublicKey};
@@ -9,6 +11,7 @@ use trust::Validity;
 use verify::{Expect, Identities, IdentityPolicy, Matcher};
 use wire::encoding::EnumValue;
 
+use crate::judge::{Who, workflow};
 use crate::shape;
 
 /// The largest policy file.
@@ -90,7 +93,7 @@ pub enum PolicyError {
         found: i64,
     },
     /// More signers than there are.
-    #[error("requirements.signers is {needed}, and only {named} are named")]
+    #[error("requirements.signers is {needed}, and only {named} signer(s) are named")]
     TooManySigners {
         /// How many are needed.
         needed: usize,
@@ -211,12 +214,28 @@ impl Policy {
 
     /// A policy that nobody can meet is a mistake that should be seen today, and not when something is to be verified.
     fn check_enough(&self) -> Result<(), PolicyError> {
-        let exact = |person: &Person| matches!(person.identity.subject, Matcher::Exact(_));
-        let named = self.people.len().saturating_add(self.keys.len());
-        if self.people.iter().all(exact) && self.signers > named {
+        let mut named: BTreeSet<Who> = BTreeSet::new();
+        for person in &self.people {
+            let (Matcher::Exact(subject), Matcher::Exact(issuer)) =
+                (&person.identity.subject, &person.identity.issuer)
+            else {
+                return Ok(());
+            };
+            let subject = match person.kind {
+                None | Some(Kind::Uri) if subject.contains("://") => workflow(subject),
+                _ => subject.as_str(),
+            };
+            named.insert(Who::Identity {
+                issuer: issuer.clone(),
+                subject: subject.to_owned(),
+            });
+        }
+        let keys = self.keys.iter();
+        named.extend(keys.map(|holder| Who::Key(hex::encode(holder.key.key_id()))));
+        if self.signers > named.len() {
             return Err(PolicyError::TooManySigners {
                 needed: self.signers,
-                named,
+                named: named.len(),
             });
         }
         Ok(())

@@ -16,7 +16,8 @@ use pki::{Field, SubjectName};
 use policy::{Asked, Decision, Policy, SIGNATURE};
 use serde_json::{Value, json};
 use signer::Signer;
-use testkit::{Leaf, Minted, Sigstore};
+use testkit::{Leaf, Log, Minted, PromisingLog, SctList, Sigstore, Tsa};
+use trust::{TrustedRoot, Validity};
 use verify::{Artifact, Verified};
 
 const FILE: &[u8] = b"the artifact\n";
@@ -82,13 +83,23 @@ impl Scene {
 
     /// Those of the bundles that one of the policy's expectations accepts, judged.
     fn judge(&self, policy: &Value, asked: Asked<'_>, bundles: &[&Bundle]) -> Decision {
+        Self::judge_by(&self.sigstore.root(), policy, asked, bundles)
+    }
+
+    /// The same by another trusted root.
+    fn judge_by(
+        root: &TrustedRoot,
+        policy: &Value,
+        asked: Asked<'_>,
+        bundles: &[&Bundle],
+    ) -> Decision {
         let policy = Policy::parse(policy.to_string().as_bytes()).unwrap();
         let held: Vec<Verified> = bundles
             .iter()
             .filter_map(|bundle| {
                 policy.expectations().iter().find_map(|expect| {
                     let artifact = Artifact::from_bytes(FILE);
-                    verify::bundle(bundle, &artifact, &self.sigstore.root(), expect).ok()
+                    verify::bundle(bundle, &artifact, root, expect).ok()
                 })
             })
             .collect();
@@ -352,6 +363,83 @@ fn times_and_thresholds() {
     }
 }
 
+/// Logs, CT logs, timestamp authorities and promises, two of each: they are as many as those who run them.
+#[test]
+fn one_operator_is_one_witness_however_many_services_it_runs() {
+    let scene = Scene::new();
+    let sigstore = &scene.sigstore;
+    let since = Validity::since(sigstore.since);
+    let (log, tsa) = (Log::new("second.example.org"), Tsa::new(sigstore.since));
+    let ct = testkit::CtLog::default();
+    let promising = ["https://one.example.org", "https://two.example.org"].map(PromisingLog::new);
+    let signer = Scene::key();
+    let subject = SubjectName::Email("alice@example.org".into());
+    let leaf = scene.leaf(&subject, &signer);
+    let leaf = sigstore.ca.issue(leaf, SctList::Of(&[&sigstore.ct, &ct]));
+    let mut bundle = sigstore.sign_with(FILE, signer, leaf.clone()).bundle;
+    let first = bundle.entries[0].clone();
+    bundle
+        .entries
+        .push(log.add(&first.kind, &first.version, &first.body));
+    let signature = bundle.content.signature().to_vec();
+    bundle.timestamps.push(tsa.stamp(&signature, sigstore.now));
+    let by = entry::Verifier::Certificate(leaf);
+    for log in &promising {
+        bundle
+            .entries
+            .push(log.hashedrekord(FILE, &signature, &by, sigstore.now));
+    }
+    let root = |operators: [&str; 2]| {
+        let mut root = sigstore.root();
+        root.tlogs.push(log.trusted(since));
+        root.tlogs
+            .extend(promising.iter().map(|log| log.trusted(since)));
+        root.ctlogs
+            .push(ct.trusted("https://ct.example.org", since));
+        let tsa = tsa.trusted("https://tsa.example.net", since);
+        root.timestamp_authorities.push(tsa);
+        let all = root.tlogs.iter_mut().chain(&mut root.ctlogs);
+        for (place, log) in all.enumerate() {
+            log.operator = operators[place % 2].to_owned();
+        }
+        for (authority, operator) in root.timestamp_authorities.iter_mut().zip(operators) {
+            authority.operator = operator.to_owned();
+        }
+        root
+    };
+    let judge = |operators: [&str; 2], member: &str, threshold: usize| {
+        let mut policy = house(&Value::Null);
+        policy[member] = json!({ "threshold": threshold });
+        Scene::judge_by(&root(operators), &policy, Asked::Signature, &[&bundle])
+    };
+    for member in [
+        "tlogOptions",
+        "ctlogOptions",
+        "tsaOptions",
+        "integratedTsOptions",
+        "observerOptions",
+    ] {
+        assert!(judge(["one", "two"], member, 2).is_accepted(), "{member}");
+        assert!(!judge(["one", "two"], member, 3).is_accepted(), "{member}");
+        // Of the same operator; by nobody's word of two; of one and somebody who may be the same.
+        for operators in [["one", "one"], ["", ""], ["one", ""], ["", "two"]] {
+            assert!(judge(operators, member, 1).is_accepted(), "{member}");
+            let decision = judge(operators, member, 2);
+            assert!(!decision.is_accepted(), "{member} {operators:?}");
+            assert_eq!(codes(&decision), ["too-few-witnesses"]);
+        }
+    }
+    let decision = judge(["", ""], "tsaOptions", 2);
+    assert_eq!(
+        decision.considered()[0]
+            .why_not
+            .as_ref()
+            .unwrap()
+            .to_string(),
+        "1 timestamp authorit(ies) of distinct operators, 2 needed (for 2 of them the trusted root names no operator, and they are not known to be of several)"
+    );
+}
+
 #[test]
 fn what_the_certificate_must_say_is_compared_byte_by_byte() {
     let scene = Scene::new();
@@ -496,7 +584,21 @@ fn what_is_no_policy_is_refused_with_its_reason() {
             "exclude one another",
         ),
         (requiring(json!({ "signers": 0 })), "is 0, expected"),
-        (requiring(json!({ "signers": 2 })), "only 1 are named"),
+        (
+            requiring(json!({ "signers": 2 })),
+            "only 1 signer(s) are named",
+        ),
+        (
+            // One workflow on two refs, which is one signer.
+            json!({
+                "certificateIdentities": { "identities": [
+                    { "issuer": "i", "san": { "value": format!("{WORKFLOW}@refs/heads/main") } },
+                    { "issuer": "i", "san": { "value": format!("{WORKFLOW}@refs/tags/v1") } },
+                ] },
+                "requirements": { "signers": 2 },
+            }),
+            "only 1 signer(s) are named",
+        ),
         (requiring(json!({ "predicateTypes": [] })), "has 0 items"),
         (requiring(json!({ "builders": [] })), "has 0 items"),
         (

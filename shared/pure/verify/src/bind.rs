@@ -27,6 +27,7 @@ pub(crate) fn check(
     signer: &Signer,
     signed: &Signed,
     leaf: &TrustedLeaf,
+    document: Option<&[u8]>,
 ) -> Result<Bound, VerifyError> {
     let signer = match signer {
         Signer::Certificate { leaf, .. } => Verifier::Certificate(leaf.clone()),
@@ -37,7 +38,7 @@ pub(crate) fn check(
         let (kind, version) = recorded.kind();
         let body = Body::parse(kind, version, &recorded.entry().body)
             .map_err(|source| VerifyError::Body { index, source })?;
-        bind(&body, content, &signer, signed)
+        bind(&body, content, &signer, signed, document)
             .map_err(|source| VerifyError::Binding { index, source })?;
     }
     Ok(Bound {
@@ -50,13 +51,15 @@ fn bind(
     content: &Content,
     signer: &Verifier,
     signed: &Signed,
+    document: Option<&[u8]>,
 ) -> Result<(), entry::BindError> {
     match content {
-        Content::Envelope(envelope) => body.bind(
-            EntryContent::Envelope(envelope),
-            &envelope.signature,
-            signer,
-        ),
+        Content::Envelope(envelope) => {
+            let content = document.map_or(EntryContent::Envelope(envelope), |document| {
+                EntryContent::Document(envelope, document)
+            });
+            body.bind(content, &envelope.signature, signer)
+        }
         Content::Message { signature, .. } => {
             // The digest in the entry must be the one that the signature was checked over: the entry's own word is not taken for it.
             let digest = message_digest(body, signed).ok_or(entry::BindError::Digest)?;
@@ -72,6 +75,7 @@ fn message_digest(body: &Body, signed: &Signed) -> Option<Digest> {
         }
         // bind() says which kind goes with what
         Body::Dsse { payload, .. } => Some(*payload),
+        Body::Intoto { document, .. } => Some(*document),
         Body::HashedRekord { .. } => None,
     }
 }

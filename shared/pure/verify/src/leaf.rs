@@ -6,7 +6,7 @@ use pki::{Certificate, PathError, Purpose, VerifiedPath, path};
 use trust::TrustedRoot;
 
 use crate::error::VerifyError;
-use crate::record::{Recorded, party};
+use crate::record::{Recorded, named};
 use crate::time::ObservedTimes;
 
 /// A key that may sign: a certificate that held at every observed time, or the key that the caller trusts. Only this module makes one.
@@ -32,8 +32,8 @@ pub struct Certified {
 pub struct CtLog {
     /// Its URL.
     pub url: String,
-    /// Who runs it, where the trusted root says so, else its id in hex.
-    pub operator: String,
+    /// Who runs it, where the trusted root says so.
+    pub operator: Option<String>,
     /// When it says that it saw the certificate.
     pub time: Timestamp,
 }
@@ -211,7 +211,7 @@ fn check_sct(
             .map_err(|error| wrong(format!("{}: {error}", log.base_url)))?;
         vouched.push(CtLog {
             url: log.base_url.clone(),
-            operator: party(log),
+            operator: named(&log.operator),
             time: at,
         });
     }

@@ -3,7 +3,8 @@
 //! - A simple signature is over its payload, and the payload names the image. It holds for an image only if that digest is the image's own, which
 //!   is looked at when the signature over the payload holds, and then always.
 //! - A timestamp beside an envelope is over the whole layer, and not over the signature in it, since cosign stamps that.
-//! - An entry has a promise and no proof. It is checked as in a bundle of version 0.1, and must be about this very signature.
+//! - An entry has a promise and no proof. It is checked as in a bundle of version 0.1, and must be about this very signature. One of intoto 0.0.1,
+//!   as cosign wrote them for years, keeps no signature but the digest of the whole layer, which is then compared.
 
 use bundle::legacy::{Legacy, SimpleSigning};
 use bundle::{Bundle, Content};
@@ -14,7 +15,7 @@ use crate::artifact::Artifact;
 use crate::error::VerifyError;
 use crate::expect::Expect;
 use crate::trace::{Observer, Trace, Unobserved};
-use crate::{Verified, steps};
+use crate::{Original, Verified, steps};
 
 /// Verifies a signature or attestation of the old kind: that the expected signer signed this about the image, at a time at which the
 /// certificate was valid, and that it was recorded.
@@ -68,11 +69,17 @@ fn check(
     expect: &Expect,
     observer: &mut impl Observer,
 ) -> Result<Verified, VerifyError> {
-    let stamped = match &item.content {
-        Content::Message { signature, .. } => signature.as_slice(),
-        Content::Envelope(_) => item.layer.as_slice(),
+    let original = match &item.content {
+        Content::Message { signature, .. } => Original {
+            stamped: signature,
+            document: None,
+        },
+        Content::Envelope(_) => Original {
+            stamped: &item.layer,
+            document: Some(&item.layer),
+        },
     };
-    let mut verified = steps(bundle, stamped, artifact, root, expect, observer)?;
+    let mut verified = steps(bundle, original, artifact, root, expect, observer)?;
     if matches!(item.content, Content::Message { .. }) {
         let claims = SimpleSigning::parse(&item.layer).map_err(VerifyError::Claims)?;
         if claims.image() != image.to_string() {

@@ -107,8 +107,8 @@ pub fn bundle(
     root: &TrustedRoot,
     expect: &Expect,
 ) -> Result<Verified, VerifyError> {
-    let stamped = bundle.content.signature();
-    steps(bundle, stamped, artifact, root, expect, &mut Unobserved)
+    let original = Original::of(bundle);
+    steps(bundle, original, artifact, root, expect, &mut Unobserved)
 }
 
 /// The same, and what each step found.
@@ -119,16 +119,33 @@ pub fn explain(
     expect: &Expect,
 ) -> (Result<Verified, VerifyError>, Trace) {
     let mut trace = Trace::new(bundle, artifact, expect);
-    let stamped = bundle.content.signature();
-    let outcome = steps(bundle, stamped, artifact, root, expect, &mut trace);
+    let original = Original::of(bundle);
+    let outcome = steps(bundle, original, artifact, root, expect, &mut trace);
     trace.close(outcome.as_ref().err());
     (outcome, trace)
 }
 
-/// `stamped` is what the timestamps are over.
+/// What witnesses of a signature were shown.
+#[derive(Clone, Copy)]
+struct Original<'a> {
+    /// What the timestamps are over.
+    stamped: &'a [u8],
+    /// The document that an envelope was read from, where its bytes are at hand.
+    document: Option<&'a [u8]>,
+}
+
+impl<'a> Original<'a> {
+    fn of(bundle: &'a Bundle) -> Self {
+        Self {
+            stamped: bundle.content.signature(),
+            document: None,
+        }
+    }
+}
+
 fn steps(
     bundle: &Bundle,
-    stamped: &[u8],
+    original: Original<'_>,
     artifact: &Artifact,
     root: &TrustedRoot,
     expect: &Expect,
@@ -144,7 +161,7 @@ fn steps(
         Expect::UnloggedKey(_) if root.timestamp_authorities.is_empty() => &[],
         _ => &bundle.timestamps,
     };
-    let times = time::observe(tokens, stamped, &recorded, root)?;
+    let times = time::observe(tokens, original.stamped, &recorded, root)?;
     observer.held(Step::Time, || trace::observed(&times));
     let leaf = match (&bundle.signer, expect) {
         (
@@ -174,7 +191,14 @@ fn steps(
     observer.held(Step::Leaf, || trace::trusted(&leaf));
     let signed = signature::check(&bundle.content, artifact, &leaf)?;
     observer.held(Step::Signature, || trace::signed(&signed, artifact));
-    let bound = bind::check(&recorded, &bundle.content, &bundle.signer, &signed, &leaf)?;
+    let bound = bind::check(
+        &recorded,
+        &bundle.content,
+        &bundle.signer,
+        &signed,
+        &leaf,
+        original.document,
+    )?;
     observer.held(Step::Binding, || trace::bound(&recorded));
     let identity = expect::check(&leaf, expect, &bound)?;
     observer.held(Step::Identity, || {

@@ -18,7 +18,7 @@ pub struct Recorded(Vec<RecordedEntry>);
 pub struct RecordedEntry {
     entry: LogEntry,
     log: String,
-    operator: String,
+    operator: Option<String>,
     promised: Option<Timestamp>,
     checkpoint: Option<SeenCheckpoint>,
     validity: trust::Validity,
@@ -90,9 +90,10 @@ impl RecordedEntry {
         self.entry.integrated_time
     }
 
-    /// Who runs the log, where the trusted root says so, else the log's id in hex: logs of one operator are one witness.
-    pub fn operator(&self) -> &str {
-        &self.operator
+    /// Who runs the log, where the trusted root says so: logs of one operator are one witness, and of those that nobody names it is not known
+    /// that they are several.
+    pub fn operator(&self) -> Option<&str> {
+        self.operator.as_deref()
     }
 
     pub(crate) const fn entry(&self) -> &LogEntry {
@@ -218,20 +219,16 @@ fn check_entry(entry: &LogEntry, logs: &[&LogInstance]) -> Result<RecordedEntry,
     Ok(RecordedEntry {
         entry: entry.clone(),
         log,
-        operator: party(log_of),
+        operator: named(&log_of.operator),
         promised,
         checkpoint,
         validity: log_of.validity,
     })
 }
 
-/// Who speaks when this log does: its operator, where the trusted root names one.
-pub(crate) fn party(log: &LogInstance) -> String {
-    if log.operator.is_empty() {
-        hex::encode(&log.id)
-    } else {
-        log.operator.clone()
-    }
+/// Who speaks when this log or authority does, where the trusted root names one.
+pub(crate) fn named(operator: &str) -> Option<String> {
+    Some(operator.to_owned()).filter(|name| !name.is_empty())
 }
 
 /// Rekor v1 has `intoto` in this version too.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use trust::TrustedRoot;
 
 use crate::error::VerifyError;
-use crate::record::Recorded;
+use crate::record::{Recorded, named};
 
 /// Times that trusted witnesses state. Only `observe` makes it.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct ObservedTime {
     pub time: Timestamp,
     /// Who says so.
     pub witness: Witness,
+    /// Who runs the witness, where the trusted root says so.
+    pub operator: Option<String>,
 }
 
 /// Who states a time.
@@ -63,6 +65,7 @@ pub(crate) fn observe(
             times.push(ObservedTime {
                 time,
                 witness: Witness::Log(entry.log().to_owned()),
+                operator: entry.operator().map(str::to_owned),
             });
         }
     }
@@ -85,6 +88,7 @@ fn stamped(
                 return Ok(ObservedTime {
                     time: stamp.time(),
                     witness: Witness::TimestampAuthority(authority.uri.clone()),
+                    operator: named(&authority.operator),
                 });
             }
             Ok(stamp) => {

@@ -1,6 +1,6 @@
 //! What went wrong in other verifiers, each once, by its advisory: signatures over files and statements in bundles.
 //!
-//! Those about registries (GHSA-vfp6-jrw2-99g9 and the like, where a hostile registry sends without end) are tested where registries are called.
+//! Those about registries that send without end (GHSA-vfp6-jrw2-99g9, GHSA-88jx-383q-w4qc, GHSA-95pr-fxf5-86gv) are in the tests of the crate `oci` too.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -353,3 +353,63 @@ fn attestations_hold_for_their_subject_and_their_timestamp_is_over_the_layer() {
     signed.timestamps = vec![old.sigstore.tsa.stamp(&signature, old.sigstore.now)];
     assert_eq!(old.verify(&signed).unwrap().times().len(), 2);
 }
+
+/// Entries of intoto 0.0.1 keep no signature: they are about a layer as a whole.
+#[test]
+fn an_entry_without_a_signature_is_about_the_whole_layer() {
+    let old = Old::new();
+    let good = old.attested(&statement(&old.image));
+    let bundle::Signer::Certificate { leaf, .. } = &good.signer else {
+        panic!("no certificate")
+    };
+    let Content::Envelope(envelope) = &good.content else {
+        panic!("no envelope")
+    };
+    let (by, now) = (Verifier::Certificate(leaf.clone()), old.sigstore.now);
+    let with = |item: &Legacy, entry: LogEntry| {
+        let mut changed = item.clone();
+        changed.entries = vec![entry];
+        old.verify(&changed)
+    };
+    let payload = envelope.payload.as_slice();
+    let recorded = old.log.intoto(&good.layer, Some(payload), &by, now);
+    for entry in [
+        recorded.clone(),
+        old.log.intoto(&good.layer, None, &by, now),
+    ] {
+        let verified = with(&good, entry).unwrap();
+        assert_eq!(verified.entries()[0].kind(), ("intoto", "0.0.1"));
+    }
+    let mismatch = (Step::Binding, "log-entry-mismatch");
+    let key = Verifier::Key(leaf.public_key().clone());
+    for (what, entry) in [
+        (
+            "a document",
+            old.log.intoto(b"other", Some(payload), &by, now),
+        ),
+        (
+            "a payload",
+            old.log.intoto(&good.layer, Some(b"other"), &by, now),
+        ),
+        (
+            "a signer",
+            old.log.intoto(&good.layer, Some(payload), &key, now),
+        ),
+    ] {
+        assert_eq!(refused(with(&good, entry)), mismatch, "of another {what}");
+    }
+    // The same envelope written otherwise is another document, and so is one with another signature over the same payload.
+    let mut spaced = good.clone();
+    spaced.layer.push(b'\n');
+    assert_eq!(refused(with(&spaced, recorded.clone())), mismatch);
+    let again = old.attested(&statement(&old.image));
+    assert_eq!(refused(with(&again, recorded.clone())), mismatch);
+    // A bundle has no such document, so that nothing says which signature is meant.
+    let mut bundle = good.to_bundle();
+    bundle.entries = vec![recorded];
+    let artifact = verify::Artifact::from_digest(old.image);
+    assert_eq!(
+        refused(verify::bundle(&bundle, &artifact, &old.root, &alice())),
+        mismatch
+    );
+}

@@ -7,7 +7,7 @@
 //! quorum <name|none>
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use note::{CosignerKey, KeyError, VerifierKey};
 
@@ -141,11 +141,20 @@ impl Policy {
         matches!(self.quorum, Quorum::Of(_))
     }
 
-    /// Whether these witnesses are enough, by their places in [`Policy::witnesses`].
+    /// Whether these witnesses are enough, by their places in [`Policy::witnesses`]. A witness is one, however many keys it has: of several with
+    /// one key name the first that cosigned counts.
     pub fn met_by(&self, cosigned: impl Fn(usize) -> bool) -> bool {
         let Quorum::Of(quorum) = self.quorum else {
             return true;
         };
+        let mut names = HashSet::new();
+        let counts: Vec<bool> = self
+            .witnesses
+            .iter()
+            .enumerate()
+            .map(|(place, witness)| cosigned(place) && names.insert(witness.key.name()))
+            .collect();
+        let cosigned = |place: usize| counts.get(place).copied().unwrap_or(false);
         // A group refers only to groups before it, so one pass in order settles them all.
         let mut groups: Vec<bool> = Vec::with_capacity(self.groups.len());
         for group in &self.groups {

@@ -41,6 +41,31 @@ fn example() -> String {
     text + "group X-and-Y all X-witnesses Y-witnesses\n\tquorum X-and-Y"
 }
 
+/// One witness with an old and a new key, and another one.
+#[test]
+fn a_witness_with_two_keys_is_one() {
+    let names = ["w.example", "w.example", "x.example"];
+    let mut text = String::new();
+    for (place, name) in names.into_iter().enumerate() {
+        let _ = writeln!(text, "witness w{place} {}", vkey(name));
+    }
+    let two = Policy::parse((text.clone() + "group g 2 w0 w1 w2\nquorum g\n").as_bytes()).unwrap();
+    for (cosigned, enough) in [
+        (&[0, 1][..], false),
+        (&[0, 2], true),
+        (&[1, 2], true),
+        (&[0, 1, 2], true),
+        (&[2], false),
+    ] {
+        let met = two.met_by(|place| cosigned.contains(&place));
+        assert_eq!(met, enough, "{cosigned:?}");
+    }
+    let either = text + "group w any w0 w1\nquorum w\n";
+    let either = Policy::parse(either.as_bytes()).unwrap();
+    assert!((0..2).all(|place| either.met_by(|cosigned| cosigned == place)));
+    assert!(!either.met_by(|cosigned| cosigned == 2));
+}
+
 #[test]
 fn the_example_of_the_specification() {
     let policy = Policy::parse(example().as_bytes()).unwrap();

@@ -35,6 +35,10 @@ const GRPC_MODULES: &[&str] = &[
 /// A plug-in for keys, made of sigstore's own handler.
 const KMS_PROGRAM: &str = include_str!("../../peers/kms.go");
 const KMS_MODULE: &str = "github.com/sigstore/sigstore@v1.10.9";
+/// Asks a policy of containers/image. Without these tags it needs C libraries for what is not asked here.
+const IMAGE_POLICY_PROGRAM: &str = include_str!("../../peers/image-policy.go");
+const IMAGE_POLICY_MODULE: &str = "go.podman.io/image/v5@v5.42.1";
+const IMAGE_POLICY_TAGS: &str = "containers_image_openpgp,exclude_graphdriver_btrfs";
 const TESSERA_PROGRAM: &str = include_str!("../../peers/tessera.go");
 const CARGO_DENY: &str = "0.20.2";
 /// A release of Debian whose programs are unpacked into a folder: packages, each with its program.
@@ -93,6 +97,7 @@ pub(crate) fn all(report: &mut Report) -> Result<()> {
     report.check("Debian: postgresql", super::cluster::install);
     report.check("Go: a gRPC client of rekor-tiles", grpc_client);
     report.check("Go: a plug-in of sigstore's handler", kms_plugin);
+    report.check("Go: a policy of containers/image", image_policy);
     report.check("Go: Tessera's POSIX driver", tessera);
     report.check("crates: every platform's sources, cargo-deny", cargo_deny);
     Ok(())
@@ -358,15 +363,25 @@ fn referrers_registry() -> Result<()> {
         "referrers-registry",
         REFERRERS_PROGRAM,
         &[REFERRERS_REGISTRY],
+        "",
     )
 }
 
 fn grpc_client() -> Result<()> {
-    go_program(super::record::CLIENT, GRPC_PROGRAM, GRPC_MODULES)
+    go_program(super::record::CLIENT, GRPC_PROGRAM, GRPC_MODULES, "")
 }
 
 fn kms_plugin() -> Result<()> {
-    go_program(super::keyed::PLUGIN, KMS_PROGRAM, &[KMS_MODULE])
+    go_program(super::keyed::PLUGIN, KMS_PROGRAM, &[KMS_MODULE], "")
+}
+
+fn image_policy() -> Result<()> {
+    go_program(
+        super::image_policy::PROGRAM,
+        IMAGE_POLICY_PROGRAM,
+        &[IMAGE_POLICY_MODULE],
+        IMAGE_POLICY_TAGS,
+    )
 }
 
 fn tessera() -> Result<()> {
@@ -374,11 +389,11 @@ fn tessera() -> Result<()> {
         "github.com/transparency-dev/tessera@{}",
         super::upstream::TESSERA_VERSION
     );
-    go_program(super::upstream::TESSERA, TESSERA_PROGRAM, &[&module])
+    go_program(super::upstream::TESSERA, TESSERA_PROGRAM, &[&module], "")
 }
 
 /// Builds a program of ours out of published modules.
-fn go_program(name: &str, text: &str, modules: &[&str]) -> Result<()> {
+fn go_program(name: &str, text: &str, modules: &[&str], tags: &str) -> Result<()> {
     let place = folder().join("go");
     if place.join(name).is_file() {
         return Ok(());
@@ -399,7 +414,7 @@ fn go_program(name: &str, text: &str, modules: &[&str]) -> Result<()> {
     };
     go(&[&["get"], modules].concat())?;
     go(&["mod", "tidy"])?;
-    go(&["build", "-o", &format!("../../{name}"), "."])
+    go(&["build", "-tags", tags, "-o", &format!("../../{name}"), "."])
 }
 
 fn cargo_deny() -> Result<()> {

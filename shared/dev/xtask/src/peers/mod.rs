@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 mod create;
 pub(crate) mod ctlog;
 mod identity;
+mod image_policy;
 mod images;
 pub(crate) mod install;
 mod issuers;
@@ -285,6 +286,7 @@ pub(crate) fn present(name: &str) -> bool {
         "oidc-provider" => install::provider_is_there() && run::installed("node"),
         "rekor-cli" => upstream::REKOR_CLI.program().is_some(),
         "docker-registry" => run::installed("docker-registry"),
+        image_policy::NAME => image_policy::is_there(),
         "a registry with referrers (go-containerregistry)" => referrers_program().is_file(),
         _ => true,
     }

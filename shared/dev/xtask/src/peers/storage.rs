@@ -8,11 +8,11 @@ use anyhow::{Result, ensure};
 
 use super::rekor_v1::cosign_2_plain;
 use super::stack::{IDENTITY, Server, Stack};
-use super::{cosign, images, present, refused};
+use super::{cosign, image_policy, images, present, refused};
 use crate::report::Report;
 use crate::run::{self, Finished, quiet};
 
-const PASSWORD: (&str, &str) = ("COSIGN_PASSWORD", "a password");
+pub(super) const PASSWORD: (&str, &str) = ("COSIGN_PASSWORD", "a password");
 const PREDICATE: &str = "https://example.com/v1";
 
 pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
@@ -34,6 +34,7 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
             );
         }
         moved(report, stack, registry, &server)?;
+        image_policy::check(report, stack, registry, &server)?;
     }
     Ok(())
 }
@@ -77,6 +78,24 @@ fn old(report: &mut Report, stack: &Stack, registry: &str, server: &Server) -> R
             of_type(PREDICATE)?.expect(0)?;
             // GHSA-vjxv-45g9-9296: an attestation of another type is none.
             refused(&of_type("slsaprovenance1")?)
+        },
+    );
+    let recorded = &stack.push_image(&format!("{}/old/intoto:v1", server.address))?;
+    report.check(
+        &format!("{registry}: cosign-rs verifies an attestation that cosign 2.5 recorded as cosign 1 did (intoto 0.0.1)"),
+        || {
+            let mut attest = cosign_2_plain(stack, "attest")?;
+            services(stack, &mut attest)?;
+            attest
+                .args(["--rekor-entry-type", "intoto", "--type", PREDICATE])
+                .arg("--predicate")
+                .arg(&predicate);
+            quiet(attest.arg(recorded))?.expect(0)?;
+            let mut flags = vec!["--type".to_owned(), PREDICATE.to_owned(), "--explain".to_owned()];
+            flags.extend(stack.expect(IDENTITY));
+            let verified = verify(stack, "verify-attestation", &flags, recorded)?.expect(0)?;
+            ensure!(verified.all().contains("intoto 0.0.1"), "{}", verified.all());
+            Ok(())
         },
     );
     let (private, public) = keys(stack)?;
@@ -153,7 +172,7 @@ fn old(report: &mut Report, stack: &Stack, registry: &str, server: &Server) -> R
     Ok(())
 }
 
-fn services(stack: &Stack, command: &mut Command) -> Result<()> {
+pub(super) fn services(stack: &Stack, command: &mut Command) -> Result<()> {
     command
         .args([
             "--yes",
@@ -166,17 +185,22 @@ fn services(stack: &Stack, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn verify(stack: &Stack, command: &str, flags: &[String], image: &str) -> Result<Finished> {
+pub(super) fn verify(
+    stack: &Stack,
+    command: &str,
+    flags: &[String],
+    image: &str,
+) -> Result<Finished> {
     quiet(stack.cosign_rs(command).args(flags).arg(image))
 }
 
 /// A pair of keys in cosign's format.
-fn keys(stack: &Stack) -> Result<(PathBuf, PathBuf)> {
+pub(super) fn keys(stack: &Stack) -> Result<(PathBuf, PathBuf)> {
     made(stack, "old")
 }
 
 /// The public key of somebody else.
-fn stranger(stack: &Stack) -> Result<PathBuf> {
+pub(super) fn stranger(stack: &Stack) -> Result<PathBuf> {
     Ok(made(stack, "stranger")?.1)
 }
 

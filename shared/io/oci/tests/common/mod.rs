@@ -37,6 +37,8 @@ pub struct Behaviour {
     pub refuse_old_tags: Option<StatusCode>,
     /// It deletes no tags, with this status, but manifests by their digests, and with them all tags that they have.
     pub refuse_tag_deletion: Option<StatusCode>,
+    /// It answers every question for referrers with an empty list.
+    pub lists_nothing: bool,
     /// It wants a token, of its own service, for this name and password.
     pub password: Option<&'static str>,
 }
@@ -48,6 +50,8 @@ pub struct Fake {
     manifests: Mutex<BTreeMap<String, (String, Vec<u8>)>>,
     parts: Mutex<HashMap<String, Vec<u8>>>,
     pub uploads: AtomicUsize,
+    /// Under what which manifest was written, in this order.
+    pub written: Mutex<Vec<(String, Descriptor, Value)>>,
     /// Everything that was asked.
     pub requests: AtomicUsize,
 }
@@ -91,6 +95,7 @@ impl Fake {
             manifests: Mutex::default(),
             parts: Mutex::default(),
             uploads: AtomicUsize::new(0),
+            written: Mutex::default(),
             requests: AtomicUsize::new(0),
         });
         let counted = Arc::clone(&fake);
@@ -229,6 +234,7 @@ async fn serve(State(fake): State<Arc<Fake>>, request: Request) -> Response {
         Some(value.to_str().unwrap().to_owned())
     };
     let content_type = header(header::CONTENT_TYPE);
+    let accept = header(header::ACCEPT);
     let range = header(header::RANGE);
     let content_range = header(header::CONTENT_RANGE);
     let query = request.uri().query().unwrap_or_default().to_owned();
@@ -359,7 +365,9 @@ async fn serve(State(fake): State<Arc<Fake>>, request: Request) -> Response {
             if fake.behaviour.strict && !fake.is_whole(&manifest) {
                 return not_found();
             }
-            fake.put(target, &content_type.unwrap(), &body);
+            let stored = fake.put(target, &content_type.unwrap(), &body);
+            let written = (target.to_owned(), stored, manifest.clone());
+            fake.written.lock().unwrap().push(written);
             match manifest.pointer("/subject/digest").and_then(Value::as_str) {
                 Some(subject) if fake.behaviour.subject_header => {
                     (StatusCode::CREATED, [("oci-subject", subject)]).into_response()
@@ -383,6 +391,12 @@ async fn serve(State(fake): State<Arc<Fake>>, request: Request) -> Response {
                 barrier.wait().await;
             }
             match answer {
+                // As registries do for clients that would not understand it.
+                Some((media_type, _))
+                    if accept.is_some_and(|accept| !accept.contains(&media_type)) =>
+                {
+                    not_found()
+                }
                 Some((media_type, content)) => {
                     ([(header::CONTENT_TYPE, media_type)], content).into_response()
                 }
@@ -407,7 +421,11 @@ fn listing(fake: &Fake, target: &str, query: &str) -> Response {
     let Some(page) = fake.behaviour.referrers else {
         return not_found();
     };
-    let all = fake.referrers(target);
+    let all = if fake.behaviour.lists_nothing {
+        Vec::new()
+    } else {
+        fake.referrers(target)
+    };
     let from: usize = query
         .strip_prefix("from=")
         .and_then(|from| from.parse().ok())
