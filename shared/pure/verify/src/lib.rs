@@ -125,6 +125,27 @@ pub fn explain(
     (outcome, trace)
 }
 
+/// Checks what there is of a bundle before its signature is logged, which cannot be taken back: that each timestamp holds, and that the certificate
+/// did at each of these times. `signature` is what they are over.
+pub fn before_logging(
+    signer: &Signer,
+    timestamps: &[Vec<u8>],
+    signature: &[u8],
+    root: &TrustedRoot,
+) -> Result<(), VerifyError> {
+    let none = record::check_present(&[], root)?;
+    let times = time::observe(timestamps, signature, &none, root)?;
+    match signer {
+        // A log's promise may be the time that holds it.
+        Signer::Certificate { .. } if timestamps.is_empty() => Ok(()),
+        Signer::Certificate {
+            leaf,
+            intermediates,
+        } => leaf::trust(leaf, intermediates, &times, &none, root).map(drop),
+        Signer::Key { .. } => Ok(()),
+    }
+}
+
 /// `stamped` is what the timestamps are over.
 fn steps(
     bundle: &Bundle,
