@@ -10,6 +10,7 @@ use sign::{Session, SignedBundle};
 
 use super::targets::Target;
 use super::{Holder, Prepared};
+use crate::bundle_file::Unplaced;
 use crate::failure::advice;
 
 /// What an old verifier can check is signed with a key over SHA-256. A certificate's signature it checks by a log's promise, which the logs that are
@@ -46,8 +47,14 @@ pub(super) async fn sign(
         .sign_digest(Digest::of(session.hash(), &payload), Timestamp::now())
         .await
         .with_context(|| format!("signing {}", target.name))?;
+    let unplaced = Unplaced::new(
+        signed.json(),
+        target.exact(),
+        "it is over the payload that names the image; sign again with --format legacy",
+    );
     let item = old(&signed, payload, true);
     put_old(target, LegacyKind::Signature, item, None).await?;
+    unplaced.placed();
     Ok(signed)
 }
 

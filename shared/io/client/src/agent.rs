@@ -61,6 +61,8 @@ pub struct Settings {
     pub redirects: Redirects,
     /// Plain HTTP to other machines. Never for calls that carry a token.
     pub plain_http: bool,
+    /// By no proxy, whatever the environment says: for addresses that mean another machine seen from elsewhere.
+    pub direct: bool,
     /// Take any TLS certificate.
     pub any_certificate: bool,
     /// Certificate authorities besides the system's, PEM.
@@ -83,6 +85,7 @@ impl fmt::Debug for Settings {
             .field("attempts", &self.attempts)
             .field("redirects", &self.redirects)
             .field("plain_http", &self.plain_http)
+            .field("direct", &self.direct)
             .field("any_certificate", &self.any_certificate)
             .field("client_identity", &self.client_identity_pem.is_some())
             .field("server_name", &self.server_name)
@@ -102,6 +105,7 @@ impl Default for Settings {
             longest_pause: Duration::from_secs(30),
             redirects: Redirects::SameOrigin,
             plain_http: false,
+            direct: false,
             any_certificate: false,
             extra_roots_pem: Vec::new(),
             client_identity_pem: None,
@@ -535,7 +539,7 @@ fn transport(
         .referer(false)
         .gzip(settings.decompress)
         .pool_max_idle_per_host(8);
-    if local {
+    if local || settings.direct {
         builder = builder.no_proxy();
     }
     if settings.versions == Versions::Http1 {
