@@ -99,6 +99,15 @@ pub(crate) async fn token_at_hand(
     }
 }
 
+/// Whether somebody has to be asked for the token that is at hand.
+pub(crate) fn is_asked_for(identity: &Identity) -> Result<bool> {
+    let found = match &identity.identity_token {
+        Some(_) => None,
+        None => ambient(identity)?,
+    };
+    Ok(found.is_some_and(|found| !matches!(found.kind(), Kind::Variable | Kind::File)))
+}
+
 /// Flags that would not be obeyed beside one another are refused.
 fn may_go_together(identity: &Identity) -> Result<()> {
     let flow = identity.fulcio_auth_flow;
@@ -113,17 +122,41 @@ fn may_go_together(identity: &Identity) -> Result<()> {
         identity.oidc_provider.is_some(),
     );
     let pairs = [
-        (signs_in && given, "--fulcio-auth-flow", "--identity-token, which is there already"),
-        (signs_in && named, "--fulcio-auth-flow", "--oidc-provider, which has the token"),
-        (redirect && given, "--oidc-redirect-url", "--identity-token: nobody signs in"),
-        (redirect && named, "--oidc-redirect-url", "--oidc-provider: nobody signs in"),
+        (
+            signs_in && given,
+            "--fulcio-auth-flow",
+            "--identity-token, which is there already",
+        ),
+        (
+            signs_in && named,
+            "--fulcio-auth-flow",
+            "--oidc-provider, which has the token",
+        ),
+        (
+            redirect && given,
+            "--oidc-redirect-url",
+            "--identity-token: nobody signs in",
+        ),
+        (
+            redirect && named,
+            "--oidc-redirect-url",
+            "--oidc-provider: nobody signs in",
+        ),
         (
             redirect && flow.is_some_and(|flow| flow != AuthFlow::Normal),
             "--oidc-redirect-url",
             "a --fulcio-auth-flow that sends no browser back",
         ),
-        (secret && given, "--oidc-client-secret-file", "--identity-token: nobody signs in"),
-        (secret && named, "--oidc-client-secret-file", "--oidc-provider: nobody signs in"),
+        (
+            secret && given,
+            "--oidc-client-secret-file",
+            "--identity-token: nobody signs in",
+        ),
+        (
+            secret && named,
+            "--oidc-client-secret-file",
+            "--oidc-provider: nobody signs in",
+        ),
         (
             secret && flow == Some(AuthFlow::Token),
             "--oidc-client-secret-file",

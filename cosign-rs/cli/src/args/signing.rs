@@ -206,6 +206,9 @@ pub(crate) struct Attest {
     /// What kind of predicate: slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom, or a URI
     #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
     pub(crate) predicate_type: String,
+    /// Sign the images as well, by the same login and with the same certificate
+    #[arg(long, conflicts_with_all = ["bundle", "no_upload"])]
+    pub(crate) sign: bool,
     /// Do not attach it in the registry; goes with --bundle
     #[arg(long, requires = "bundle")]
     pub(crate) no_upload: bool,

@@ -116,7 +116,10 @@ mod tests {
         let sigstore = Sigstore::default();
         let root = sigstore.root();
         let bundle = sigstore.sign(b"file").bundle;
-        let (file, other) = (Artifact::from_bytes(b"file"), Artifact::from_bytes(b"other"));
+        let (file, other) = (
+            Artifact::from_bytes(b"file"),
+            Artifact::from_bytes(b"other"),
+        );
         let own = identity(Sigstore::SUBJECT);
         let judged = |artifact, own: Option<&Expect>| judge(&bundle, artifact, &root, own);
         assert_eq!(judged(&file, Some(&own)), There::Signed);
@@ -135,15 +138,16 @@ mod tests {
         let sigstore = Sigstore::default();
         let root = sigstore.root();
         let (one, two) = (sigstore.sign(b"one").bundle, sigstore.sign(b"two").bundle);
-        let artifact = |text: &[u8]| {
-            Artifact::from_digest(Digest::of(HashAlgorithm::Sha256, text))
-        };
+        let artifact = |text: &[u8]| Artifact::from_digest(Digest::of(HashAlgorithm::Sha256, text));
         let both = [(&one, artifact(b"one")), (&two, artifact(b"two"))];
         let who = one_signer(both, &root).unwrap();
         assert!(who.starts_with(Sigstore::SUBJECT), "{who}");
         let wrong = [(&one, artifact(b"one")), (&two, artifact(b"one"))];
         assert_eq!(one_signer(wrong, &root), None);
-        assert_eq!(one_signer([(&one, artifact(b"one"))], &TrustedRoot::default()), None);
+        assert_eq!(
+            one_signer([(&one, artifact(b"one"))], &TrustedRoot::default()),
+            None
+        );
         assert_eq!(one_signer([], &root), None);
     }
 }

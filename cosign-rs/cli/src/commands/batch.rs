@@ -323,7 +323,9 @@ mod tests {
     }
 
     fn items(count: usize) -> Vec<(String, usize)> {
-        (0..count).map(|item| (format!("item {item}"), item)).collect()
+        (0..count)
+            .map(|item| (format!("item {item}"), item))
+            .collect()
     }
 
     /// At most so many at a time, and all of them.

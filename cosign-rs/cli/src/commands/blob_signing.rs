@@ -50,7 +50,12 @@ impl Item {
     /// What there is, to this signer; nothing if nobody looked, or nothing was there.
     fn judged(&self, root: &TrustedRoot, own: Option<&Expect>) -> Option<There> {
         let (there, digest) = (self.there.as_ref()?, self.digest?);
-        Some(already::judge(there, &Artifact::from_digest(digest), root, own))
+        Some(already::judge(
+            there,
+            &Artifact::from_digest(digest),
+            root,
+            own,
+        ))
     }
 
     fn is_others(&self, who: &str) -> anyhow::Error {
@@ -79,7 +84,10 @@ pub(super) async fn sign(arguments: SignBlob, patience: &Patience) -> Result<()>
     let secrets = bundle_file::secrets(Some(&arguments.key), &arguments.identity);
     let files = arguments.files.iter().map(PathBuf::as_path);
     let inputs: Vec<&Path> = files.chain(secrets).collect();
-    let Some(signing) = patience.limit(prepare(&arguments, &inputs)).await? else {
+    let Some(signing) = patience
+        .limit(Box::pin(prepare(&arguments, &inputs)))
+        .await?
+    else {
         return Ok(());
     };
     let Signing {
@@ -210,28 +218,30 @@ async fn missing(
     items: &mut Vec<Item>,
     before: &mut usize,
 ) -> Result<Option<Ready>> {
-    let ready = match prepared.at_hand(identity).await? {
-        Some(ready) => ready,
-        None => {
-            // Nobody is asked to sign in to be told that there is nothing to sign. Whether they are this signer can only be said by themselves; where somebody
-            // else's bundle is, theirs would not go anyway.
-            let bundles = items.iter().map(|item| {
-                let artifact = Artifact::from_digest(item.digest?);
-                Some((item.there.as_ref()?, artifact))
-            });
-            let bundles: Option<Vec<_>> = bundles.collect();
-            let root = prepared.trusted.as_ref().map(|(root, _)| root);
-            if let (Some(bundles), Some(root)) = (bundles, root)
-                && let Some(who) = already::one_signer(bundles, root)
-            {
-                for item in items.drain(..) {
-                    say(&format!("{} is signed already, by {who}", item.source.name()));
-                    *before = before.saturating_add(1);
-                }
-                return Ok(None);
+    let ready = if let Some(ready) = prepared.at_hand(identity).await? {
+        ready
+    } else {
+        // Nobody is asked to sign in to be told that there is nothing to sign. Whether they are this signer can only be said by themselves; where somebody
+        // else's bundle is, theirs would not go anyway.
+        let bundles = items.iter().map(|item| {
+            let artifact = Artifact::from_digest(item.digest?);
+            Some((item.there.as_ref()?, artifact))
+        });
+        let bundles: Option<Vec<_>> = bundles.collect();
+        let root = prepared.trusted.as_ref().map(|(root, _)| root);
+        if let (Some(bundles), Some(root)) = (bundles, root)
+            && let Some(who) = already::one_signer(bundles, root)
+        {
+            for item in items.drain(..) {
+                say(&format!(
+                    "{} is signed already, by {who}",
+                    item.source.name()
+                ));
+                *before = before.saturating_add(1);
             }
-            prepared.sign_in(identity).await?
+            return Ok(None);
         }
+        prepared.sign_in(identity).await?
     };
     let own = ready.own();
     leave_out(items, before, &ready.root, own.as_ref(), ready.is_certain())?;
@@ -359,7 +369,7 @@ pub(super) async fn attest(arguments: AttestBlob, patience: &Patience) -> Result
         let ready = prepared.ready(&arguments.identity).await?;
         Ok((ready.session(&[]).await?, statement, file))
     };
-    let (session, statement, file) = patience.limit(begun).await?;
+    let (session, statement, file) = patience.limit(Box::pin(begun)).await?;
     let name = "the statement".to_owned();
     let what = What::Statement(statement);
     sign_alone(&session, patience, name, what, file, Some("attested")).await
@@ -414,7 +424,7 @@ pub(super) async fn sign_bundle(mut arguments: SignBundle, patience: &Patience) 
         let ready = prepared.ready(&arguments.identity).await?;
         Ok((ready.session(&[]).await?, what, file))
     };
-    let (session, what, file) = patience.limit(begun).await?;
+    let (session, what, file) = patience.limit(Box::pin(begun)).await?;
     let name = arguments.file.display().to_string();
     sign_alone(&session, patience, name, what, file, None).await
 }

@@ -100,8 +100,16 @@ pub(super) async fn run(arguments: Doctor) -> Result<()> {
         }
     }
     checks.extend(token(&agent, &arguments, issuers.as_ref(), now).await);
-    if let Some(name) = &arguments.image {
-        checks.extend(registry(name, &arguments).await);
+    match &arguments.image {
+        Some(name) if arguments.trust.following.offline => {
+            checks.push(check(
+                format!("registry, {name}"),
+                State::Skipped,
+                "--offline",
+            ));
+        }
+        Some(name) => checks.extend(registry(name, &arguments).await),
+        None => {}
     }
     let healthy = checks.iter().all(|check| check.state != State::Failed);
     let findings = Findings { healthy, checks };
@@ -431,6 +439,15 @@ async fn token(
     now: Timestamp,
 ) -> Vec<Check> {
     const NAME: &str = "identity token";
+    if arguments.trust.following.offline
+        && matches!(identity::is_asked_for(&arguments.identity), Ok(true))
+    {
+        return vec![check(
+            NAME,
+            State::Skipped,
+            "--offline, and somebody has to be asked for it",
+        )];
+    }
     let found = match identity::token_at_hand(agent, &arguments.identity).await {
         Ok(Some(found)) => found,
         Ok(None) => {

@@ -28,7 +28,10 @@ use crate::{predicate, trust_files};
 const PREDICATE_MAX: u64 = 10 << 20;
 
 pub(super) async fn sign(arguments: Sign, patience: &Patience) -> Result<()> {
-    let Some((signing, works)) = patience.limit(prepare_to_sign(&arguments)).await? else {
+    let Some((signing, works)) = patience
+        .limit(Box::pin(prepare_to_sign(&arguments)))
+        .await?
+    else {
         return Ok(());
     };
     let workers = usize::from(arguments.batching.max_workers);
@@ -71,17 +74,15 @@ async fn prepare_to_sign(arguments: &Sign) -> Result<Option<(Signing, Vec<Work>)
     let works = targets.into_iter().map(|target| {
         let digest = target.image.descriptor.digest;
         let statement = predicate::signature(&digest, &arguments.annotations)?;
-        Ok::<_, anyhow::Error>(Work::new(target, statement))
+        Ok::<_, anyhow::Error>(Work::new(target, Kind::Signature, statement))
     });
     let works: Vec<_> = works.collect::<Result<_>>()?;
     let begin = Begin {
-        done: "signed",
         file,
         bundle: formats.bundle(),
         upload: arguments.upload,
-        old: formats.legacy().then(|| Old::Signature {
-            annotations: arguments.annotations.clone(),
-        }),
+        old: formats.legacy(),
+        annotations: &arguments.annotations,
         batching: &arguments.batching,
         identity: &arguments.identity,
     };
@@ -91,18 +92,25 @@ async fn prepare_to_sign(arguments: &Sign) -> Result<Option<(Signing, Vec<Work>)
 /// An image, and what is to be said about it.
 struct Work {
     target: Target,
+    kind: Kind,
     statement: Vec<u8>,
     /// What is attached already, where somebody looked.
     there: Vec<Bundle>,
 }
 
 impl Work {
-    const fn new(target: Target, statement: Vec<u8>) -> Self {
+    const fn new(target: Target, kind: Kind, statement: Vec<u8>) -> Self {
         Self {
             target,
+            kind,
             statement,
             there: Vec::new(),
         }
+    }
+
+    /// For messages.
+    fn name(&self) -> String {
+        format!("{}: {}", self.target.exact(), self.kind.noun())
     }
 
     /// Reads what is attached. What cannot be read may be this very signature.
@@ -136,13 +144,39 @@ impl Work {
     }
 }
 
+/// What a statement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Signature,
+    Attestation,
+}
+
+impl Kind {
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Attestation => "attestation",
+        }
+    }
+
+    /// What was done.
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Signature => "signed",
+            Self::Attestation => "attested to",
+        }
+    }
+}
+
 /// What signing images takes, before it is known who signs.
 struct Begin<'a> {
-    done: &'static str,
     file: Option<BundleFile>,
     bundle: bool,
     upload: bool,
-    old: Option<Old>,
+    /// Whether what cosign before 3 reads is written.
+    old: bool,
+    /// In signatures.
+    annotations: &'a [(String, String)],
     batching: &'a Batching,
     identity: &'a Identity,
 }
@@ -167,10 +201,10 @@ impl Begin<'_> {
         // An image has signatures of several, so that it takes to know who signs to know whose is missing.
         let ready = prepared.ready(self.identity).await?;
         if let Some(own) = ready.own().filter(|_| if_missing) {
-            works = self.leave_out(works, &mut before, &ready.root, &own)?;
+            works = leave_out(works, &mut before, &ready.root, &own)?;
             if works.is_empty() {
                 if before > 1 {
-                    say(&format!("0 {}, {before} were before", self.done));
+                    say(&format!("0 signed, {before} were before"));
                 }
                 return Ok(None);
             }
@@ -178,59 +212,57 @@ impl Begin<'_> {
         let session = ready.session(&plan.repositories()).await?;
         // Only the certificate says for sure what its holder is called.
         if let Some(own) = session.own().await.filter(|_| if_missing) {
-            works = self.leave_out(works, &mut before, session.root(), &own)?;
+            works = leave_out(works, &mut before, session.root(), &own)?;
         }
         let signing = Signing {
             session,
-            done: self.done,
             file: Cell::new(self.file),
             bundle: self.bundle,
             upload: self.upload,
             old: self.old,
+            annotations: self.annotations.to_owned(),
             before,
         };
         Ok(Some((signing, works)))
     }
-
-    fn leave_out(
-        &self,
-        works: Vec<Work>,
-        before: &mut usize,
-        root: &TrustedRoot,
-        own: &Expect,
-    ) -> Result<Vec<Work>> {
-        let mut rest = Vec::new();
-        for work in works {
-            if work.is_there(root, own)? {
-                say(&format!("{}: {} already", work.target.exact(), self.done));
-                *before = before.saturating_add(1);
-            } else {
-                rest.push(work);
-            }
-        }
-        Ok(rest)
-    }
 }
 
-/// What is written for cosign before 3.
-enum Old {
-    /// A signature over the payload that names the image: another one than the bundle's, which is over a statement.
-    Signature { annotations: Vec<(String, String)> },
-    /// The envelope of the bundle.
-    Attestation,
+/// Leaves out what this signer said already.
+fn leave_out(
+    works: Vec<Work>,
+    before: &mut usize,
+    root: &TrustedRoot,
+    own: &Expect,
+) -> Result<Vec<Work>> {
+    let mut rest = Vec::new();
+    for work in works {
+        if work.is_there(root, own)? {
+            say(&format!(
+                "{}: {} already",
+                work.target.exact(),
+                work.kind.done()
+            ));
+            *before = before.saturating_add(1);
+        } else {
+            rest.push(work);
+        }
+    }
+    Ok(rest)
 }
 
 /// What signing images takes, once it is known who signs.
 struct Signing {
     session: Session,
-    done: &'static str,
     /// For one image.
     file: Cell<Option<BundleFile>>,
     /// Whether there is to be a bundle.
     bundle: bool,
     /// Whether it is attached to the image.
     upload: bool,
-    old: Option<Old>,
+    /// Whether what cosign before 3 reads is written: of a signature another one over the payload that names the image, of an attestation the
+    /// bundle's envelope.
+    old: bool,
+    annotations: Vec<(String, String)>,
     /// So many are left out.
     before: usize,
 }
@@ -239,17 +271,17 @@ impl Signing {
     /// Signs a statement about each of the images, some at a time.
     async fn run(&self, works: Vec<Work>, workers: usize, patience: &Patience) -> Result<()> {
         let batch = Batch::new(works.len(), workers, patience).beside(self.before);
-        let named = works.into_iter().map(|work| (work.target.exact(), work));
+        let named = works.into_iter().map(|work| (work.name(), work));
         let one = async |turn: Turn<'_>, work: Work| self.one(turn, work).await;
         batch.run(named.collect(), one).await
     }
 
     async fn one(&self, turn: Turn<'_>, work: Work) -> Result<Done> {
-        let (done, target) = (self.done, work.target);
+        let (done, target) = (work.kind.done(), work.target);
         let name = target.exact();
         turn.begin()?;
-        if let Some(Old::Signature { annotations }) = &self.old {
-            let signed = image_old::sign(&self.session, &target, annotations).await?;
+        if self.old && work.kind == Kind::Signature {
+            let signed = image_old::sign(&self.session, &target, &self.annotations).await?;
             turn.say(&format!(
                 "{done} {name} for cosign before 3\n{}",
                 Report::of(signed.verified()).text()
@@ -283,7 +315,7 @@ impl Signing {
             attach(&target, &signed, &predicate_type).await?;
             placed();
         }
-        if matches!(self.old, Some(Old::Attestation)) {
+        if self.old && work.kind == Kind::Attestation {
             image_old::attach_attestation(&target, &signed, &predicate_type).await?;
             placed();
         }
@@ -297,7 +329,10 @@ impl Signing {
 }
 
 pub(super) async fn attest(arguments: Attest, patience: &Patience) -> Result<()> {
-    let Some((signing, works)) = patience.limit(prepare_to_attest(&arguments)).await? else {
+    let Some((signing, works)) = patience
+        .limit(Box::pin(prepare_to_attest(&arguments)))
+        .await?
+    else {
         return Ok(());
     };
     let workers = usize::from(arguments.batching.max_workers);
@@ -336,14 +371,18 @@ async fn prepare_to_attest(arguments: &Attest) -> Result<Option<(Signing, Vec<Wo
     let mut works = Vec::new();
     for target in targets {
         let statement = what.statement(&target, arguments.statement_version)?;
-        works.push(Work::new(target, statement));
+        if arguments.sign {
+            let signature = predicate::signature(&target.image.descriptor.digest, &[])?;
+            works.push(Work::new(target.clone(), Kind::Signature, signature));
+        }
+        works.push(Work::new(target, Kind::Attestation, statement));
     }
     let begin = Begin {
-        done: "attested to",
         file,
         bundle: formats.bundle(),
         upload: !arguments.no_upload,
-        old: formats.legacy().then_some(Old::Attestation),
+        old: formats.legacy(),
+        annotations: &[],
         batching: &arguments.batching,
         identity: &arguments.identity,
     };

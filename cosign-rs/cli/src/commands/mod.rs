@@ -52,12 +52,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Command::Root(root) => crate::root::run(root).await,
         Command::VerifyServer(server) => server::run(server).await,
         // They may not be broken off at every moment, and know when they may.
-        Command::Sign(sign) => image_signing::sign(sign, &patience).await,
-        Command::Attest(attest) => image_signing::attest(attest, &patience).await,
-        Command::SignBlob(sign) => blob_signing::sign(sign, &patience).await,
-        Command::AttestBlob(attest) => blob_signing::attest(attest, &patience).await,
-        Command::SignBundle(sign) => blob_signing::sign_bundle(sign, &patience).await,
-        command => patience.limit(other(command)).await,
+        Command::Sign(sign) => Box::pin(image_signing::sign(sign, &patience)).await,
+        Command::Attest(attest) => Box::pin(image_signing::attest(attest, &patience)).await,
+        Command::SignBlob(sign) => Box::pin(blob_signing::sign(sign, &patience)).await,
+        Command::AttestBlob(attest) => Box::pin(blob_signing::attest(attest, &patience)).await,
+        Command::SignBundle(sign) => Box::pin(blob_signing::sign_bundle(sign, &patience)).await,
+        command => patience.limit(Box::pin(other(command))).await,
     }
 }
 

@@ -23,8 +23,8 @@ mod tls;
 mod tsa;
 
 pub use agent::{
-    Agent, Answer, Call, CallError, Redirects, Refused, Repeat, Settings, Versions, is_loopback,
-    printable, up_to,
+    Agent, Answer, Call, CallError, Proxies, Redirects, Refused, Repeat, Settings, Versions,
+    is_loopback, printable, up_to,
 };
 #[cfg(feature = "sign-in")]
 pub use ambient::{Ambient, AmbientError};

@@ -76,7 +76,10 @@ pub enum SignError {
         source: Box<RekorError>,
     },
     /// It failed when the signature was in a log already, where it stays.
-    #[error("the signature is in {}, where it stays, and there is no bundle for it", places(logged))]
+    #[error(
+        "the signature is in {}, where it stays, and there is no bundle for it",
+        places(logged)
+    )]
     AfterLogging {
         /// Where it is: a log and an index in it.
         logged: Vec<Logged>,

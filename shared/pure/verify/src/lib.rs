@@ -29,6 +29,7 @@ mod trace;
 use bundle::legacy::SimpleSigning;
 use bundle::{Bundle, Content, Signer};
 use dsse::Statement;
+use entry::LogEntry;
 use keys::{Digest, PublicKey};
 use trust::TrustedRoot;
 
@@ -144,6 +145,12 @@ pub fn before_logging(
         } => leaf::trust(leaf, intermediates, &times, &none, root).map(drop),
         Signer::Key { .. } => Ok(()),
     }
+}
+
+/// Checks log entries by themselves: at least one is of a trusted log, and each of these is in its log, by its proof and its promise. What they are about is
+/// not looked at.
+pub fn recorded(entries: &[LogEntry], root: &TrustedRoot) -> Result<Recorded, VerifyError> {
+    record::check(entries, root)
 }
 
 /// `stamped` is what the timestamps are over.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{AmbientError, Surroundings, ask, member};
 use crate::HeaderName;
-use crate::agent::{Agent, Call, Settings};
+use crate::agent::{Agent, Call, Proxies, Settings};
 
 /// What Google's own libraries call the host, where `GCE_METADATA_HOST` names no other.
 const METADATA: &str = "metadata.google.internal";
@@ -121,7 +121,7 @@ const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
 async fn ask_metadata(agent: &Agent, url: Url) -> Result<crate::agent::Answer, AmbientError> {
     let plain = Agent::new(Settings {
         plain_http: true,
-        direct: true,
+        proxies: Proxies::None,
         ..agent.settings().clone()
     });
     let call = Call::get(url).header(FLAVOR, "Google");
