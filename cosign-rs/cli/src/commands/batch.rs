@@ -316,7 +316,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(3600);
+    const LONG: Duration = Duration::from_hours(1);
 
     fn batch(workers: usize, time: Duration) -> Batch {
         Batch::new(20, workers, &Patience::new(time))

@@ -111,7 +111,8 @@ impl Log {
         let answer = self.agent.send(&call).await.with_context(asking)?;
         let answer = answer.expect(&[200]).with_context(asking)?;
         let entries: LogEntries = wire::parse(&answer.body).with_context(asking)?;
-        entries.into_values().map(of_v1).collect()
+        let read = entries.into_values().map(LogEntry::from_rekor_v1);
+        read.collect::<Result<_, _>>().with_context(asking)
     }
 
     async fn at(&self, index: u64) -> Result<LogEntry> {
@@ -208,39 +209,6 @@ fn holds(entry: &LogEntry, root: &TrustedRoot) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// An entry as the first version of Rekor gives it out.
-fn of_v1(entry: wire::rekor_v1::LogEntry) -> Result<LogEntry> {
-    let (kind, version) = kind_of(&entry.body.0)?;
-    let decode = |text: &str| hex::decode(text).context("the log's answer has a hash that is none");
-    let proof = entry.verification.inclusion_proof;
-    let count = |number: u64| i64::try_from(number).map(Int64).context("the log's answer");
-    Ok(LogEntry::from_wire(shape::TransparencyLogEntry {
-        log_index: count(entry.log_index)?,
-        log_id: Some(LogId {
-            key_id: Bytes(decode(&entry.log_id)?),
-        }),
-        kind_version: Some(shape::KindVersion { kind, version }),
-        integrated_time: Int64(entry.integrated_time),
-        inclusion_promise: Some(shape::InclusionPromise {
-            signed_entry_timestamp: entry.verification.signed_entry_timestamp,
-        }),
-        inclusion_proof: Some(shape::InclusionProof {
-            log_index: count(proof.log_index)?,
-            root_hash: Bytes(decode(&proof.root_hash)?),
-            tree_size: count(proof.tree_size)?,
-            hashes: proof
-                .hashes
-                .iter()
-                .map(|hash| Ok(Bytes(decode(hash)?)))
-                .collect::<Result<_>>()?,
-            checkpoint: Some(shape::Checkpoint {
-                envelope: proof.checkpoint,
-            }),
-        }),
-        canonicalized_body: entry.body,
-    })?)
 }
 
 fn kind_of(body: &[u8]) -> Result<(String, String)> {

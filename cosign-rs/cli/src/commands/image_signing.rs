@@ -40,7 +40,7 @@ pub(super) async fn sign(arguments: Sign, patience: &Patience) -> Result<()> {
 
 /// None if there is nothing to sign.
 async fn prepare_to_sign(arguments: &Sign) -> Result<Option<(Signing, Vec<Work>)>> {
-    let prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
+    let mut prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
     // What the key cannot sign is known before the registry is asked.
     prepared.hash()?;
     let plan = Plan::new(
@@ -53,7 +53,7 @@ async fn prepare_to_sign(arguments: &Sign) -> Result<Option<(Signing, Vec<Work>)
         bundle_file::secrets(Some(&arguments.key), &arguments.identity).collect();
     let file = one_bundle(path, &plan, &arguments.platforms, &inputs)?;
     let formats = &arguments.formats;
-    may_be_old(formats, path, &arguments.batching, &prepared)?;
+    may_be_old(formats, path, &arguments.batching, &mut prepared)?;
     if formats.legacy() && !arguments.upload {
         return Err(old_is_attached("--upload=false"));
     }
@@ -316,7 +316,7 @@ impl Signing {
             placed();
         }
         if self.old && work.kind == Kind::Attestation {
-            image_old::attach_attestation(&target, &signed, &predicate_type).await?;
+            image_old::attach_attestation(&self.session, &target, &signed, &predicate_type).await?;
             placed();
         }
         written?;
@@ -341,7 +341,7 @@ pub(super) async fn attest(arguments: Attest, patience: &Patience) -> Result<()>
 
 /// None if there is nothing to attest to.
 async fn prepare_to_attest(arguments: &Attest) -> Result<Option<(Signing, Vec<Work>)>> {
-    let prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
+    let mut prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
     // What the key cannot sign is known before the registry is asked.
     prepared.hash()?;
     let plan = Plan::new(
@@ -361,7 +361,7 @@ async fn prepare_to_attest(arguments: &Attest) -> Result<Option<(Signing, Vec<Wo
     let path = arguments.bundle.as_deref();
     let file = one_bundle(path, &plan, &arguments.platforms, &inputs)?;
     let formats = &arguments.formats;
-    may_be_old(formats, path, &arguments.batching, &prepared)?;
+    may_be_old(formats, path, &arguments.batching, &mut prepared)?;
     if formats.legacy() && arguments.no_upload {
         return Err(old_is_attached("--no-upload"));
     }
@@ -496,7 +496,7 @@ fn may_be_old(
     formats: &Formats,
     bundle: Option<&Path>,
     batching: &Batching,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
 ) -> Result<()> {
     if !formats.legacy() {
         return Ok(());

@@ -117,6 +117,8 @@ struct Prepared {
     /// None where nothing but the key takes part.
     trusted: Option<(TrustedRoot, SigningConfig)>,
     logged: bool,
+    /// Among the logs that make promises: cosign before 3 asks for them.
+    promising: bool,
 }
 
 /// By what right something is signed.
@@ -141,6 +143,7 @@ impl Prepared {
                 holder: Holder::Identity(algorithm),
                 trusted: Some(trust_files::for_signing(trust, services).await?),
                 logged: true,
+                promising: false,
             });
         };
         let signer = private_key::open(reference).await?;
@@ -163,6 +166,7 @@ impl Prepared {
             holder: Holder::Key(signer),
             trusted,
             logged: key.tlog_upload,
+            promising: false,
         })
     }
 
@@ -172,7 +176,14 @@ impl Prepared {
             holder: Holder::Identity(sign::ALGORITHM),
             trusted: Some(trusted),
             logged: true,
+            promising: false,
         }
+    }
+
+    /// The services to call with an identity.
+    fn services(&self, config: &SigningConfig) -> Result<Services> {
+        let now = Timestamp::now();
+        Ok(Services::select(config, self.promising, now, rotation()?)?)
     }
 
     /// The hash of the digests that will be signed.
@@ -209,7 +220,7 @@ impl Prepared {
         let agent = Agent::new(client::Settings::default());
         let (_, config) = self.trusted.as_ref().context("no signing config")?;
         let now = Timestamp::now();
-        let called = Services::select(config, now, rotation()?)?;
+        let called = self.services(config)?;
         let mut by_hand = false;
         let token = identity::sign_in(&agent, identity, config, now, || {
             by_hand = true;
@@ -230,7 +241,8 @@ impl Prepared {
     fn with_key(&self, agent: Agent, signer: Signer, identity: &Identity) -> Result<Ready> {
         let (root, called) = match &self.trusted {
             Some((root, config)) => {
-                let called = Services::for_key(config, Timestamp::now(), rotation()?)?;
+                let now = Timestamp::now();
+                let called = Services::for_key(config, self.promising, now, rotation()?)?;
                 (root.clone(), called)
             }
             None => (TrustedRoot::default(), Services::default()),
@@ -270,7 +282,7 @@ impl Prepared {
         Ok(Ready {
             agent,
             // Signing in takes a person's time.
-            called: Services::select(config, Timestamp::now(), rotation()?)?,
+            called: self.services(config)?,
             root: root.clone(),
             who: Who::Token {
                 token,

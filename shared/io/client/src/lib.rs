@@ -30,7 +30,7 @@ pub use agent::{
 pub use ambient::{Ambient, AmbientError};
 pub use fulcio::{Fulcio, FulcioError};
 pub use identity::{IdentityToken, TokenError};
-pub use rekor::{Rekor, RekorError};
+pub use rekor::{Rekor, RekorError, RekorV1};
 /// An answer that is read piece by piece.
 pub use reqwest::Response;
 /// A header's name, as a [`Call`] takes it.

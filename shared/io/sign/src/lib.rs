@@ -20,5 +20,5 @@ mod services;
 mod session;
 
 pub use error::{Logged, SignError};
-pub use services::{Services, ServicesError};
+pub use services::{LogVersion, Services, ServicesError};
 pub use session::{ALGORITHM, LOGGED, Session, SignedBundle};

@@ -6,9 +6,9 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bundle::{Bundle, Content, Signer as BundleSigner, Version};
-use client::{Agent, Fulcio, IdentityToken, Rekor, RekorError, Tsa};
+use client::{Agent, Fulcio, IdentityToken, Rekor, RekorError, RekorV1, Tsa};
 use dsse::{Envelope, IN_TOTO, Statement};
-use entry::{LogEntry, Proposed, Signed, Verifier};
+use entry::{LogEntry, Proposed, ProposedV1, Signed, Verifier};
 use futures_util::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
@@ -20,7 +20,7 @@ use url::Url;
 use verify::{Artifact, Expect, IdentityPolicy, Matcher, Step, Verified, VerifyError};
 
 use crate::error::{Logged, SignError};
-use crate::services::Services;
+use crate::services::{LogVersion, Services};
 
 /// The fresh keys' algorithm, unless another one is asked for: what every client of Sigstore signs with.
 pub const ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
@@ -329,7 +329,7 @@ impl Session {
                 },
             )?;
         }
-        let entries = self.entries(credential, &digest, signature).await?;
+        let entries = self.entries(credential, &content, &digest).await?;
         let (logged, entries): (Vec<Logged>, Vec<LogEntry>) = entries.into_iter().unzip();
         let bundle = Bundle {
             version: Version::V03,
@@ -363,23 +363,43 @@ impl Session {
     async fn entries(
         &self,
         credential: &Credential,
+        content: &Content,
         digest: &Digest,
-        signature: &[u8],
     ) -> Result<Vec<(Logged, LogEntry)>, SignError> {
         let signed = Signed {
-            signature: signature.to_vec(),
+            signature: content.signature().to_vec(),
             verifier: match &credential.leaf {
                 Some(leaf) => Verifier::Certificate(leaf.clone()),
                 None => Verifier::Key(credential.signer.public_key().clone()),
             },
         };
         let algorithm = credential.signer.algorithm();
-        let request = Proposed::hashedrekord(digest, &signed, algorithm).to_wire();
+        let request = match (self.services.log_version(), content) {
+            (LogVersion::V2, _) => Request::V2(Proposed::hashedrekord(digest, &signed, algorithm)),
+            (LogVersion::V1, Content::Message { .. }) => {
+                Request::V1(ProposedV1::hashedrekord(digest, &signed))
+            }
+            // Verifiers of before version 3 of cosign know an envelope in a log by its payload.
+            (LogVersion::V1, Content::Envelope(envelope)) => {
+                let proposed = ProposedV1::dsse(envelope, &signed.verifier);
+                Request::V1(
+                    proposed.map_err(|error| {
+                        SignError::Bundle(bundle::BundleError::Wire(error.into()))
+                    })?,
+                )
+            }
+        };
         // Each of them to its end: what one log took is told when another one refuses.
         let answers = join_all(self.services.logs().iter().map(|url| {
             let request = &request;
             timed("log", url, async move {
-                let added = Rekor::new(&self.agent, url).add(request).await;
+                let added = match request {
+                    Request::V1(proposed) => RekorV1::new(&self.agent, url).add(proposed).await,
+                    Request::V2(proposed) => {
+                        let request = proposed.to_wire();
+                        Rekor::new(&self.agent, url).add(&request).await
+                    }
+                };
                 let entry = added.map_err(|source| SignError::Record {
                     url: url.clone(),
                     source: Box::new(source),
@@ -500,6 +520,12 @@ async fn certify(
         signer,
         leaf: Some(leaf),
     })
+}
+
+/// What logs are asked for.
+enum Request {
+    V1(ProposedV1),
+    V2(Proposed),
 }
 
 /// An error, and where the signature is by then.

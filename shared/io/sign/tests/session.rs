@@ -342,7 +342,8 @@ async fn what_one_log_took_is_told_when_another_one_refuses() {
     };
     let at = Logged {
         url: running.base.clone(),
-        index: 0,
+        // Where the log of these tests begins.
+        index: 7,
     };
     assert_eq!(logged, [at]);
     assert!(matches!(*source, SignError::Record { url, .. } if url == full));
@@ -576,7 +577,7 @@ fn services_come_from_the_signing_config() {
     };
     let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
     let good = config(&tsa("https://tsa.example.org/api/v1/timestamp"));
-    let services = Services::select(&good, now, 0).unwrap();
+    let services = Services::select(&good, false, now, 0).unwrap();
     assert_eq!(
         services.fulcio().map(Url::as_str),
         Some("https://fulcio.example.org/")
@@ -587,15 +588,15 @@ fn services_come_from_the_signing_config() {
         "https://tsa.example.org/api/v1/timestamp"
     );
     assert!(matches!(
-        Services::select(&good, "2025-01-01T00:00:00Z".parse().unwrap(), 0),
+        Services::select(&good, false, "2025-01-01T00:00:00Z".parse().unwrap(), 0),
         Err(ServicesError::Config(ConfigError::NoService { .. }))
     ));
     assert!(matches!(
-        Services::select(&config("[]"), now, 0),
+        Services::select(&config("[]"), false, now, 0),
         Err(ServicesError::NoTimestampAuthority)
     ));
     assert!(matches!(
-        Services::select(&config(&tsa("nowhere")), now, 0),
+        Services::select(&config(&tsa("nowhere")), false, now, 0),
         Err(ServicesError::Url { .. })
     ));
     let url = Url::parse("https://example.org").unwrap();
