@@ -565,6 +565,48 @@ async fn an_index_takes_one_token_and_one_certificate() {
     scene.stack.stop().await;
 }
 
+/// In a log that makes promises, for those who ask for them: both formats, which hold with the promise alone and with the proof.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_signs_for_cosign_before_3_in_a_rekor_v1_log() {
+    let scene = Scene::new(true).await;
+    let image = scene.image("team/app:v1").await;
+    std::fs::write(scene.folder.path().join("predicate.json"), "{}").unwrap();
+    let predicate = ["--predicate", "predicate.json"];
+    scene
+        .sign(&["sign", "--format", "both", &image])
+        .await
+        .refused("names no Rekor v1 log");
+    for (command, more, verify, kind) in [
+        ("sign", &[][..], "verify", &[][..]),
+        (
+            "attest",
+            &predicate,
+            "verify-attestation",
+            &["--type", "custom"],
+        ),
+    ] {
+        let mut command = scene.command(&[command, "--format", "both"]);
+        command
+            .args(["--trust-config", "state/client_trust_config_rekor_v1.json"])
+            .args(more)
+            .arg(&image)
+            .env("SIGSTORE_ID_TOKEN", alice(&scene.state()).await);
+        Scene::finish(command).await.accepted();
+        let mut words = vec![verify];
+        words.extend(kind);
+        words.push(&image);
+        let said = scene.verify(&words).await.accepted();
+        // One array of signatures, or an attestation a line.
+        let found = if kind.is_empty() {
+            said.rows()
+        } else {
+            said.out.lines().count()
+        };
+        assert_eq!(found, 2, "{}{}", said.out, said.err);
+    }
+    scene.stack.stop().await;
+}
+
 /// The answers of the log come when the time is over already. What it has taken by then gets its bundle all the same, and nothing else is begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_time_loses_no_bundle() {

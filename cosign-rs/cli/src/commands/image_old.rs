@@ -1,5 +1,7 @@
 //! What cosign before version 3 reads, written beside bundles or instead of them: `.sig` and `.att` tags (sigstore/cosign: specs/SIGNATURE_SPEC.md).
 
+use std::error::Error as _;
+
 use anyhow::{Context as _, Result};
 use bundle::Content;
 use bundle::legacy::{self, Legacy, SimpleSigning};
@@ -27,9 +29,10 @@ pub(super) fn check(prepared: &mut Prepared) -> Result<()> {
         let now = Timestamp::now();
         let promising = Services::select(config, true, now, 0);
         promising.map_err(|error| {
+            let why = error.source().unwrap_or(&error).to_string();
             advice(
                 format!(
-                    "a signature with an identity in the format of cosign before 3 needs a promise of the log, which Rekor v2 does not make, and the signing config names no Rekor v1 log to sign with ({error})"
+                    "a signature with an identity in the format of cosign before 3 needs a promise of the log, which Rekor v2 does not make, and the signing config names no Rekor v1 log to sign with ({why})"
                 ),
                 "name one in the signing config (signing-config create --rekor url=...,api-version=1,...), sign with a key (--key), or write the new format alone",
             )
