@@ -1,14 +1,21 @@
-//! The file that a new bundle goes into. It is made ready before anybody is asked to sign: an entry in a public log cannot be taken back.
+//! The file that a new bundle goes into. It is made ready before anybody is asked to sign: an entry in a public log cannot be taken back. Where it
+//! cannot be written all the same, the bundle is [kept](Unplaced) elsewhere.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use keys::HashAlgorithm;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 use crate::args::{Identity, SigningKey};
-use crate::failure::{advice, say};
+use crate::failure::{advice, in_line, say};
 use crate::report;
+
+/// What is reserved on the disk for a bundle: most have five to ten kilobytes.
+const RESERVED: u64 = 64 << 10;
 
 /// Where a bundle will be: there whole, or not at all.
 #[derive(Debug)]
@@ -114,9 +121,15 @@ impl BundleFile {
             .create_new(true)
             .open(&beside)
             .with_context(writing)?;
+        let beside = Beside { path: beside, file };
+        // A disk that is full says so now. What else it says is that it cannot reserve anything.
+        let reserved = fallocate(&beside.file, FallocateFlags::KEEP_SIZE, 0, RESERVED);
+        if let Err(full @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
+            return Err(io::Error::from(full)).with_context(writing);
+        }
         Ok(Self(Target::File {
             path: path.to_owned(),
-            beside: Beside { path: beside, file },
+            beside,
         }))
     }
 
@@ -138,13 +151,90 @@ impl BundleFile {
                 .map(|()| String::new()),
             Target::File { path, mut beside } => {
                 let file = &mut beside.file;
-                let written = file.write_all(json).and_then(|()| file.sync_all());
+                let length = u64::try_from(json.len())?;
+                let written = file.write_all(json).and_then(|()| file.set_len(length));
+                let written = written.and_then(|()| file.sync_all());
                 let written = written.and_then(|()| fs::rename(&beside.path, &path));
                 written.with_context(|| format!("writing {}", path.display()))?;
                 Ok(format!("\nwrote {}", path.display()))
             }
         }
     }
+}
+
+/// A bundle that is nowhere yet, of a signature that cannot be taken back. When it is dropped before it is [placed](Self::placed), since writing it or
+/// attaching it failed or was broken off, it goes into a file of its own, and where that cannot be written either, to standard error. It holds nothing secret.
+#[derive(Debug)]
+pub(crate) struct Unplaced {
+    json: Vec<u8>,
+    /// Of what it is.
+    of: String,
+    /// What to do with the file.
+    then: String,
+    placed: bool,
+}
+
+impl Unplaced {
+    /// The bundle of something, and what is to be done with it by whoever finds it kept.
+    pub(crate) fn new(json: &[u8], of: impl Into<String>, then: impl Into<String>) -> Self {
+        Self {
+            json: json.to_owned(),
+            of: of.into(),
+            then: then.into(),
+            placed: false,
+        }
+    }
+
+    /// It is where it should be.
+    pub(crate) fn placed(mut self) {
+        self.placed = true;
+    }
+}
+
+impl Drop for Unplaced {
+    fn drop(&mut self) {
+        if self.placed {
+            return;
+        }
+        let (of, then) = (in_line(&self.of), in_line(&self.then));
+        match keep(&[Path::new("."), &std::env::temp_dir()], &self.json) {
+            Ok(path) => say(&format!(
+                "{of} is signed, and its bundle is kept in {}: {then}",
+                path.display()
+            )),
+            Err(error) => say(&format!(
+                "{of} is signed, and its bundle can be kept nowhere ({error}). Here it is; put the next line into a file: {then}\n{}",
+                String::from_utf8_lossy(&self.json)
+            )),
+        }
+    }
+}
+
+/// Writes a bundle into the first of these folders that takes it.
+fn keep(folders: &[&Path], json: &[u8]) -> io::Result<PathBuf> {
+    let mut outcome = Err(io::Error::from(io::ErrorKind::NotFound));
+    // Of another bundle it is another name.
+    let digest = HashAlgorithm::Sha256.digest(json).to_hex();
+    let name = format!(
+        "cosign-rs-{}.sigstore.json",
+        digest.get(..16).unwrap_or_default()
+    );
+    for folder in folders {
+        let path = folder.join(&name);
+        let made = OpenOptions::new().write(true).create_new(true).open(&path);
+        let written = made.and_then(|mut file| {
+            let written = file.write_all(json).and_then(|()| file.sync_all());
+            if written.is_err() {
+                let _half = fs::remove_file(&path);
+            }
+            written
+        });
+        outcome = written.map(|()| path);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 #[cfg(test)]
@@ -185,5 +275,17 @@ mod tests {
             assert!(error.contains(reason), "{error}");
         }
         assert_eq!(fs::read(&input).unwrap(), b"x");
+    }
+
+    #[test]
+    fn what_has_no_place_is_kept_where_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("no/such/folder");
+        let path = keep(&[&nowhere, folder.path()], b"one").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_ne!(keep(&[folder.path()], b"two").unwrap(), path);
+        // It would replace something.
+        assert!(keep(&[folder.path()], b"one").is_err());
+        assert!(keep(&[&nowhere], b"one").is_err());
     }
 }

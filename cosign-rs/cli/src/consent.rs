@@ -7,8 +7,8 @@
 //! place. Where nobody is there to ask, one of these has to be there, or nothing is signed.
 
 use std::fs::{self, OpenOptions};
-use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
@@ -67,8 +67,9 @@ struct Place {
     why: &'static str,
 }
 
-/// Asks once, if there is anything to ask. `yes` is what the command line says.
-pub(crate) fn ask(
+/// Asks once, if there is anything to ask. `yes` is what the command line says. The answer is waited for on a thread of its own, so that whoever waits for it
+/// may give up.
+pub(crate) async fn ask(
     by: By<'_>,
     images: &[&Repository],
     services: &Services,
@@ -90,12 +91,16 @@ pub(crate) fn ask(
     if !std::io::stdin().is_terminal() {
         return Err(nobody(&names));
     }
-    let mut err = std::io::stderr().lock();
-    write!(err, "Continue? [y]es, [a]lways here, [N]o: ")?;
-    err.flush()?;
-    drop(err);
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
+    let answer = tokio::task::spawn_blocking(|| -> std::io::Result<String> {
+        let mut err = std::io::stderr().lock();
+        write!(err, "Continue? [y]es, [a]lways here, [N]o: ")?;
+        err.flush()?;
+        drop(err);
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(answer)
+    });
+    let answer = answer.await??;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         "a" | "always" => remember(&names),
@@ -297,16 +302,27 @@ fn remember(names: &[&str]) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(writing)?;
     }
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(writing)?;
-    // One write, so that two runs do not mix their lines.
-    let lines = names.join("\n") + "\n";
-    file.write_all(lines.as_bytes()).with_context(writing)?;
+    append(&path, names).with_context(writing)?;
     say(&format!("remembered in {}", path.display()));
     Ok(())
+}
+
+/// Adds lines to a file, of which somebody may have written the last one without its end.
+fn append(path: &Path, names: &[&str]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(path)?;
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let before = if last == [b'\n'] { "" } else { "\n" };
+    // One write, so that two runs do not mix their lines.
+    let lines = format!("{before}{}\n", names.join("\n"));
+    file.write_all(lines.as_bytes())
 }
 
 #[cfg(test)]
@@ -432,5 +448,19 @@ mod tests {
         ] {
             assert_eq!(consents.cover(name), covered, "{name}");
         }
+    }
+
+    #[test]
+    fn a_line_that_was_written_by_hand_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("consent");
+        append(&path, &["project o/r"]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"project o/r\n");
+        fs::write(&path, "# ours\nregistry.example.com").unwrap();
+        append(&path, &["project o/r", "identity a@b.c"]).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "# ours\nregistry.example.com\nproject o/r\nidentity a@b.c\n"
+        );
     }
 }

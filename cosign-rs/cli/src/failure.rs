@@ -8,6 +8,10 @@ use client::{AmbientError, CallError, FulcioError};
 use oci::OciError;
 use policy::Decision;
 use sign::SignError;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use verify::{Step, VerifyError};
 
 use crate::explained::Explained;
@@ -421,17 +425,35 @@ fn misleads(character: char) -> bool {
         || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// With `--verbose`, every call and how long it took.
+/// With `--verbose`, every call and how long it took. What libraries say for those who look for their mistakes stays out: it may have headers and bodies in it.
 pub(crate) fn listen(verbose: bool) {
     if verbose {
-        let _already = tracing_subscriber::fmt()
+        let layer = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
-            .with_max_level(tracing::Level::DEBUG)
             // Else it panics when standard error is closed.
             .log_internal_errors(false)
-            .try_init();
+            .with_filter(filter_fn(|about| {
+                *about.level() <= tracing::Level::DEBUG && is_ours(about.target())
+            }));
+        let _already = tracing_subscriber::registry().with(layer).try_init();
     }
+}
+
+/// Those of this project that say anything.
+const OURS: [&str; 7] = [
+    "client",
+    "cosign_rs",
+    "oci",
+    "repository",
+    "sign",
+    "signer",
+    "tuf_client",
+];
+
+fn is_ours(target: &str) -> bool {
+    let name = target.split("::").next();
+    name.is_some_and(|name| OURS.contains(&name))
 }
 
 fn text(error: &anyhow::Error) -> String {
@@ -588,6 +610,7 @@ fn sign_hint(error: &SignError) -> Option<&'static str> {
             }
             _ => return None,
         },
+        SignError::AfterLogging { source, .. } => return sign_hint(source),
         SignError::Leaf { .. } | SignError::Refused { .. } => {
             "signing config and trusted root must be of the same instance: --trust-config has both in one file"
         }
@@ -630,6 +653,21 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn verbose_are_we_and_not_the_libraries() {
+        for (target, ours) in [
+            ("client::agent", true),
+            ("sign", true),
+            ("tuf_client::mirror", true),
+            ("hyper_util::client::legacy", false),
+            ("signal_hook", false),
+            ("client_lib", false),
+            ("rustls", false),
+        ] {
+            assert_eq!(is_ours(target), ours, "{target}");
+        }
     }
 
     #[test]

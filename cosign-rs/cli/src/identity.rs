@@ -12,7 +12,7 @@ use trust::{ServiceKind, SigningConfig};
 use zeroize::Zeroizing;
 
 use crate::args::{AuthFlow, Identity};
-use crate::failure::{advice, say};
+use crate::failure::{advice, in_line, say, usage};
 use crate::trust_files::read_at_most;
 
 /// The largest file with a token.
@@ -20,17 +20,14 @@ const TOKEN_FILE_MAX: u64 = 64 << 10;
 /// The largest file with a client secret.
 const SECRET_FILE_MAX: u64 = 64 << 10;
 
-/// Gets the token. Nothing is asked of a person who passed one. `before_signing_in` may object to a person being asked to sign in.
-pub(crate) async fn token(
+/// Signs in, where no token [is at hand](token_at_hand). `before_signing_in` may object to a person being asked.
+pub(crate) async fn sign_in(
     agent: &Agent,
     identity: &Identity,
     config: &SigningConfig,
     now: Timestamp,
     before_signing_in: impl FnOnce() -> Result<()>,
 ) -> Result<IdentityToken> {
-    if let Some(token) = token_at_hand(agent, identity).await? {
-        return Ok(token);
-    }
     let secret = secret(identity)?;
     let way = Way::of(
         identity,
@@ -55,7 +52,20 @@ pub(crate) async fn token(
         audience: identity.oidc_audience.clone(),
     };
     let provider = Provider::discover(agent, &issuer, &registration).await?;
-    Ok(sign_in(&provider, identity, way).await?)
+    let token = go(&provider, identity, way).await?;
+    for_whom(&token, identity)?;
+    Ok(token)
+}
+
+/// A flag that says for whom the token is to be is obeyed, or said not to be: where the token is from decides about that.
+fn for_whom(token: &IdentityToken, identity: &Identity) -> Result<()> {
+    match &identity.oidc_audience {
+        Some(audience) if token.is_for(audience) == Some(false) => Err(advice(
+            format!("the identity token is not made for --oidc-audience {audience}"),
+            "its audience is decided where it is made: at the provider, or in the settings of the job",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The token that is there without anybody signing in, if there is one.
@@ -63,17 +73,103 @@ pub(crate) async fn token_at_hand(
     agent: &Agent,
     identity: &Identity,
 ) -> Result<Option<IdentityToken>> {
-    if let Some(given) = &identity.identity_token {
-        return given_token(given).map(Some);
-    }
-    let Some(ambient) = ambient(identity)? else {
-        return Ok(None);
+    may_go_together(identity)?;
+    let token = if let Some(given) = &identity.identity_token {
+        given_token(given)?
+    } else {
+        let Some(ambient) = ambient(identity)? else {
+            return Ok(None);
+        };
+        let name = ambient.name();
+        let token = ambient.token(agent, audience(identity)).await;
+        token.with_context(|| format!("the identity token of {name}"))?
     };
-    let name = ambient.name();
-    let token = ambient.token(agent, audience(identity)).await;
-    token
-        .map(Some)
-        .with_context(|| format!("the identity token of {name}"))
+    for_whom(&token, identity)?;
+    match &identity.oidc_issuer {
+        Some(issuer) if issuer.trim_end_matches('/') != token.issuer().trim_end_matches('/') => {
+            Err(advice(
+                format!(
+                    "the identity token is of {}, and --oidc-issuer is {issuer}",
+                    in_line(token.issuer())
+                ),
+                "leave --oidc-issuer out, or sign in there: --oidc-disable-ambient-providers",
+            ))
+        }
+        _ => Ok(Some(token)),
+    }
+}
+
+/// Whether somebody has to be asked for the token that is at hand.
+pub(crate) fn is_asked_for(identity: &Identity) -> Result<bool> {
+    let found = match &identity.identity_token {
+        Some(_) => None,
+        None => ambient(identity)?,
+    };
+    Ok(found.is_some_and(|found| !matches!(found.kind(), Kind::Variable | Kind::File)))
+}
+
+/// Flags that would not be obeyed beside one another are refused.
+fn may_go_together(identity: &Identity) -> Result<()> {
+    let flow = identity.fulcio_auth_flow;
+    let signs_in = matches!(
+        flow,
+        Some(AuthFlow::Normal | AuthFlow::Device | AuthFlow::Oob | AuthFlow::ClientCredentials)
+    );
+    let redirect = identity.oidc_redirect_url.is_some();
+    let secret = identity.oidc_client_secret_file.is_some();
+    let (given, named) = (
+        identity.identity_token.is_some(),
+        identity.oidc_provider.is_some(),
+    );
+    let pairs = [
+        (
+            signs_in && given,
+            "--fulcio-auth-flow",
+            "--identity-token, which is there already",
+        ),
+        (
+            signs_in && named,
+            "--fulcio-auth-flow",
+            "--oidc-provider, which has the token",
+        ),
+        (
+            redirect && given,
+            "--oidc-redirect-url",
+            "--identity-token: nobody signs in",
+        ),
+        (
+            redirect && named,
+            "--oidc-redirect-url",
+            "--oidc-provider: nobody signs in",
+        ),
+        (
+            redirect && flow.is_some_and(|flow| flow != AuthFlow::Normal),
+            "--oidc-redirect-url",
+            "a --fulcio-auth-flow that sends no browser back",
+        ),
+        (
+            secret && given,
+            "--oidc-client-secret-file",
+            "--identity-token: nobody signs in",
+        ),
+        (
+            secret && named,
+            "--oidc-client-secret-file",
+            "--oidc-provider: nobody signs in",
+        ),
+        (
+            secret && flow == Some(AuthFlow::Token),
+            "--oidc-client-secret-file",
+            "--fulcio-auth-flow token: nobody signs in",
+        ),
+    ];
+    match pairs.into_iter().find(|(both, _, _)| *both) {
+        Some((_, one, other)) => Err(usage(
+            format!("{one} beside {other}"),
+            "leave one of the two out: it would not be obeyed",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Whom the token is to be for.
@@ -113,7 +209,9 @@ fn ambient(identity: &Identity) -> Result<Option<Ambient>> {
         identity.fulcio_auth_flow,
         Some(AuthFlow::Normal | AuthFlow::Device | AuthFlow::Oob | AuthFlow::ClientCredentials)
     );
-    if identity.oidc_disable_ambient_providers || otherwise {
+    let redirected = identity.oidc_redirect_url.is_some();
+    let as_client = identity.oidc_client_secret_file.is_some();
+    if identity.oidc_disable_ambient_providers || otherwise || redirected || as_client {
         return Ok(None);
     }
     Ok(Ambient::detect(surroundings()))
@@ -173,6 +271,8 @@ impl Way {
                 "pass --identity-token, set SIGSTORE_ID_TOKEN, or in GitHub Actions give the job `permissions: id-token: write`",
             )),
             Some(AuthFlow::Normal) => Ok(Self::Browser),
+            // Only a browser is sent back.
+            None if identity.oidc_redirect_url.is_some() => Ok(Self::Browser),
             None if !terminal => Ok(Self::Itself),
             // The browser that would open is not where the person sits.
             None if set("SSH_CONNECTION") && !set("DISPLAY") && !set("WAYLAND_DISPLAY") => {
@@ -183,7 +283,7 @@ impl Way {
     }
 }
 
-async fn sign_in(
+async fn go(
     provider: &Provider,
     identity: &Identity,
     way: Way,

@@ -27,6 +27,7 @@ mod identity;
 mod judge;
 mod kit;
 mod loose;
+mod patience;
 mod predicate;
 mod private_key;
 mod rego;
@@ -61,9 +62,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .enable_all()
         .build();
     let json = arguments.command.wants_json();
-    let outcome = runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(commands::run(arguments)));
+    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let outcome = runtime.block_on(commands::run(arguments));
+        // A thread may wait for somebody to type something, whom nobody waits for any more.
+        runtime.shutdown_background();
+        outcome
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,11 +1,13 @@
 //! Keys of one's own: where they are, and how their passwords are come by.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use keys::PublicKey;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signer::{KeyRef, Signer, SignerError};
 use zeroize::Zeroizing;
 
@@ -29,7 +31,7 @@ pub(crate) async fn open(text: &str) -> Result<Signer> {
     let reference = reference(text)?;
     let opened = match Signer::open(&reference).await {
         Err(SignerError::NoPassword) => {
-            let password = password(&format!("Password of the private key {reference}"))?;
+            let password = password(&format!("Password of the private key {reference}")).await?;
             Signer::open_under(&reference, &password)
         }
         opened => opened,
@@ -154,20 +156,20 @@ fn completed(uri: &str, module: Option<String>, pin: Option<String>) -> Zeroizin
 }
 
 /// The password of a key that is there.
-pub(crate) fn password(prompt: &str) -> Result<Zeroizing<String>> {
+pub(crate) async fn password(prompt: &str) -> Result<Zeroizing<String>> {
     match given() {
         Some(password) => Ok(password),
-        None => ask(prompt),
+        None => ask(prompt).await,
     }
 }
 
 /// The password of a new key: typed twice.
-pub(crate) fn new_password() -> Result<Zeroizing<String>> {
+pub(crate) async fn new_password() -> Result<Zeroizing<String>> {
     if let Some(password) = given() {
         return Ok(password);
     }
-    let first = ask("Password for the new private key")?;
-    if first != ask("The same again")? {
+    let first = ask("Password for the new private key").await?;
+    if first != ask("The same again").await? {
         return Err(advice(
             "the two passwords differ",
             "nothing was written; try again",
@@ -180,15 +182,40 @@ fn given() -> Option<Zeroizing<String>> {
     std::env::var(PASSWORD).ok().map(Zeroizing::new)
 }
 
-fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+/// Asks on a thread of its own, so that whoever waits for the answer may give up; the terminal shows again then what is typed.
+async fn ask(prompt: &str) -> Result<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {
         return Err(advice(
             "the private key is encrypted, and nobody is there to type its password",
             format!("set {PASSWORD} (to nothing for an empty password)"),
         ));
     }
-    let typed = rpassword::prompt_password(format!("{prompt}: "));
+    let _shown = Terminal::now();
+    let prompt = format!("{prompt}: ");
+    let typed = tokio::task::spawn_blocking(move || rpassword::prompt_password(prompt)).await?;
     typed.map(Zeroizing::new).context("reading the password")
+}
+
+/// The terminal as it was, which it is again in the end.
+struct Terminal(Option<(File, Termios)>);
+
+impl Terminal {
+    fn now() -> Self {
+        let terminal = File::open("/dev/tty").ok();
+        Self(terminal.and_then(|terminal| {
+            let was = tcgetattr(&terminal).ok()?;
+            Some((terminal, was))
+        }))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some((terminal, was)) = &self.0 {
+            // It may be gone.
+            let _gone = tcsetattr(terminal, OptionalActions::Now, was);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -477,7 +477,7 @@ mod tests {
         let (taken, _, config) = built.seed.unwrap();
         let config = SigningConfig::parse(config).unwrap();
         let now = format!("{taken}T00:00:00Z").parse().unwrap();
-        let services = sign::Services::select(&config, now, 0).unwrap();
+        let services = sign::Services::select(&config, false, now, 0).unwrap();
         assert_eq!(
             services.fulcio().map(url::Url::as_str),
             Some("https://fulcio.sigstore.dev/")

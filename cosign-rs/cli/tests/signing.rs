@@ -538,3 +538,239 @@ fn a_bundle_shows_itself_and_becomes_a_newer_one() {
     verify("new.json");
     scene.run("bundle inspect a").refused("the bundle a");
 }
+
+/// It is in a log already, as far as the program knows.
+#[test]
+fn a_bundle_that_cannot_be_written_is_kept_elsewhere() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let scene = Scene::new();
+    let said = scene.run(&format!("{KEYED} --bundle /dev/full a"));
+    let said = said.refused("its bundle is kept in ./cosign-rs-");
+    assert!(said.err.contains("writing /dev/full"), "{}", said.err);
+    let files = std::fs::read_dir(scene.path(".")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let kept: Vec<String> = names
+        .filter(|name| name.starts_with("cosign-rs-"))
+        .collect();
+    let [kept] = kept.as_slice() else {
+        panic!("{kept:?}")
+    };
+    scene.verify(kept, "a");
+}
+
+#[test]
+fn what_somebody_else_signed_is_not_replaced_where_only_missing_ones_are_made() {
+    let scene = Scene::new();
+    let other = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    scene.write("other.pem", &other.to_pkcs8_pem().unwrap());
+    let owner = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(scene.path("other.pem"), owner).unwrap();
+    scene
+        .run("sign-blob --key other.pem --tlog-upload=false b")
+        .accepted();
+    let theirs = std::fs::read(scene.path("b.sigstore.json")).unwrap();
+    let words = format!("{KEYED} --if-missing a b c");
+    scene.run(&words).refused("b.sigstore.json is a bundle by");
+    assert_eq!(
+        std::fs::read(scene.path("b.sigstore.json")).unwrap(),
+        theirs
+    );
+    // Nothing was signed before that was known.
+    assert!(!scene.path("a.sigstore.json").exists());
+    scene.write("b.sigstore.json", "my notes");
+    scene
+        .run(&words)
+        .refused("b.sigstore.json is there, and is no bundle");
+    scene.write("b.sigstore.json", "");
+    let said = scene.run(&words).accepted();
+    assert!(said.err.contains("3 signed, 0 were before"), "{}", said.err);
+    let said = scene.run(&words).accepted();
+    assert!(said.err.contains("0 signed, 3 were before"), "{}", said.err);
+}
+
+/// The address of the certificate authority leads nowhere, and nobody has a token: who has nothing to sign meets neither.
+#[test]
+fn nobody_signs_in_to_be_told_that_nothing_is_missing() {
+    let scene = Scene::new();
+    let sigstore = testkit::Sigstore::default();
+    scene.write("root.json", &sigstore.root().to_json().unwrap());
+    let service = |version: u32| {
+        serde_json::json!([{ "url": "http://localhost:1", "majorApiVersion": version,
+            "validFor": { "start": "2021-01-01T00:00:00Z" }, "operator": "o" }])
+    };
+    let config = serde_json::json!({
+        "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
+        "caUrls": service(1), "oidcUrls": service(1), "tsaUrls": service(1), "rekorTlogUrls": service(2),
+        "rekorTlogConfig": { "selector": "ANY" }, "tsaConfig": { "selector": "ANY" },
+    });
+    scene.write("config.json", &config.to_string());
+    let sign = |variables: &[(&str, &str)], files: &str| {
+        let words = "sign-blob --trusted-root root.json --signing-config config.json --if-missing";
+        scene.with(variables, &format!("{words} {files}"))
+    };
+    for file in ["a", "b"] {
+        let text = std::fs::read(scene.path(file)).unwrap();
+        let json = sigstore.sign(&text).bundle.to_json().unwrap();
+        scene.write(
+            &format!("{file}.sigstore.json"),
+            std::str::from_utf8(&json).unwrap(),
+        );
+    }
+    let said = sign(&[], "a b").accepted();
+    let who = "a is signed already, by alice@example.org";
+    assert!(said.err.contains(who), "{}", said.err);
+    sign(&[], "a b c").refused("no identity token");
+    // Whose token it is follows from it.
+    let token_of = |email: &str| {
+        token(&format!(
+            r#"{{"iss":"https://issuer.example.org","email":"{email}","email_verified":true}}"#
+        ))
+    };
+    let alice = token_of("alice@example.org");
+    sign(&[("SIGSTORE_ID_TOKEN", &alice)], "a b").accepted();
+    let bob = token_of("bob@example.org");
+    sign(&[("SIGSTORE_ID_TOKEN", &bob)], "a b").refused("no certificate from http://localhost:1");
+}
+
+#[test]
+fn flags_that_would_not_be_obeyed_are_refused() {
+    let scene = Scene::new();
+    let issuer = r#"{"iss":"https://i","sub":"s","aud":"sigstore"}"#;
+    scene.write("token", &token(issuer));
+    for (flags, why) in [
+        (
+            "--identity-token token --fulcio-auth-flow device",
+            "--fulcio-auth-flow beside --identity-token",
+        ),
+        (
+            "--oidc-provider spiffe --fulcio-auth-flow normal",
+            "--fulcio-auth-flow beside --oidc-provider",
+        ),
+        (
+            "--identity-token token --oidc-redirect-url http://localhost:1/cb",
+            "--oidc-redirect-url beside --identity-token",
+        ),
+        (
+            "--fulcio-auth-flow device --oidc-redirect-url http://localhost:1/cb",
+            "sends no browser back",
+        ),
+        (
+            "--identity-token token --oidc-client-secret-file key.pem",
+            "--oidc-client-secret-file beside",
+        ),
+        (
+            "--identity-token token --oidc-audience other",
+            "not made for --oidc-audience other",
+        ),
+        (
+            "--identity-token token --oidc-issuer https://other",
+            "the identity token is of https://i",
+        ),
+        (
+            "--key key.pem --fulcio-auth-flow device",
+            "cannot be used with",
+        ),
+        ("--key key.pem --oidc-audience x", "cannot be used with"),
+    ] {
+        let said = scene.run(&format!("sign-blob --offline --yes {flags} a"));
+        said.refused(why);
+    }
+}
+
+/// Whoever types nothing keeps nobody waiting for longer than was said.
+#[test]
+fn the_time_is_over_also_while_a_person_is_waited_for() {
+    let scene = Scene::new();
+    for words in [
+        "login --username me --password-stdin --timeout 1s localhost:1".to_owned(),
+        format!("{KEYED} --timeout 1s --bundle out.json -"),
+    ] {
+        let mut program = scene.program();
+        let mut child = program
+            .args(words.split_whitespace())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It stays open until the program has ended.
+        let typed = child.stdin.take();
+        let output = child.wait_with_output().unwrap();
+        drop(typed);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(err.contains("not done after 1 s"), "{words}: {err}");
+    }
+}
+
+/// A server that counts who comes, and tells everybody the same.
+fn counting(answer: &'static str) -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = std::sync::Arc::clone(&count);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let _read = stream.read(&mut request);
+            let _gone = stream.write_all(answer.as_bytes());
+        }
+    });
+    (port, count)
+}
+
+#[test]
+fn the_metadata_server_is_asked_by_no_proxy() {
+    use std::sync::atomic::Ordering;
+    let scene = Scene::new();
+    let mark = "HTTP/1.1 200 OK\r\nmetadata-flavor: Google\r\nconnection: close\r\ncontent-length: 5\r\n\r\na.b.c";
+    let (server, asked) = counting(mark);
+    let (proxy, misled) = counting(mark);
+    // An address of this machine that does not look like one.
+    let host = format!("0.0.0.0:{server}");
+    let by = format!("http://127.0.0.1:{proxy}");
+    let variables = [
+        ("GCE_METADATA_HOST", host.as_str()),
+        ("HTTP_PROXY", &by),
+        ("http_proxy", &by),
+        ("ALL_PROXY", &by),
+    ];
+    let said = scene.with(&variables, "sign-blob --verbose --offline --yes a");
+    let said = said.refused("the token of Google");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(misled.load(Ordering::SeqCst), 0);
+    // Libraries say nothing.
+    assert!(
+        !said.err.contains("hyper") && !said.err.contains("reqwest"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_doctor_who_is_to_stay_inside_calls_nobody() {
+    use std::sync::atomic::Ordering;
+    let scene = Scene::new();
+    let (port, count) =
+        counting("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let url = format!("http://127.0.0.1:{port}/?x=1");
+    let variables = [
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", url.as_str()),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "job"),
+    ];
+    let words = format!("doctor -o json --image 127.0.0.1:{port}/a/b");
+    let said = scene
+        .with(&variables, &format!("{words} --offline"))
+        .accepted();
+    let findings: Value = serde_json::from_str(&said.out).unwrap();
+    for check in findings["checks"].as_array().unwrap() {
+        let name = check["name"].as_str().unwrap();
+        let outside =
+            ["services", "identity token"].contains(&name) || name.starts_with("registry");
+        assert_eq!(check["state"] == "skipped", outside, "{check}");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+}

@@ -7,8 +7,11 @@
     reason = "a panic in a test is its failure report"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use oci::{Annotations, Descriptor, EMPTY_TYPE, IMAGE_TYPE, Reference, Registry};
@@ -54,6 +57,18 @@ impl Said {
         let rows: Vec<Value> = serde_json::from_str(&self.out).unwrap();
         rows.len()
     }
+}
+
+/// A token of hers.
+async fn alice(state: &Path) -> String {
+    let asked = Token {
+        state: state.to_owned(),
+        email: Some(ALICE.to_owned()),
+        github: None,
+        audience: "sigstore".to_owned(),
+        seconds: 60,
+    };
+    token::make(&asked, jiff::Timestamp::now()).await.unwrap()
 }
 
 impl Scene {
@@ -102,22 +117,10 @@ impl Scene {
 
     /// `sign`, `attest` and so on, as Alice.
     async fn sign(&self, arguments: &[&str]) -> Said {
-        let token = token::make(
-            &Token {
-                state: self.state(),
-                email: Some(ALICE.to_owned()),
-                github: None,
-                audience: "sigstore".to_owned(),
-                seconds: 60,
-            },
-            jiff::Timestamp::now(),
-        )
-        .await
-        .unwrap();
         let mut command = self.command(arguments);
         command
             .args(["--trust-config", "state/client_trust_config.json"])
-            .env("SIGSTORE_ID_TOKEN", token);
+            .env("SIGSTORE_ID_TOKEN", alice(&self.state()).await);
         Self::finish(command).await
     }
 
@@ -455,6 +458,232 @@ async fn what_cannot_be_read_is_never_an_unsigned_image() {
         .current_dir(folder.path());
     let said = Scene::finish(command).await.refused("error: ");
     assert!(!said.err.contains("nothing is signed"), "{}", said.err);
+}
+
+/// What stands between signers and the stack: counts who comes, and may hold the answers of the log back.
+struct Gate {
+    tokens: AtomicUsize,
+    entries: AtomicUsize,
+    rekor: String,
+    state: PathBuf,
+    held: Option<Duration>,
+}
+
+async fn gate_token(axum::extract::State(gate): axum::extract::State<Arc<Gate>>) -> String {
+    gate.tokens.fetch_add(1, Ordering::SeqCst);
+    json!({ "value": alice(&gate.state).await }).to_string()
+}
+
+async fn gate_log(
+    axum::extract::State(gate): axum::extract::State<Arc<Gate>>,
+    body: Bytes,
+) -> (axum::http::StatusCode, Bytes) {
+    gate.entries.fetch_add(1, Ordering::SeqCst);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client
+        .post(format!("{}/api/v2/log/entries", gate.rekor))
+        .header("content-type", "application/json")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    let (status, body) = (answer.status(), answer.bytes().await.unwrap());
+    if let Some(held) = gate.held {
+        tokio::time::sleep(held).await;
+    }
+    (status, body)
+}
+
+impl Gate {
+    /// Opens it, and writes `gate.json`: the trust config of those who go through it.
+    async fn open(scene: &Scene, held: Option<Duration>) -> (Arc<Self>, String) {
+        let gate = Arc::new(Self {
+            tokens: AtomicUsize::new(0),
+            entries: AtomicUsize::new(0),
+            rekor: scene.addresses().rekor.clone(),
+            state: scene.state(),
+            held,
+        });
+        let router = axum::Router::new()
+            .route("/token", axum::routing::get(gate_token))
+            .route("/api/v2/log/entries", axum::routing::post(gate_log))
+            .with_state(Arc::clone(&gate));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let config = std::fs::read(scene.state().join("client_trust_config.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        config["signingConfig"]["rekorTlogUrls"][0]["url"] = base.clone().into();
+        std::fs::write(scene.folder.path().join("gate.json"), config.to_string()).unwrap();
+        (gate, base)
+    }
+}
+
+impl Scene {
+    /// How many certificates the CT log has seen.
+    async fn certificates(&self) -> u64 {
+        let url = format!("{}/checkpoint", self.addresses().ctlog);
+        let checkpoint = reqwest::get(url).await.unwrap().text().await.unwrap();
+        checkpoint.lines().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Pushes an index of so many images.
+    async fn index(&self, name: &str, platforms: usize) -> String {
+        let image = self.image(&format!("{name}:base")).await;
+        let reference = Reference::parse(&image).unwrap();
+        let (registry, at) = (Registry::default(), &reference.repository);
+        let base = registry.image(&reference).await.unwrap();
+        let base: Value = serde_json::from_slice(&base.manifest).unwrap();
+        let mut manifests = Vec::new();
+        for platform in 0..platforms {
+            let mut one = base.clone();
+            one["annotations"] = json!({ "platform": platform.to_string() });
+            let one = one.to_string().into_bytes();
+            let mut child = serde_json::to_value(Descriptor::of(IMAGE_TYPE, &one)).unwrap();
+            let digest = child["digest"].as_str().unwrap().to_owned();
+            child["platform"] =
+                json!({ "os": "linux", "architecture": "arm", "variant": format!("v{platform}") });
+            registry
+                .push_manifest(at, &digest, IMAGE_TYPE, one.into())
+                .await
+                .unwrap();
+            manifests.push(child);
+        }
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": manifests });
+        let index = index.to_string();
+        let digest = Descriptor::of(kind, index.as_bytes()).digest.to_string();
+        registry
+            .push_manifest(at, &digest, kind, index.into())
+            .await
+            .unwrap();
+        format!("{}@{digest}", image.split_once('@').unwrap().0)
+    }
+}
+
+/// Signed and attested to in one run: one token, one certificate, and two log entries for each image and the index.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_takes_one_token_and_one_certificate() {
+    const PLATFORMS: usize = 4;
+    let scene = Scene::new(true).await;
+    let (gate, base) = Gate::open(&scene, None).await;
+    let index = scene.index("team/many", PLATFORMS).await;
+    std::fs::write(scene.folder.path().join("predicate.json"), "{}").unwrap();
+    let attest = [
+        "attest",
+        "--sign",
+        "--recursive",
+        "--predicate",
+        "predicate.json",
+        "--trust-config",
+        "gate.json",
+        &index,
+    ];
+    let run = async |more: &[&str]| {
+        let mut command = scene.command(&attest);
+        command
+            .args(more)
+            .env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{base}/token?x=1"))
+            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "job");
+        Scene::finish(command).await.accepted()
+    };
+    let said = run(&[]).await;
+    let entries = 2 * (PLATFORMS + 1);
+    let summary = format!("{entries} signed, 0 were before");
+    assert!(said.err.contains(&summary), "{}", said.err);
+    let asked = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+    assert_eq!(asked(&gate.tokens), 1);
+    assert_eq!(scene.certificates().await, 1);
+    assert_eq!(asked(&gate.entries), entries);
+    for command in [&["verify"][..], &["verify-attestation", "--type", "custom"]] {
+        let mut words = command.to_vec();
+        words.extend(["--recursive", &index]);
+        scene.verify(&words).await.accepted();
+    }
+    // Who has nothing to sign gets no certificate and logs nothing.
+    let said = run(&["--if-missing"]).await;
+    let summary = format!("0 signed, {entries} were before");
+    assert!(said.err.contains(&summary), "{}", said.err);
+    assert_eq!(asked(&gate.tokens), 2);
+    assert_eq!(scene.certificates().await, 1);
+    assert_eq!(asked(&gate.entries), entries);
+    scene.stack.stop().await;
+}
+
+/// In a log that makes promises, for those who ask for them: both formats, which hold with the promise alone and with the proof.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_signs_for_cosign_before_3_in_a_rekor_v1_log() {
+    let scene = Scene::new(true).await;
+    let image = scene.image("team/app:v1").await;
+    std::fs::write(scene.folder.path().join("predicate.json"), "{}").unwrap();
+    let predicate = ["--predicate", "predicate.json"];
+    scene
+        .sign(&["sign", "--format", "both", &image])
+        .await
+        .refused("names no Rekor v1 log");
+    for (command, more, verify, kind) in [
+        ("sign", &[][..], "verify", &[][..]),
+        (
+            "attest",
+            &predicate,
+            "verify-attestation",
+            &["--type", "custom"],
+        ),
+    ] {
+        let mut command = scene.command(&[command, "--format", "both"]);
+        command
+            .args(["--trust-config", "state/client_trust_config_rekor_v1.json"])
+            .args(more)
+            .arg(&image)
+            .env("SIGSTORE_ID_TOKEN", alice(&scene.state()).await);
+        Scene::finish(command).await.accepted();
+        let mut words = vec![verify];
+        words.extend(kind);
+        words.push(&image);
+        let said = scene.verify(&words).await.accepted();
+        // One array of signatures, or an attestation a line.
+        let found = if kind.is_empty() {
+            said.rows()
+        } else {
+            said.out.lines().count()
+        };
+        assert_eq!(found, 2, "{}{}", said.out, said.err);
+    }
+    scene.stack.stop().await;
+}
+
+/// The answers of the log come when the time is over already. What it has taken by then gets its bundle all the same, and nothing else is begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_time_loses_no_bundle() {
+    let scene = Scene::new(true).await;
+    let (gate, _) = Gate::open(&scene, Some(Duration::from_secs(12))).await;
+    let files: Vec<String> = (0..6).map(|number| format!("file-{number}")).collect();
+    for file in &files {
+        std::fs::write(scene.folder.path().join(file), file).unwrap();
+    }
+    let mut words = vec!["sign-blob", "--timeout", "8s", "--max-workers", "2"];
+    words.extend(["--trust-config", "gate.json"]);
+    words.extend(files.iter().map(String::as_str));
+    let mut command = scene.command(&words);
+    command.env("SIGSTORE_ID_TOKEN", alice(&scene.state()).await);
+    let said = Scene::finish(command).await.refused("not done after 8 s");
+    assert!(said.err.contains("2 of 6 are signed"), "{}", said.err);
+    assert_eq!(gate.entries.load(Ordering::SeqCst), 2);
+    for (number, file) in files.iter().enumerate() {
+        let bundle = format!("{file}.sigstore.json");
+        let there = scene.folder.path().join(&bundle).exists();
+        assert_eq!(there, number < 2, "{file}: {}", said.err);
+        let became = if there { "signed" } else { "not begun" };
+        let line = format!("  {file}: {became}");
+        assert!(said.err.contains(&line), "{line}: {}", said.err);
+        if there {
+            scene
+                .verify(&["verify-blob", "--bundle", &bundle, file])
+                .await
+                .accepted();
+        }
+    }
+    scene.stack.stop().await;
 }
 
 /// The whole story of the README's first command.

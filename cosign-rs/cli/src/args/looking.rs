@@ -111,6 +111,9 @@ pub(crate) struct BundleCreate {
     /// Where to write the bundle, instead of to standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Whom the log's answer is checked by
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }
 
 /// The log that most bundles of versions 0.1 and 0.2 are in.
@@ -128,4 +131,7 @@ pub(crate) struct BundleUpgrade {
     /// Where to write the bundle, instead of to standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Whom the log's answer is checked by
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }

@@ -71,7 +71,7 @@ pub(crate) struct Arguments {
     /// Say on standard error which calls are made and how long they take
     #[arg(short = 'd', long, global = true)]
     pub(crate) verbose: bool,
-    /// Give up after this time, as 90s or 3m0s
+    /// Give up after this time, as 90s or 3m0s; what is being signed by then still gets its bundle
     #[arg(short, long, global = true, value_name = "DURATION", default_value = "3m", value_parser = duration)]
     pub(crate) timeout: Duration,
     /// What to do.

@@ -17,7 +17,7 @@ pub(crate) struct SigningKey {
     /// Private key to sign with instead of an identity: a file (PEM, as generate-key-pair writes it or not encrypted), env://NAME,
     /// pkcs11:..., hashivault://NAME, k8s://NAMESPACE/NAME (a mounted Secret), or awskms://... and others by a plug-in. The password of an encrypted
     /// one is $COSIGN_PASSWORD, or asked for
-    #[arg(long, value_name = "KEY", conflicts_with_all = ["identity_token", "oidc_issuer"])]
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["identity_token", "oidc_issuer", "oidc_client_secret_file", "oidc_audience", "oidc_redirect_url", "oidc_provider", "fulcio_auth_flow"])]
     pub(crate) key: Option<String>,
     /// With =false (and --key): put the signature into no log. Nobody can see then that the key was used; verify such a signature with
     /// --insecure-ignore-tlog
@@ -206,6 +206,9 @@ pub(crate) struct Attest {
     /// What kind of predicate: slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom, or a URI
     #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
     pub(crate) predicate_type: String,
+    /// Sign the images as well, by the same login and with the same certificate
+    #[arg(long, conflicts_with_all = ["bundle", "no_upload"])]
+    pub(crate) sign: bool,
     /// Do not attach it in the registry; goes with --bundle
     #[arg(long, requires = "bundle")]
     pub(crate) no_upload: bool,

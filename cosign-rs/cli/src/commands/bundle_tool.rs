@@ -1,7 +1,7 @@
 //! Bundles as such: made of the pieces that older cosigns wrote, shown, and written in the newest version.
 //!
-//! Nothing is verified here: what comes out is as good as what went in, and `verify-blob` says how good that is. What a log answers is compared with the
-//! entry that is asked about, so that a wrong answer is told here and not years later.
+//! What comes out is as good as what went in, and `verify-blob` says how good that is. What a log answers is compared with the entry that is asked about, and
+//! its proof and promise are verified against the trusted root, so that a wrong answer is told here and not years later.
 
 use std::path::Path;
 
@@ -17,15 +17,16 @@ use keys::{HashAlgorithm, PublicKey};
 use pki::{Certificate, FulcioExtensions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use trust::TrustedRoot;
 use url::Url;
 use wire::encoding::{Bytes, Int64};
 use wire::rekor_v1::LogEntries;
 use wire::{bundle as shape, common::LogId};
 
-use crate::args::{BundleCommand, BundleCreate, BundleUpgrade, Output};
+use crate::args::{BundleCommand, BundleCreate, BundleUpgrade, Output, Trust};
 use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
-use crate::failure::{advice, in_line, say};
+use crate::failure::{advice, in_line, say, usage};
 use crate::{private_key, report, trust_files};
 
 /// The largest of the pieces.
@@ -56,10 +57,13 @@ async fn renew(arguments: BundleUpgrade) -> Result<()> {
     if bundle.version == Version::V03 {
         say(&format!("{shown} is of version 0.3 already"));
     }
-    let log = Log::new(&arguments.rekor_url);
-    for entry in &mut bundle.entries {
-        let proven = entry.proof.as_ref();
-        if proven.is_none_or(|proof| proof.checkpoint.is_empty()) {
+    let unproven = |entry: &LogEntry| {
+        let proof = entry.proof.as_ref();
+        proof.is_none_or(|proof| proof.checkpoint.is_empty())
+    };
+    if bundle.entries.iter().any(unproven) {
+        let log = Log::new(&arguments.rekor_url, &arguments.trust).await?;
+        for entry in bundle.entries.iter_mut().filter(|entry| unproven(entry)) {
             *entry = log.proven(entry).await?;
         }
     }
@@ -71,18 +75,26 @@ async fn renew(arguments: BundleUpgrade) -> Result<()> {
     write(&bundle, arguments.out.as_deref(), &[&arguments.file])
 }
 
-/// A log of Rekor version 1.
+/// A log of Rekor version 1, and what its answers are checked by.
 struct Log {
     agent: Agent,
     base: Url,
+    root: TrustedRoot,
 }
 
 impl Log {
-    fn new(base: &Url) -> Self {
-        Self {
+    async fn new(base: &Url, trust: &Trust) -> Result<Self> {
+        if trust.following.offline {
+            return Err(usage(
+                format!("--offline, and the log {base} has to be asked for a proof"),
+                "leave --offline out",
+            ));
+        }
+        Ok(Self {
             agent: Agent::new(client::Settings::default()),
             base: base.clone(),
-        }
+            root: trust_files::trusted_root(trust).await?,
+        })
     }
 
     fn url(&self, path: &str) -> Result<Url> {
@@ -99,7 +111,8 @@ impl Log {
         let answer = self.agent.send(&call).await.with_context(asking)?;
         let answer = answer.expect(&[200]).with_context(asking)?;
         let entries: LogEntries = wire::parse(&answer.body).with_context(asking)?;
-        entries.into_values().map(of_v1).collect()
+        let read = entries.into_values().map(LogEntry::from_rekor_v1);
+        read.collect::<Result<_, _>>().with_context(asking)
     }
 
     async fn at(&self, index: u64) -> Result<LogEntry> {
@@ -114,20 +127,8 @@ impl Log {
     /// The entry with a proof that it is in the log.
     async fn proven(&self, entry: &LogEntry) -> Result<LogEntry> {
         let found = self.at(entry.index).await?;
-        if found.body != entry.body || found.log_id != entry.log_id {
-            return Err(advice(
-                format!(
-                    "the log {} has another entry at index {}, so the bundle is of another log",
-                    self.base, entry.index
-                ),
-                "name the log that it is in with --rekor-url",
-            ));
-        }
-        // The promise is the one that the signer got.
-        Ok(LogEntry {
-            promise: entry.promise.clone().or(found.promise),
-            ..found
-        })
+        renewed(entry, found, &self.root)
+            .with_context(|| format!("the answer of the log {}", self.base))
     }
 
     /// The entry with this signature, among those about a file.
@@ -143,6 +144,8 @@ impl Log {
             let url = self.url(&format!("api/v1/log/entries/{id}"))?;
             for entry in self.entries(Call::get(url)).await? {
                 if String::from_utf8_lossy(&entry.body).contains(&wanted) {
+                    let answer = || format!("the answer of the log {}", self.base);
+                    holds(&entry, &self.root).with_context(answer)?;
                     return Ok(entry);
                 }
             }
@@ -158,37 +161,54 @@ impl Log {
     }
 }
 
-/// An entry as the first version of Rekor gives it out.
-fn of_v1(entry: wire::rekor_v1::LogEntry) -> Result<LogEntry> {
-    let (kind, version) = kind_of(&entry.body.0)?;
-    let decode = |text: &str| hex::decode(text).context("the log's answer has a hash that is none");
-    let proof = entry.verification.inclusion_proof;
-    let count = |number: u64| i64::try_from(number).map(Int64).context("the log's answer");
-    Ok(LogEntry::from_wire(shape::TransparencyLogEntry {
-        log_index: count(entry.log_index)?,
-        log_id: Some(LogId {
-            key_id: Bytes(decode(&entry.log_id)?),
-        }),
-        kind_version: Some(shape::KindVersion { kind, version }),
-        integrated_time: Int64(entry.integrated_time),
-        inclusion_promise: Some(shape::InclusionPromise {
-            signed_entry_timestamp: entry.verification.signed_entry_timestamp,
-        }),
-        inclusion_proof: Some(shape::InclusionProof {
-            log_index: count(proof.log_index)?,
-            root_hash: Bytes(decode(&proof.root_hash)?),
-            tree_size: count(proof.tree_size)?,
-            hashes: proof
-                .hashes
-                .iter()
-                .map(|hash| Ok(Bytes(decode(hash)?)))
-                .collect::<Result<_>>()?,
-            checkpoint: Some(shape::Checkpoint {
-                envelope: proof.checkpoint,
-            }),
-        }),
-        canonicalized_body: entry.body,
-    })?)
+/// What a log answered in place of an entry, if it is this very entry with a proof that holds.
+fn renewed(entry: &LogEntry, found: LogEntry, root: &TrustedRoot) -> Result<LogEntry> {
+    if found.body != entry.body || found.log_id != entry.log_id || found.index != entry.index {
+        return Err(advice(
+            format!(
+                "it has another entry at index {}, so the bundle is of another log",
+                entry.index
+            ),
+            "name the log that it is in with --rekor-url",
+        ));
+    }
+    // The promise that the signer got is over the time that the signer was told.
+    if found.integrated_time != entry.integrated_time {
+        let told = |time: Option<Timestamp>| time.map_or("none".to_owned(), |at| at.to_string());
+        return Err(advice(
+            format!(
+                "entry {} has the time {} there, and {} in the bundle",
+                entry.index,
+                told(found.integrated_time),
+                told(entry.integrated_time)
+            ),
+            "one of the two was changed: verify the old bundle with verify-blob",
+        ));
+    }
+    let renewed = LogEntry {
+        promise: entry.promise.clone().or(found.promise),
+        ..found
+    };
+    holds(&renewed, root)?;
+    Ok(renewed)
+}
+
+/// Whether an entry is in a log that is trusted, by a proof and not by a promise alone.
+fn holds(entry: &LogEntry, root: &TrustedRoot) -> Result<()> {
+    verify::recorded(std::slice::from_ref(entry), root).map_err(|error| {
+        advice(
+            in_line(&error.to_string()),
+            "if it is a log of your own, pass its trusted root with --trusted-root",
+        )
+    })?;
+    let proven = entry.proof.as_ref();
+    if proven.is_none_or(|proof| proof.checkpoint.is_empty()) {
+        bail!(
+            "it has no proof with a checkpoint for entry {}",
+            entry.index
+        );
+    }
+    Ok(())
 }
 
 fn kind_of(body: &[u8]) -> Result<(String, String)> {
@@ -289,11 +309,14 @@ async fn make(arguments: BundleCreate) -> Result<()> {
         ),
     };
     let (signer, key) = signer(&arguments, old_certificate).await?;
-    let digest = Source::of_path(&arguments.artifact).digest(
-        key.default_algorithm()
-            .hash()
-            .unwrap_or(HashAlgorithm::Sha512),
-    )?;
+    let hash = key.default_algorithm().hash();
+    let hash = hash.unwrap_or(HashAlgorithm::Sha512);
+    // Once: standard input cannot be read again.
+    let source = Source::of_path(&arguments.artifact);
+    let read = move || source.digests(&[hash, HashAlgorithm::Sha256]);
+    let artifact = tokio::task::spawn_blocking(read).await??;
+    let known = |hash| artifact.digest(hash).copied().context("no digest");
+    let (digest, sha256) = (known(hash)?, known(HashAlgorithm::Sha256)?);
     let content = content(&arguments, old_signature, digest)?;
     let entries = match old_entry {
         Some(_) if arguments.ignore_tlog => {
@@ -304,12 +327,11 @@ async fn make(arguments: BundleCreate) -> Result<()> {
         }
         None if arguments.ignore_tlog => Vec::new(),
         Some(entry) => {
-            let log = Log::new(&arguments.rekor_url);
+            let log = Log::new(&arguments.rekor_url, &arguments.trust).await?;
             vec![log.proven(&entry.entry()?).await?]
         }
         None => {
-            let log = Log::new(&arguments.rekor_url);
-            let sha256 = Source::of_path(&arguments.artifact).digest(HashAlgorithm::Sha256)?;
+            let log = Log::new(&arguments.rekor_url, &arguments.trust).await?;
             let about = match &content {
                 Content::Message { .. } => digest,
                 Content::Envelope(envelope) => HashAlgorithm::Sha256.digest(&envelope.payload),
@@ -655,4 +677,81 @@ fn statement_tree(statement: &Statement) -> Tree {
         tree.item("predicate", Item::Json(value));
     }
     tree
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use testkit::{Log, Sigstore};
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_believed_only_what_it_proves_about_this_entry() {
+        let sigstore = Sigstore::default();
+        let root = sigstore.root();
+        let honest = sigstore.sign(b"file").bundle.entries.remove(0);
+        let old = LogEntry {
+            proof: None,
+            ..honest.clone()
+        };
+        let renewed = |found: LogEntry, root: &TrustedRoot| super::renewed(&old, found, root);
+        assert_eq!(renewed(honest.clone(), &root).unwrap(), honest);
+        let refused = |found: LogEntry, root: &TrustedRoot, why: &str| {
+            let error = format!("{:#}", renewed(found, root).unwrap_err());
+            assert!(error.contains(why), "expected {why}: {error}");
+        };
+        let index = honest.index + 1;
+        refused(
+            LogEntry {
+                index,
+                ..honest.clone()
+            },
+            &root,
+            "another entry",
+        );
+        let body = b"{}".to_vec();
+        refused(
+            LogEntry {
+                body,
+                ..honest.clone()
+            },
+            &root,
+            "another entry",
+        );
+        let at = Some(sigstore.now + SignedDuration::from_secs(1));
+        refused(
+            LogEntry {
+                integrated_time: at,
+                ..honest.clone()
+            },
+            &root,
+            "has the time",
+        );
+        refused(
+            LogEntry {
+                proof: None,
+                ..honest.clone()
+            },
+            &root,
+            "",
+        );
+        // A proof that leads to another root, and a root that somebody else signed.
+        let mut bent = honest.clone();
+        if let Some(proof) = &mut bent.proof {
+            proof.hashes.push(proof.root);
+        }
+        refused(bent, &root, "");
+        let strange =
+            Log::new("rekor.example.org").add(&honest.kind, &honest.version, &honest.body);
+        refused(
+            LogEntry {
+                proof: strange.proof,
+                ..honest.clone()
+            },
+            &root,
+            "checkpoint",
+        );
+        refused(honest.clone(), &TrustedRoot::default(), "");
+    }
 }

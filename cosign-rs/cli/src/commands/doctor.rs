@@ -14,6 +14,7 @@ use serde::Serialize;
 use trust::{ServiceKind, SigningConfig, TrustedRoot, Validity};
 use url::Url;
 use wire::fulcio::{Configuration, TrustBundle};
+use wire::rekor_v1::LogInfo;
 
 use super::image;
 use crate::args::{Doctor, Output};
@@ -100,8 +101,16 @@ pub(super) async fn run(arguments: Doctor) -> Result<()> {
         }
     }
     checks.extend(token(&agent, &arguments, issuers.as_ref(), now).await);
-    if let Some(name) = &arguments.image {
-        checks.extend(registry(name, &arguments).await);
+    match &arguments.image {
+        Some(name) if arguments.trust.following.offline => {
+            checks.push(check(
+                format!("registry, {name}"),
+                State::Skipped,
+                "--offline",
+            ));
+        }
+        Some(name) => checks.extend(registry(name, &arguments).await),
+        None => {}
     }
     let healthy = checks.iter().all(|check| check.state != State::Failed);
     let findings = Findings { healthy, checks };
@@ -203,10 +212,12 @@ async fn services(
             Err(error) => found.push(check(what, State::Failed, error.to_string()).remedy(
                 "the signing config is too old, or without one of these: cosign-rs trust refresh, or a newer file",
             )),
-            Ok(services) => calls.extend(services.into_iter().map(|one| (kind, what, one.url.clone()))),
+            Ok(services) => calls.extend(services.into_iter().map(|one| {
+                (kind, what, one.url.clone(), one.major_api_version)
+            })),
         }
     }
-    let asked = calls.iter().map(|(kind, what, url)| async move {
+    let asked = calls.iter().map(|(kind, what, url, version)| async move {
         let name = format!("{what} {url}");
         let Ok(parsed) = Url::parse(url) else {
             return (
@@ -216,7 +227,7 @@ async fn services(
         };
         match kind {
             ServiceKind::Fulcio => fulcio(agent, &parsed, name, root).await,
-            ServiceKind::Rekor => (log(agent, &parsed, name, root).await, None),
+            ServiceKind::Rekor => (log(agent, &parsed, *version, name, root).await, None),
             ServiceKind::Tsa => (timestamps(agent, &parsed, name, root).await, None),
             ServiceKind::Oidc => (provider(agent, &parsed, name).await, None),
         }
@@ -337,20 +348,36 @@ async fn fulcio(
     (checks, issuers)
 }
 
-async fn log(agent: &Agent, url: &Url, name: String, root: &TrustedRoot) -> Vec<Check> {
-    let (answer, clock) = match get(agent, below(url, "api/v2/checkpoint"), &name).await {
+async fn log(
+    agent: &Agent,
+    url: &Url,
+    version: u32,
+    name: String,
+    root: &TrustedRoot,
+) -> Vec<Check> {
+    let path = if version == 1 {
+        "api/v1/log"
+    } else {
+        "api/v2/checkpoint"
+    };
+    let (answer, clock) = match get(agent, below(url, path), &name).await {
         Ok(answered) => answered,
         Err(failed) => return vec![*failed],
     };
     let mut checks: Vec<Check> = clock.into_iter().collect();
-    let text = String::from_utf8_lossy(&answer.body);
+    // The first version has it in JSON.
+    let info: Option<LogInfo> = wire::parse(&answer.body).ok().filter(|_| version == 1);
+    let text = match info {
+        Some(info) => info.active.signed_tree_head,
+        None => String::from_utf8_lossy(&answer.body).into_owned(),
+    };
     let origin = text.lines().next().unwrap_or_default().to_owned();
     let keys: Vec<_> = root
         .tlogs
         .iter()
         .flat_map(trust::LogInstance::verifier_keys)
         .collect();
-    checks.push(if note::open(&answer.body, &keys).is_ok() {
+    checks.push(if note::open(text.as_bytes(), &keys).is_ok() {
         check(
             name,
             State::Ok,
@@ -431,6 +458,15 @@ async fn token(
     now: Timestamp,
 ) -> Vec<Check> {
     const NAME: &str = "identity token";
+    if arguments.trust.following.offline
+        && matches!(identity::is_asked_for(&arguments.identity), Ok(true))
+    {
+        return vec![check(
+            NAME,
+            State::Skipped,
+            "--offline, and somebody has to be asked for it",
+        )];
+    }
     let found = match identity::token_at_hand(agent, &arguments.identity).await {
         Ok(Some(found)) => found,
         Ok(None) => {

@@ -7,25 +7,40 @@ use anyhow::{Context as _, Result};
 use bundle::Bundle;
 use bytes::Bytes;
 use dsse::Statement;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use oci::{Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, CopyError, LayoutError};
 use sign::{Session, SignedBundle};
+use trust::TrustedRoot;
 use verify::{Artifact, Expect};
 
-use super::batch::{Batch, Done};
+use super::batch::{Batch, Done, Turn};
 use super::targets::{Plan, Target};
 use super::{Prepared, image_old};
-use crate::args::{Attest, Batching, Formats, Platforms, Sign, StatementVersion};
-use crate::bundle_file::{self, BundleFile};
+use crate::args::{Attest, Batching, Formats, Identity, Platforms, Sign, StatementVersion};
+use crate::bundle_file::{self, BundleFile, Unplaced};
 use crate::failure::{advice, say};
+use crate::patience::Patience;
 use crate::report::Report;
 use crate::{predicate, trust_files};
 
 /// The largest predicate: the parser of bundles takes no larger document, and a payload stands in it as base64.
 const PREDICATE_MAX: u64 = 10 << 20;
 
-pub(super) async fn sign(arguments: Sign) -> Result<()> {
-    let prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
+pub(super) async fn sign(arguments: Sign, patience: &Patience) -> Result<()> {
+    let Some((signing, works)) = patience
+        .limit(Box::pin(prepare_to_sign(&arguments)))
+        .await?
+    else {
+        return Ok(());
+    };
+    let workers = usize::from(arguments.batching.max_workers);
+    signing.run(works, workers, patience).await
+}
+
+/// None if there is nothing to sign.
+async fn prepare_to_sign(arguments: &Sign) -> Result<Option<(Signing, Vec<Work>)>> {
+    let mut prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
     // What the key cannot sign is known before the registry is asked.
     prepared.hash()?;
     let plan = Plan::new(
@@ -38,7 +53,7 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
         bundle_file::secrets(Some(&arguments.key), &arguments.identity).collect();
     let file = one_bundle(path, &plan, &arguments.platforms, &inputs)?;
     let formats = &arguments.formats;
-    may_be_old(formats, path, &arguments.batching, &prepared)?;
+    may_be_old(formats, path, &arguments.batching, &mut prepared)?;
     if formats.legacy() && !arguments.upload {
         return Err(old_is_attached("--upload=false"));
     }
@@ -59,30 +74,180 @@ pub(super) async fn sign(arguments: Sign) -> Result<()> {
     let works = targets.into_iter().map(|target| {
         let digest = target.image.descriptor.digest;
         let statement = predicate::signature(&digest, &arguments.annotations)?;
-        Ok::<_, anyhow::Error>((target, statement))
+        Ok::<_, anyhow::Error>(Work::new(target, Kind::Signature, statement))
     });
     let works: Vec<_> = works.collect::<Result<_>>()?;
-    let signing = Signing {
-        session: prepared
-            .session(&arguments.identity, &plan.repositories())
-            .await?,
-        file: Cell::new(file),
+    let begin = Begin {
+        file,
         bundle: formats.bundle(),
         upload: arguments.upload,
-        old: formats.legacy().then(|| Old::Signature {
-            annotations: arguments.annotations.clone(),
-        }),
-        if_missing: arguments.batching.if_missing,
+        old: formats.legacy(),
+        annotations: &arguments.annotations,
+        batching: &arguments.batching,
+        identity: &arguments.identity,
     };
-    signing.run("signed", works, &arguments.batching).await
+    begin.with(&prepared, &plan, works).await
 }
 
-/// What is written for cosign before 3.
-enum Old {
-    /// A signature over the payload that names the image: another one than the bundle's, which is over a statement.
-    Signature { annotations: Vec<(String, String)> },
-    /// The envelope of the bundle.
+/// An image, and what is to be said about it.
+struct Work {
+    target: Target,
+    kind: Kind,
+    statement: Vec<u8>,
+    /// What is attached already, where somebody looked.
+    there: Vec<Bundle>,
+}
+
+impl Work {
+    const fn new(target: Target, kind: Kind, statement: Vec<u8>) -> Self {
+        Self {
+            target,
+            kind,
+            statement,
+            there: Vec::new(),
+        }
+    }
+
+    /// For messages.
+    fn name(&self) -> String {
+        format!("{}: {}", self.target.exact(), self.kind.noun())
+    }
+
+    /// Reads what is attached. What cannot be read may be this very signature.
+    async fn look(mut self) -> Result<Self> {
+        let digest = &self.target.image.descriptor.digest;
+        let found = self.target.place.attached(digest, &[]).await?;
+        if let Some(problem) = found.problems.into_iter().next() {
+            return Err(anyhow::Error::from(problem.why).context(format!(
+                "{}: whether it is signed already: reading {}",
+                self.target.name, problem.what
+            )));
+        }
+        let bundles = found.attached.iter();
+        self.there = bundles
+            .filter_map(|attached| Bundle::parse(&attached.bundle).ok())
+            .collect();
+        Ok(self)
+    }
+
+    /// Is there a bundle already, in which this signer says the same?
+    fn is_there(&self, root: &TrustedRoot, own: &Expect) -> Result<bool> {
+        let artifact = Artifact::from_bytes(&self.target.image.manifest);
+        let wanted = Statement::parse(&self.statement)?;
+        Ok(self.there.iter().any(|bundle| {
+            let verified = verify::bundle(bundle, &artifact, root, own).ok();
+            verified.is_some_and(|verified| {
+                let there = verified.statement();
+                there.is_some_and(|there| predicate::says_the_same(there, &wanted))
+            })
+        }))
+    }
+}
+
+/// What a statement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Signature,
     Attestation,
+}
+
+impl Kind {
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Attestation => "attestation",
+        }
+    }
+
+    /// What was done.
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Signature => "signed",
+            Self::Attestation => "attested to",
+        }
+    }
+}
+
+/// What signing images takes, before it is known who signs.
+struct Begin<'a> {
+    file: Option<BundleFile>,
+    bundle: bool,
+    upload: bool,
+    /// Whether what cosign before 3 reads is written.
+    old: bool,
+    /// In signatures.
+    annotations: &'a [(String, String)],
+    batching: &'a Batching,
+    identity: &'a Identity,
+}
+
+impl Begin<'_> {
+    /// Leaves out what is signed already, if that is asked for; only then there is a certificate. None if nothing is left.
+    async fn with(
+        self,
+        prepared: &Prepared,
+        plan: &Plan,
+        mut works: Vec<Work>,
+    ) -> Result<Option<(Signing, Vec<Work>)>> {
+        let mut before = 0;
+        let if_missing = self.batching.if_missing;
+        if if_missing {
+            works = stream::iter(works)
+                .map(Work::look)
+                .buffered(usize::from(self.batching.max_workers))
+                .try_collect()
+                .await?;
+        }
+        // An image has signatures of several, so that it takes to know who signs to know whose is missing.
+        let ready = prepared.ready(self.identity).await?;
+        if let Some(own) = ready.own().filter(|_| if_missing) {
+            works = leave_out(works, &mut before, &ready.root, &own)?;
+            if works.is_empty() {
+                if before > 1 {
+                    say(&format!("0 signed, {before} were before"));
+                }
+                return Ok(None);
+            }
+        }
+        let session = ready.session(&plan.repositories()).await?;
+        // Only the certificate says for sure what its holder is called.
+        if let Some(own) = session.own().await.filter(|_| if_missing) {
+            works = leave_out(works, &mut before, session.root(), &own)?;
+        }
+        let signing = Signing {
+            session,
+            file: Cell::new(self.file),
+            bundle: self.bundle,
+            upload: self.upload,
+            old: self.old,
+            annotations: self.annotations.to_owned(),
+            before,
+        };
+        Ok(Some((signing, works)))
+    }
+}
+
+/// Leaves out what this signer said already.
+fn leave_out(
+    works: Vec<Work>,
+    before: &mut usize,
+    root: &TrustedRoot,
+    own: &Expect,
+) -> Result<Vec<Work>> {
+    let mut rest = Vec::new();
+    for work in works {
+        if work.is_there(root, own)? {
+            say(&format!(
+                "{}: {} already",
+                work.target.exact(),
+                work.kind.done()
+            ));
+            *before = before.saturating_add(1);
+        } else {
+            rest.push(work);
+        }
+    }
+    Ok(rest)
 }
 
 /// What signing images takes, once it is known who signs.
@@ -94,90 +259,89 @@ struct Signing {
     bundle: bool,
     /// Whether it is attached to the image.
     upload: bool,
-    old: Option<Old>,
-    if_missing: bool,
+    /// Whether what cosign before 3 reads is written: of a signature another one over the payload that names the image, of an attestation the
+    /// bundle's envelope.
+    old: bool,
+    annotations: Vec<(String, String)>,
+    /// So many are left out.
+    before: usize,
 }
 
 impl Signing {
     /// Signs a statement about each of the images, some at a time.
-    async fn run(
-        &self,
-        done: &str,
-        works: Vec<(Target, Vec<u8>)>,
-        batching: &Batching,
-    ) -> Result<()> {
-        let own = self.session.own().await;
-        let batch = Batch::new(works.len(), usize::from(batching.max_workers));
-        let one = async |(target, statement): (Target, Vec<u8>)| -> Result<Done> {
-            let name = target.exact();
-            if let Some(own) = own.as_ref().filter(|_| self.if_missing)
-                && self.is_there(&target, &statement, own).await?
-            {
-                batch.say(&format!("{name}: {done} already"));
-                return Ok(Done::Already);
-            }
-            if let Some(Old::Signature { annotations }) = &self.old {
-                let signed = image_old::sign(&self.session, &target, annotations).await?;
-                batch.say(&format!(
-                    "{done} {name} for cosign before 3\n{}",
-                    Report::of(signed.verified()).text()
-                ));
-                if !self.bundle {
-                    return Ok(Done::Signed);
-                }
-            }
-            let predicate_type = Statement::parse(&statement)?.predicate_type;
-            let signed = self
-                .session
-                .sign_statement(statement, Timestamp::now())
-                .await
-                .with_context(|| format!("{name} is not {done}"))?;
-            if let Some(file) = self.file.take() {
-                file.write(signed.json())?;
-            }
-            if self.upload && self.bundle {
-                attach(&target, &signed, &predicate_type).await?;
-            }
-            if matches!(self.old, Some(Old::Attestation)) {
-                image_old::attach_attestation(&target, &signed, &predicate_type).await?;
-            }
-            batch.say(&format!(
-                "{done} {name}\n{}",
-                Report::of(signed.verified()).text()
-            ));
-            Ok(Done::Signed)
-        };
-        batch.run(works, one).await
+    async fn run(&self, works: Vec<Work>, workers: usize, patience: &Patience) -> Result<()> {
+        let batch = Batch::new(works.len(), workers, patience).beside(self.before);
+        let named = works.into_iter().map(|work| (work.name(), work));
+        let one = async |turn: Turn<'_>, work: Work| self.one(turn, work).await;
+        batch.run(named.collect(), one).await
     }
 
-    /// Is there a bundle at the image already, in which the same signer says the same? What cannot be read may be one.
-    async fn is_there(&self, target: &Target, statement: &[u8], own: &Expect) -> Result<bool> {
-        let digest = &target.image.descriptor.digest;
-        let found = target.place.attached(digest, &[]).await?;
-        if let Some(problem) = found.problems.into_iter().next() {
-            return Err(anyhow::Error::from(problem.why).context(format!(
-                "{}: whether it is signed already: reading {}",
-                target.name, problem.what
-            )));
+    async fn one(&self, turn: Turn<'_>, work: Work) -> Result<Done> {
+        let (done, target) = (work.kind.done(), work.target);
+        let name = target.exact();
+        turn.begin()?;
+        if self.old && work.kind == Kind::Signature {
+            let signed = image_old::sign(&self.session, &target, &self.annotations).await?;
+            turn.say(&format!(
+                "{done} {name} for cosign before 3\n{}",
+                Report::of(signed.verified()).text()
+            ));
+            if !self.bundle {
+                return Ok(Done::Signed);
+            }
         }
-        let (artifact, wanted) = (
-            Artifact::from_bytes(&target.image.manifest),
-            Statement::parse(statement)?,
-        );
-        Ok(found.attached.iter().any(|attached| {
-            let verified = Bundle::parse(&attached.bundle).ok().and_then(|bundle| {
-                verify::bundle(&bundle, &artifact, self.session.root(), own).ok()
-            });
-            verified.is_some_and(|verified| {
-                let there = verified.statement();
-                there.is_some_and(|there| predicate::says_the_same(there, &wanted))
-            })
-        }))
+        let predicate_type = Statement::parse(&work.statement)?.predicate_type;
+        let signed = self
+            .session
+            .sign_statement(work.statement, Timestamp::now())
+            .await
+            .with_context(|| format!("{name} is not {done}"))?;
+        let mut unplaced = Some(Unplaced::new(
+            signed.json(),
+            &name,
+            format!("attach it with cosign-rs attach signature --bundle FILE {name}"),
+        ));
+        let mut placed = || {
+            if let Some(unplaced) = unplaced.take() {
+                unplaced.placed();
+            }
+        };
+        // Where a file cannot be written, it is attached all the same.
+        let written = match self.file.take() {
+            Some(file) => file.write(signed.json()).map(|()| placed()),
+            None => Ok(()),
+        };
+        if self.upload && self.bundle {
+            attach(&target, &signed, &predicate_type).await?;
+            placed();
+        }
+        if self.old && work.kind == Kind::Attestation {
+            image_old::attach_attestation(&self.session, &target, &signed, &predicate_type).await?;
+            placed();
+        }
+        written?;
+        turn.say(&format!(
+            "{done} {name}\n{}",
+            Report::of(signed.verified()).text()
+        ));
+        Ok(Done::Signed)
     }
 }
 
-pub(super) async fn attest(arguments: Attest) -> Result<()> {
-    let prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
+pub(super) async fn attest(arguments: Attest, patience: &Patience) -> Result<()> {
+    let Some((signing, works)) = patience
+        .limit(Box::pin(prepare_to_attest(&arguments)))
+        .await?
+    else {
+        return Ok(());
+    };
+    let workers = usize::from(arguments.batching.max_workers);
+    signing.run(works, workers, patience).await
+}
+
+/// None if there is nothing to attest to.
+async fn prepare_to_attest(arguments: &Attest) -> Result<Option<(Signing, Vec<Work>)>> {
+    let mut prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
     // What the key cannot sign is known before the registry is asked.
     prepared.hash()?;
     let plan = Plan::new(
@@ -197,29 +361,32 @@ pub(super) async fn attest(arguments: Attest) -> Result<()> {
     let path = arguments.bundle.as_deref();
     let file = one_bundle(path, &plan, &arguments.platforms, &inputs)?;
     let formats = &arguments.formats;
-    may_be_old(formats, path, &arguments.batching, &prepared)?;
+    may_be_old(formats, path, &arguments.batching, &mut prepared)?;
     if formats.legacy() && arguments.no_upload {
         return Err(old_is_attached("--no-upload"));
     }
-    let what = What::read(&arguments)?;
+    let what = What::read(arguments)?;
     let targets = plan.targets(&arguments.platforms).await?;
     can_be_attached(&targets, formats, !arguments.no_upload)?;
     let mut works = Vec::new();
     for target in targets {
         let statement = what.statement(&target, arguments.statement_version)?;
-        works.push((target, statement));
+        if arguments.sign {
+            let signature = predicate::signature(&target.image.descriptor.digest, &[])?;
+            works.push(Work::new(target.clone(), Kind::Signature, signature));
+        }
+        works.push(Work::new(target, Kind::Attestation, statement));
     }
-    let signing = Signing {
-        session: prepared
-            .session(&arguments.identity, &plan.repositories())
-            .await?,
-        file: Cell::new(file),
+    let begin = Begin {
+        file,
         bundle: formats.bundle(),
         upload: !arguments.no_upload,
-        old: formats.legacy().then_some(Old::Attestation),
-        if_missing: arguments.batching.if_missing,
+        old: formats.legacy(),
+        annotations: &[],
+        batching: &arguments.batching,
+        identity: &arguments.identity,
     };
-    signing.run("attested to", works, &arguments.batching).await
+    begin.with(&prepared, &plan, works).await
 }
 
 /// What is said about the images.
@@ -329,7 +496,7 @@ fn may_be_old(
     formats: &Formats,
     bundle: Option<&Path>,
     batching: &Batching,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
 ) -> Result<()> {
     if !formats.legacy() {
         return Ok(());

@@ -17,14 +17,14 @@ const KEY_MAX: u64 = 64 << 10;
 /// The password of a private key that is imported.
 const IMPORT_PASSWORD: &str = "COSIGN_IMPORT_PASSWORD";
 
-pub(super) fn generate(arguments: &GenerateKeyPair) -> Result<()> {
+pub(super) async fn generate(arguments: &GenerateKeyPair) -> Result<()> {
     let files = Files::free(&arguments.output_key_prefix)?;
-    let password = private_key::new_password()?;
+    let password = private_key::new_password().await?;
     let signer = Signer::generate(arguments.signing_algorithm).context("making a key")?;
     files.write(&signer, &password)
 }
 
-pub(super) fn import(arguments: &ImportKeyPair) -> Result<()> {
+pub(super) async fn import(arguments: &ImportKeyPair) -> Result<()> {
     let files = Files::free(&arguments.output_key_prefix)?;
     let shown = arguments.key.display();
     let text = Zeroizing::new(trust_files::read_at_most(&arguments.key, KEY_MAX)?);
@@ -38,7 +38,7 @@ pub(super) fn import(arguments: &ImportKeyPair) -> Result<()> {
         ),
         error => anyhow::Error::from(error).context(format!("the private key {shown}")),
     })?;
-    let password = private_key::new_password()?;
+    let password = private_key::new_password().await?;
     files.write(&signer, &password)
 }
 

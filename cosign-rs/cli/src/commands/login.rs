@@ -40,7 +40,7 @@ pub(super) async fn run(arguments: Login) -> Result<()> {
             ));
         }
     };
-    let password = password(&arguments)?;
+    let password = password(&arguments).await?;
     let mut settings = settings(&arguments.registry)?;
     let credentials = Credentials::Password {
         user: user.clone(),
@@ -78,7 +78,7 @@ fn server(text: &str) -> String {
     bare.split('/').next().unwrap_or_default().to_owned()
 }
 
-fn password(arguments: &Login) -> Result<Zeroizing<String>> {
+async fn password(arguments: &Login) -> Result<Zeroizing<String>> {
     if let Some(password) = &arguments.password {
         say(
             "warning: whoever may list the processes of this machine sees --password; use --password-stdin",
@@ -89,12 +89,14 @@ fn password(arguments: &Login) -> Result<Zeroizing<String>> {
         return Ok(Zeroizing::new(password.clone()));
     }
     if arguments.password_stdin {
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin()
-            .lock()
-            .take(PASSWORD_MAX)
-            .read_to_string(&mut text)
-            .context("the password on standard input")?;
+        // On a thread of its own, so that whoever waits for it may give up.
+        let text = tokio::task::spawn_blocking(|| -> std::io::Result<Zeroizing<String>> {
+            let mut text = Zeroizing::new(String::new());
+            let mut input = std::io::stdin().lock().take(PASSWORD_MAX);
+            input.read_to_string(&mut text)?;
+            Ok(text)
+        });
+        let text = text.await?.context("the password on standard input")?;
         let password = Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned());
         if password.is_empty() {
             return Err(advice(
@@ -105,7 +107,7 @@ fn password(arguments: &Login) -> Result<Zeroizing<String>> {
         return Ok(password);
     }
     if std::io::stdin().is_terminal() {
-        return private_key::password("Password: ");
+        return private_key::password("Password").await;
     }
     Err(advice(
         "no password",

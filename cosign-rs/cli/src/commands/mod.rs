@@ -1,8 +1,10 @@
 //! The commands. Each reads what it needs to know first (trust, expectation, references) and does the slow and the lasting things after.
 
+mod already;
 mod attach;
 mod batch;
 mod blob;
+mod blob_signing;
 mod bundle_tool;
 mod candidates;
 mod create;
@@ -25,13 +27,14 @@ mod targets;
 mod tuf_conformance;
 
 use anyhow::{Context as _, Result};
-use client::Agent;
+use client::{Agent, IdentityToken};
 use jiff::Timestamp;
 use keys::{Algorithm, HashAlgorithm};
 use oci::Repository;
 use sign::{Services, Session};
 use signer::Signer;
 use trust::{SigningConfig, TrustedRoot};
+use verify::{Expect, Identities, IdentityPolicy, Matcher};
 
 use crate::args::{
     self, Arguments, Command, Identity, SigningConfigCommand, SigningConfigCommands, SigningKey,
@@ -39,70 +42,73 @@ use crate::args::{
 };
 use crate::consent::{self, By};
 use crate::failure::advice;
+use crate::patience::Patience;
 use crate::{identity, private_key, trust_files};
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    // They wait for people and for signals.
-    let arguments = match arguments.command {
-        Command::Root(root) => return crate::root::run(root).await,
-        Command::VerifyServer(server) => return server::run(server).await,
-        _ => arguments,
-    };
-    let patience = arguments.timeout;
-    let work = async {
-        match arguments.command {
-            Command::Sign(sign) => image_signing::sign(sign).await,
-            Command::Verify(verify) if verify.stdin => questions::verify(verify).await,
-            Command::Verify(verify) => image::verify(verify).await,
-            Command::VerifyServer(server) => server::run(server).await,
-            Command::Attest(attest) => image_signing::attest(attest).await,
-            Command::VerifyAttestation(verify) => image::verify_attestation(verify).await,
-            Command::SignBlob(sign) => blob::sign(sign).await,
-            Command::VerifyBlob(verify) => blob::verify(&verify).await,
-            Command::AttestBlob(attest) => blob::attest(attest).await,
-            Command::VerifyBlobAttestation(verify) => blob::verify_attestation(&verify).await,
-            Command::VerifyBundle(verify) => blob::verify_bundle(verify).await,
-            Command::SignBundle(sign) => blob::sign_bundle(sign).await,
-            Command::TufConformance(client) => tuf_conformance::run(client).await,
-            Command::Initialize(initialize) => domains::initialize(initialize).await,
-            Command::Trust(commands) => domains::run(commands.command).await,
-            Command::TrustedRoot(TrustedRootCommands {
-                command: TrustedRootCommand::Create(arguments),
-            }) => create::trusted_root(&arguments).await,
-            Command::SigningConfig(SigningConfigCommands {
-                command: SigningConfigCommand::Create(arguments),
-            }) => create::signing_config(&arguments).await,
-            Command::Root(root) => crate::root::run(root).await,
-            Command::Copy(copy) => storage::copy(&copy).await,
-            Command::Save(save) => storage::save(&save).await,
-            Command::Load(load) => storage::load(&load).await,
-            Command::Tree(tree) => storage::tree(&tree).await,
-            Command::Clean(clean) => storage::clean(&clean).await,
-            Command::Triangulate(triangulate) => storage::triangulate(&triangulate).await,
-            Command::Attach(attach) => attach::run(attach.what).await,
-            Command::Download(download) => download::run(download.what).await,
-            Command::Login(login) => login::run(login).await,
-            Command::GenerateKeyPair(generate) => key::generate(&generate),
-            Command::ImportKeyPair(import) => key::import(&import),
-            Command::PublicKey(public) => key::public(&public).await,
-            Command::Bundle(commands) => bundle_tool::run(commands.command).await,
-            Command::Doctor(doctor) => doctor::run(doctor).await,
-            Command::Env(arguments) => environment::print(&arguments),
-            Command::Debug(commands) => environment::debug(&commands.command),
-            Command::Pkcs11Tool(tool) => key::list(tool.command),
-            Command::Version { json } => program::version(json),
-            Command::Completion { shell } => program::completion(shell),
-            Command::Kit(commands) => kit::run(commands.command).await,
-            Command::Schema { of } => program::schema(of),
-            Command::Man { folder } => program::man(&folder),
-        }
-    };
-    tokio::time::timeout(patience, work).await.map_err(|_| {
-        advice(
-            format!("not done after {} s", patience.as_secs()),
-            "give it longer with --timeout",
-        )
-    })?
+    let patience = Patience::new(arguments.timeout);
+    match arguments.command {
+        // They wait for people and for signals.
+        Command::Root(root) => crate::root::run(root).await,
+        Command::VerifyServer(server) => server::run(server).await,
+        // They may not be broken off at every moment, and know when they may.
+        Command::Sign(sign) => Box::pin(image_signing::sign(sign, &patience)).await,
+        Command::Attest(attest) => Box::pin(image_signing::attest(attest, &patience)).await,
+        Command::SignBlob(sign) => Box::pin(blob_signing::sign(sign, &patience)).await,
+        Command::AttestBlob(attest) => Box::pin(blob_signing::attest(attest, &patience)).await,
+        Command::SignBundle(sign) => Box::pin(blob_signing::sign_bundle(sign, &patience)).await,
+        command => patience.limit(Box::pin(other(command))).await,
+    }
+}
+
+/// What may be broken off.
+async fn other(command: Command) -> Result<()> {
+    match command {
+        Command::Sign(_)
+        | Command::Attest(_)
+        | Command::SignBlob(_)
+        | Command::AttestBlob(_)
+        | Command::SignBundle(_)
+        | Command::Root(_)
+        | Command::VerifyServer(_) => anyhow::bail!("not to be broken off"),
+        Command::Verify(verify) if verify.stdin => questions::verify(verify).await,
+        Command::Verify(verify) => image::verify(verify).await,
+        Command::VerifyAttestation(verify) => image::verify_attestation(verify).await,
+        Command::VerifyBlob(verify) => blob::verify(&verify).await,
+        Command::VerifyBlobAttestation(verify) => blob::verify_attestation(&verify).await,
+        Command::VerifyBundle(verify) => blob::verify_bundle(verify).await,
+        Command::TufConformance(client) => tuf_conformance::run(client).await,
+        Command::Initialize(initialize) => domains::initialize(initialize).await,
+        Command::Trust(commands) => domains::run(commands.command).await,
+        Command::TrustedRoot(TrustedRootCommands {
+            command: TrustedRootCommand::Create(arguments),
+        }) => create::trusted_root(&arguments).await,
+        Command::SigningConfig(SigningConfigCommands {
+            command: SigningConfigCommand::Create(arguments),
+        }) => create::signing_config(&arguments).await,
+        Command::Copy(copy) => storage::copy(&copy).await,
+        Command::Save(save) => storage::save(&save).await,
+        Command::Load(load) => storage::load(&load).await,
+        Command::Tree(tree) => storage::tree(&tree).await,
+        Command::Clean(clean) => storage::clean(&clean).await,
+        Command::Triangulate(triangulate) => storage::triangulate(&triangulate).await,
+        Command::Attach(attach) => attach::run(attach.what).await,
+        Command::Download(download) => download::run(download.what).await,
+        Command::Login(login) => login::run(login).await,
+        Command::GenerateKeyPair(generate) => key::generate(&generate).await,
+        Command::ImportKeyPair(import) => key::import(&import).await,
+        Command::PublicKey(public) => key::public(&public).await,
+        Command::Bundle(commands) => bundle_tool::run(commands.command).await,
+        Command::Doctor(doctor) => doctor::run(doctor).await,
+        Command::Env(arguments) => environment::print(&arguments),
+        Command::Debug(commands) => environment::debug(&commands.command),
+        Command::Pkcs11Tool(tool) => key::list(tool.command),
+        Command::Version { json } => program::version(json),
+        Command::Completion { shell } => program::completion(shell),
+        Command::Kit(commands) => kit::run(commands.command).await,
+        Command::Schema { of } => program::schema(of),
+        Command::Man { folder } => program::man(&folder),
+    }
 }
 
 /// Everything that signing takes and that can be wrong without anybody being asked: the key, whom to trust, whom to call.
@@ -111,6 +117,8 @@ struct Prepared {
     /// None where nothing but the key takes part.
     trusted: Option<(TrustedRoot, SigningConfig)>,
     logged: bool,
+    /// Among the logs that make promises: cosign before 3 asks for them.
+    promising: bool,
 }
 
 /// By what right something is signed.
@@ -135,6 +143,7 @@ impl Prepared {
                 holder: Holder::Identity(algorithm),
                 trusted: Some(trust_files::for_signing(trust, services).await?),
                 logged: true,
+                promising: false,
             });
         };
         let signer = private_key::open(reference).await?;
@@ -157,6 +166,7 @@ impl Prepared {
             holder: Holder::Key(signer),
             trusted,
             logged: key.tlog_upload,
+            promising: false,
         })
     }
 
@@ -166,7 +176,14 @@ impl Prepared {
             holder: Holder::Identity(sign::ALGORITHM),
             trusted: Some(trusted),
             logged: true,
+            promising: false,
         }
+    }
+
+    /// The services to call with an identity.
+    fn services(&self, config: &SigningConfig) -> Result<Services> {
+        let now = Timestamp::now();
+        Ok(Services::select(config, self.promising, now, rotation()?)?)
     }
 
     /// The hash of the digests that will be signed.
@@ -186,56 +203,168 @@ impl Prepared {
         })
     }
 
-    /// Signs in and gets a certificate, where no key of one's own signs. What becomes public is asked about, if that has to be asked; `images` are
-    /// the repositories of what is signed.
-    async fn session(self, identity: &Identity, images: &[&Repository]) -> Result<Session> {
-        let now = Timestamp::now();
+    /// Who signs, as far as nobody has to be asked: none where somebody has to sign in.
+    async fn at_hand(&self, identity: &Identity) -> Result<Option<Ready>> {
         let agent = Agent::new(client::Settings::default());
-        match self.holder {
-            Holder::Key(signer) => {
-                let (root, called) = match self.trusted {
-                    Some((root, config)) => {
-                        let called = Services::for_key(&config, now, rotation()?)?;
-                        (root, called)
-                    }
-                    None => (TrustedRoot::default(), Services::default()),
-                };
-                let called = if self.logged {
-                    if called.logs().is_empty() {
-                        return Err(advice(
-                            "the signing config names no log",
-                            "if nobody needs to see that the key was used, say --tlog-upload=false",
-                        ));
-                    }
-                    called
-                } else {
-                    called.without_logs()
-                };
-                let by = By::Key(signer.public_key());
-                consent::ask(by, images, &called, identity.yes)?;
-                Ok(Session::with_key(&agent, called, root, signer)?)
+        match &self.holder {
+            Holder::Key(signer) => Ok(Some(self.with_key(agent, signer.clone(), identity)?)),
+            Holder::Identity(_) => match identity::token_at_hand(&agent, identity).await? {
+                Some(token) => self.with_token(agent, token, false, identity).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Who signs, whom a person is asked for.
+    async fn sign_in(&self, identity: &Identity) -> Result<Ready> {
+        let agent = Agent::new(client::Settings::default());
+        let (_, config) = self.trusted.as_ref().context("no signing config")?;
+        let now = Timestamp::now();
+        let called = self.services(config)?;
+        let mut by_hand = false;
+        let token = identity::sign_in(&agent, identity, config, now, || {
+            by_hand = true;
+            consent::foresee(&called, identity.yes)
+        })
+        .await?;
+        self.with_token(agent, token, by_hand, identity)
+    }
+
+    /// Who signs.
+    async fn ready(&self, identity: &Identity) -> Result<Ready> {
+        match self.at_hand(identity).await? {
+            Some(ready) => Ok(ready),
+            None => self.sign_in(identity).await,
+        }
+    }
+
+    fn with_key(&self, agent: Agent, signer: Signer, identity: &Identity) -> Result<Ready> {
+        let (root, called) = match &self.trusted {
+            Some((root, config)) => {
+                let now = Timestamp::now();
+                let called = Services::for_key(config, self.promising, now, rotation()?)?;
+                (root.clone(), called)
             }
-            Holder::Identity(algorithm) => {
-                let (root, config) = self.trusted.context("no signing config")?;
-                let called = Services::select(&config, now, rotation()?)?;
-                let mut by_hand = false;
-                let token = identity::token(&agent, identity, &config, now, || {
-                    by_hand = true;
-                    consent::foresee(&called, identity.yes)
-                })
-                .await?;
-                let by = if by_hand {
-                    By::Person(&token)
+            None => (TrustedRoot::default(), Services::default()),
+        };
+        let called = if self.logged {
+            if called.logs().is_empty() {
+                return Err(advice(
+                    "the signing config names no log",
+                    "if nobody needs to see that the key was used, say --tlog-upload=false",
+                ));
+            }
+            called
+        } else {
+            called.without_logs()
+        };
+        Ok(Ready {
+            agent,
+            called,
+            root,
+            who: Who::Key(signer),
+            agreed: identity.yes,
+        })
+    }
+
+    fn with_token(
+        &self,
+        agent: Agent,
+        token: IdentityToken,
+        by_hand: bool,
+        identity: &Identity,
+    ) -> Result<Ready> {
+        let (root, config) = self.trusted.as_ref().context("no signing config")?;
+        let algorithm = match &self.holder {
+            Holder::Identity(algorithm) => *algorithm,
+            Holder::Key(signer) => signer.algorithm(),
+        };
+        Ok(Ready {
+            agent,
+            // Signing in takes a person's time.
+            called: self.services(config)?,
+            root: root.clone(),
+            who: Who::Token {
+                token,
+                algorithm,
+                by_hand,
+            },
+            agreed: identity.yes,
+        })
+    }
+}
+
+/// Somebody who could sign now. Nothing is published yet, and no certificate is there.
+struct Ready {
+    agent: Agent,
+    called: Services,
+    root: TrustedRoot,
+    who: Who,
+    agreed: bool,
+}
+
+enum Who {
+    Key(Signer),
+    Token {
+        token: IdentityToken,
+        algorithm: Algorithm,
+        by_hand: bool,
+    },
+}
+
+impl Ready {
+    /// What a bundle by the same signer is verified with; none where that is not known before there is a certificate. It may miss bundles by the same
+    /// identity, where the certificate authority has rules of its own, and takes none by another.
+    fn own(&self) -> Option<Expect> {
+        match &self.who {
+            Who::Key(signer) => {
+                let key = signer.public_key().clone();
+                Some(if self.called.logs().is_empty() {
+                    Expect::UnloggedKey(key)
                 } else {
-                    By::Token(&token)
-                };
-                consent::ask(by, images, &called, identity.yes)?;
-                // Signing in takes a person's time.
-                Session::start_with(&agent, called, root, token, algorithm, Timestamp::now())
-                    .await
-                    .map_err(Into::into)
+                    Expect::Key(key)
+                })
+            }
+            Who::Token { token, .. } => {
+                let names = token.foreseeable_names().into_iter();
+                let policies = names.map(|(subject, issuer)| IdentityPolicy {
+                    subject: Matcher::Exact(subject),
+                    issuer: Matcher::Exact(issuer),
+                    extensions: Vec::new(),
+                });
+                Identities::new(policies.collect()).map(Expect::AnyOf)
             }
         }
+    }
+
+    /// Whether [`own`](Self::own) misses nothing.
+    const fn is_certain(&self) -> bool {
+        matches!(self.who, Who::Key(_))
+    }
+
+    /// Asks about what becomes public, if that has to be asked, and gets a certificate, where no key of one's own signs; `images` are the repositories
+    /// of what is signed.
+    async fn session(self, images: &[&Repository]) -> Result<Session> {
+        let by = match &self.who {
+            Who::Key(signer) => By::Key(signer.public_key()),
+            Who::Token {
+                token,
+                by_hand: true,
+                ..
+            } => By::Person(token),
+            Who::Token { token, .. } => By::Token(token),
+        };
+        consent::ask(by, images, &self.called, self.agreed).await?;
+        let (agent, called, root) = (&self.agent, self.called, self.root);
+        Ok(match self.who {
+            Who::Key(signer) => Session::with_key(agent, called, root, signer)?,
+            Who::Token {
+                token, algorithm, ..
+            } => {
+                let now = Timestamp::now();
+                Session::start_with(agent, called, root, token, algorithm, now).await?
+            }
+        })
     }
 }
 

@@ -46,6 +46,7 @@ impl Asked {
 }
 
 /// One image.
+#[derive(Clone)]
 pub(super) struct Target {
     /// As it was asked for, and by its digest where it was found in an index.
     pub(super) name: String,

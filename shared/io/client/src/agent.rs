@@ -33,6 +33,15 @@ pub enum Redirects {
     AnyTls,
 }
 
+/// By which proxies other machines are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxies {
+    /// Those that the environment names.
+    System,
+    /// By none: for addresses that are other machines, or none, seen from a proxy.
+    None,
+}
+
 /// Which versions of HTTP a server is asked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Versions {
@@ -61,6 +70,8 @@ pub struct Settings {
     pub redirects: Redirects,
     /// Plain HTTP to other machines. Never for calls that carry a token.
     pub plain_http: bool,
+    /// By which proxies.
+    pub proxies: Proxies,
     /// Take any TLS certificate.
     pub any_certificate: bool,
     /// Certificate authorities besides the system's, PEM.
@@ -83,6 +94,7 @@ impl fmt::Debug for Settings {
             .field("attempts", &self.attempts)
             .field("redirects", &self.redirects)
             .field("plain_http", &self.plain_http)
+            .field("proxies", &self.proxies)
             .field("any_certificate", &self.any_certificate)
             .field("client_identity", &self.client_identity_pem.is_some())
             .field("server_name", &self.server_name)
@@ -102,6 +114,7 @@ impl Default for Settings {
             longest_pause: Duration::from_secs(30),
             redirects: Redirects::SameOrigin,
             plain_http: false,
+            proxies: Proxies::System,
             any_certificate: false,
             extra_roots_pem: Vec::new(),
             client_identity_pem: None,
@@ -535,7 +548,7 @@ fn transport(
         .referer(false)
         .gzip(settings.decompress)
         .pool_max_idle_per_host(8);
-    if local {
+    if local || settings.proxies == Proxies::None {
         builder = builder.no_proxy();
     }
     if settings.versions == Versions::Http1 {

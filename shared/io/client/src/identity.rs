@@ -176,6 +176,37 @@ impl IdentityToken {
         self.claims.others.get(name)?.as_str()
     }
 
+    /// The names that a certificate for this token may have, with the issuer that it may state: what follows from the token by the rules of Sigstore's own
+    /// authority (fulcio: docs/oidc.md). Another authority may have other rules, and then its certificates have none of these.
+    pub fn foreseeable_names(&self) -> Vec<(String, String)> {
+        let mut subjects = Vec::new();
+        if let Some(workflow) = self.other("job_workflow_ref") {
+            subjects.push(format!("https://github.com/{workflow}"));
+        } else if let Some(pipeline) = self.other("ci_config_ref_uri") {
+            subjects.push(format!("https://{pipeline}"));
+        } else if let (Some(organization), Some(pipeline)) =
+            (self.other("organization_slug"), self.other("pipeline_slug"))
+        {
+            subjects.push(format!("https://buildkite.com/{organization}/{pipeline}"));
+        } else if let Ok(subject) = self.subject_for_proof() {
+            subjects.push(subject.to_owned());
+        }
+        let mut issuers = vec![self.claims.iss.clone()];
+        // Where a provider passes on who signed in elsewhere (Dex), that other one is stated.
+        let federated = self.claims.others.get("federated_claims");
+        issuers.extend(
+            federated
+                .and_then(|claims| claims.get("connector_id")?.as_str())
+                .map(str::to_owned),
+        );
+        let named = |subject: &String| {
+            let issuers = issuers.iter().filter(|issuer| !issuer.is_empty());
+            let pairs = issuers.map(|issuer| (subject.clone(), issuer.clone()));
+            pairs.collect::<Vec<_>>()
+        };
+        subjects.iter().flat_map(named).collect()
+    }
+
     /// Whether it is made for this audience; none if it does not say for whom it is made.
     pub fn is_for(&self, audience: &str) -> Option<bool> {
         match self.claims.others.get("aud")? {
@@ -243,6 +274,43 @@ mod tests {
             Err(TokenError::Unverified("a@b.c".into()))
         );
         assert_eq!(subject("{}"), Err(TokenError::Nobody));
+    }
+
+    #[test]
+    fn names_in_certificates_follow_from_the_token() {
+        for (claims, expected) in [
+            (
+                r#"{"iss":"https://i","email":"a@b.c","email_verified":true,"federated_claims":{"connector_id":"https://f"}}"#,
+                &[("a@b.c", "https://i"), ("a@b.c", "https://f")][..],
+            ),
+            (r#"{"iss":"https://i","email":"a@b.c"}"#, &[]),
+            (r#"{"sub":"nobody's word"}"#, &[]),
+            (
+                r#"{"iss":"https://g","sub":"repo:o/r","job_workflow_ref":"o/r/.github/workflows/w.yml@refs/heads/main"}"#,
+                &[(
+                    "https://github.com/o/r/.github/workflows/w.yml@refs/heads/main",
+                    "https://g",
+                )],
+            ),
+            (
+                r#"{"iss":"https://l","sub":"x","ci_config_ref_uri":"gitlab.com/g/p//.gitlab-ci.yml@refs/heads/main"}"#,
+                &[(
+                    "https://gitlab.com/g/p//.gitlab-ci.yml@refs/heads/main",
+                    "https://l",
+                )],
+            ),
+            (
+                r#"{"iss":"https://s","sub":"spiffe://d/w"}"#,
+                &[("spiffe://d/w", "https://s")],
+            ),
+        ] {
+            let found = token(claims).unwrap().foreseeable_names();
+            let found: Vec<(&str, &str)> = found
+                .iter()
+                .map(|(subject, issuer)| (subject.as_str(), issuer.as_str()))
+                .collect();
+            assert_eq!(found, expected, "{claims}");
+        }
     }
 
     #[test]

@@ -23,14 +23,14 @@ mod tls;
 mod tsa;
 
 pub use agent::{
-    Agent, Answer, Call, CallError, Redirects, Refused, Repeat, Settings, Versions, is_loopback,
-    printable, up_to,
+    Agent, Answer, Call, CallError, Proxies, Redirects, Refused, Repeat, Settings, Versions,
+    is_loopback, printable, up_to,
 };
 #[cfg(feature = "sign-in")]
 pub use ambient::{Ambient, AmbientError};
 pub use fulcio::{Fulcio, FulcioError};
 pub use identity::{IdentityToken, TokenError};
-pub use rekor::{Rekor, RekorError};
+pub use rekor::{Rekor, RekorError, RekorV1};
 /// An answer that is read piece by piece.
 pub use reqwest::Response;
 /// A header's name, as a [`Call`] takes it.

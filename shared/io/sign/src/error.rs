@@ -75,6 +75,17 @@ pub enum SignError {
         /// Why not.
         source: Box<RekorError>,
     },
+    /// It failed when the signature was in a log already, where it stays.
+    #[error(
+        "the signature is in {}, where it stays, and there is no bundle for it",
+        places(logged)
+    )]
+    AfterLogging {
+        /// Where it is: a log and an index in it.
+        logged: Vec<Logged>,
+        /// What failed.
+        source: Box<SignError>,
+    },
     /// The pieces make no bundle.
     #[error("the services' answers make no bundle")]
     Bundle(#[source] BundleError),
@@ -91,10 +102,20 @@ pub enum SignError {
     },
 }
 
+/// Where a signature is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// The log.
+    pub url: Url,
+    /// The index that its answer states.
+    pub index: u64,
+}
+
 impl SignError {
     /// The step that failed: `token`, `key`, `certificate`, `statement`, `timestamp`, `log` or `bundle`.
-    pub const fn step(&self) -> &'static str {
+    pub fn step(&self) -> &'static str {
         match self {
+            Self::AfterLogging { source, .. } => source.step(),
             Self::Token(_) => "token",
             Self::Key(_) | Self::OtherHash { .. } => "key",
             Self::NoAuthority
@@ -116,4 +137,11 @@ fn of(services: &[Url]) -> String {
     } else {
         format!(": see the answer of {}", services.join(", "))
     }
+}
+
+fn places(logged: &[Logged]) -> String {
+    let places = logged
+        .iter()
+        .map(|at| format!("the log {} at index {}", at.url, at.index));
+    places.collect::<Vec<_>>().join(" and in ")
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! token -> fresh key -> Fulcio -> certificate, checked before it is used
-//!   for each artifact:  digest or statement -> signature -> timestamp authorities and logs, at the same time -> bundle
+//!   for each artifact:  digest or statement -> signature -> timestamp authorities, checked -> logs -> bundle
 //!                       -> verified as a stranger would -> bytes
 //! ```
 //!
@@ -19,6 +19,6 @@ mod error;
 mod services;
 mod session;
 
-pub use error::SignError;
-pub use services::{Services, ServicesError};
+pub use error::{Logged, SignError};
+pub use services::{LogVersion, Services, ServicesError};
 pub use session::{ALGORITHM, LOGGED, Session, SignedBundle};

@@ -5,12 +5,30 @@ use thiserror::Error;
 use trust::{ConfigError, ServiceKind, SigningConfig};
 use url::Url;
 
+/// The interface of the logs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogVersion {
+    /// Rekor v1: with each entry a promise, which states a time. Verifiers of before version 3 of cosign ask for it.
+    V1,
+    /// Rekor v2: with each entry a proof.
+    #[default]
+    V2,
+}
+
+impl LogVersion {
+    /// As signing configs have it, for those that are chosen among.
+    const fn numbers(promising: bool) -> &'static [u32] {
+        if promising { &[1] } else { &[1, 2] }
+    }
+}
+
 /// The services of a session. With an identity: a certificate authority, at least one log and at least one timestamp authority. With a key of
 /// one's own: whatever logs and timestamp authorities are named, and there may be none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Services {
     fulcio: Option<Url>,
     logs: Vec<Url>,
+    log_version: LogVersion,
     timestamp_authorities: Vec<Url>,
 }
 
@@ -56,28 +74,29 @@ impl Services {
         Ok(Self {
             fulcio: Some(fulcio),
             logs,
+            log_version: LogVersion::V2,
             timestamp_authorities,
         })
     }
 
     /// Those for signatures with a key of one's own, which needs no certificate, and no time to hold at. A config that names no log and no
-    /// timestamp authority at all asks for signatures that nobody else has seen.
+    /// timestamp authority at all asks for signatures that nobody else has seen. With `promising` among the logs that make promises.
     pub fn for_key(
         config: &SigningConfig,
+        promising: bool,
         now: Timestamp,
         rotation: usize,
     ) -> Result<Self, ServicesError> {
-        let several = |kind, what| {
-            if config.names(kind) {
-                several(config, kind, what, now, rotation)
-            } else {
-                Ok(Vec::new())
-            }
+        let (logs, log_version) = if config.names(ServiceKind::Rekor) {
+            logs(config, promising, now, rotation)?
+        } else {
+            (Vec::new(), LogVersion::V2)
         };
         Ok(Self {
             fulcio: None,
-            logs: several(ServiceKind::Rekor, "log's")?,
-            timestamp_authorities: several(ServiceKind::Tsa, "timestamp authority's")?,
+            logs,
+            log_version,
+            timestamp_authorities: authorities(config, now, rotation)?,
         })
     }
 
@@ -90,25 +109,30 @@ impl Services {
         }
     }
 
-    /// Those that the signing config names for `now`; `rotation` is the caller's randomness for choosing among equals.
+    /// Those that the signing config names for `now`, with `promising` among the logs that make promises; `rotation` is the caller's randomness for
+    /// choosing among equals.
     pub fn select(
         config: &SigningConfig,
+        promising: bool,
         now: Timestamp,
         rotation: usize,
     ) -> Result<Self, ServicesError> {
         let fulcio = &config.service(ServiceKind::Fulcio, now)?.url;
-        let several = |kind, what| several(config, kind, what, now, rotation);
-        let logs = several(ServiceKind::Rekor, "log's")?;
-        // A config without any authority is told apart from one whose authorities are all out of date.
-        if !config.names(ServiceKind::Tsa) {
+        let (logs, log_version) = logs(config, promising, now, rotation)?;
+        if logs.is_empty() {
+            return Err(ServicesError::NoLog);
+        }
+        let timestamp_authorities = authorities(config, now, rotation)?;
+        // A promise states a time, a proof does not.
+        if timestamp_authorities.is_empty() && log_version == LogVersion::V2 {
             return Err(ServicesError::NoTimestampAuthority);
         }
-        let timestamp_authorities = several(ServiceKind::Tsa, "timestamp authority's")?;
-        Self::new(
-            parse("certificate authority's", fulcio)?,
+        Ok(Self {
+            fulcio: Some(parse("certificate authority's", fulcio)?),
             logs,
+            log_version,
             timestamp_authorities,
-        )
+        })
     }
 
     /// Base URL of the certificate authority; none where a key of one's own signs.
@@ -121,24 +145,50 @@ impl Services {
         &self.logs
     }
 
+    /// The interface of the logs.
+    pub const fn log_version(&self) -> LogVersion {
+        self.log_version
+    }
+
     /// Endpoints of the timestamp authorities.
     pub fn timestamp_authorities(&self) -> &[Url] {
         &self.timestamp_authorities
     }
 }
 
-fn several(
+/// Those of the highest version that there is.
+fn logs(
     config: &SigningConfig,
-    kind: ServiceKind,
-    what: &'static str,
+    promising: bool,
+    now: Timestamp,
+    rotation: usize,
+) -> Result<(Vec<Url>, LogVersion), ServicesError> {
+    let versions = LogVersion::numbers(promising);
+    let found = config.services_in(ServiceKind::Rekor, versions, now, rotation)?;
+    let first = found.iter().all(|log| log.major_api_version == 1);
+    let urls = found.iter().map(|log| parse("log's", &log.url));
+    let version = if first {
+        LogVersion::V1
+    } else {
+        LogVersion::V2
+    };
+    Ok((urls.collect::<Result<_, _>>()?, version))
+}
+
+/// None where the config names none at all, which is told apart from one whose authorities are all out of date.
+fn authorities(
+    config: &SigningConfig,
     now: Timestamp,
     rotation: usize,
 ) -> Result<Vec<Url>, ServicesError> {
-    config
-        .services(kind, now, rotation)?
-        .into_iter()
-        .map(|service| parse(what, &service.url))
-        .collect()
+    if !config.names(ServiceKind::Tsa) {
+        return Ok(Vec::new());
+    }
+    let found = config.services(ServiceKind::Tsa, now, rotation)?;
+    let urls = found
+        .iter()
+        .map(|authority| parse("timestamp authority's", &authority.url));
+    urls.collect()
 }
 
 fn parse(kind: &'static str, url: &str) -> Result<Url, ServicesError> {

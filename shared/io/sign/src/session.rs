@@ -6,10 +6,10 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bundle::{Bundle, Content, Signer as BundleSigner, Version};
-use client::{Agent, Fulcio, IdentityToken, Rekor, RekorError, Tsa};
+use client::{Agent, Fulcio, IdentityToken, Rekor, RekorError, RekorV1, Tsa};
 use dsse::{Envelope, IN_TOTO, Statement};
-use entry::{LogEntry, Proposed, Signed, Verifier};
-use futures_util::future::try_join_all;
+use entry::{LogEntry, Proposed, ProposedV1, Signed, Verifier};
+use futures_util::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
 use pki::{Certificate, FulcioExtensions};
@@ -19,8 +19,8 @@ use trust::TrustedRoot;
 use url::Url;
 use verify::{Artifact, Expect, IdentityPolicy, Matcher, Step, Verified, VerifyError};
 
-use crate::error::SignError;
-use crate::services::Services;
+use crate::error::{Logged, SignError};
+use crate::services::{LogVersion, Services};
 
 /// The fresh keys' algorithm, unless another one is asked for: what every client of Sigstore signs with.
 pub const ALGORITHM: Algorithm = Algorithm::EcdsaP256Sha256;
@@ -269,12 +269,12 @@ impl Session {
         loop {
             match self.sign_with(&credential, what).await {
                 // ECDSA signatures differ each time, so that the next one is new to the log; those of the other algorithms do not.
-                Err(SignError::Record { url, source })
+                Err(error)
                     if attempt < ATTEMPTS
-                        && matches!(*source, RekorError::Duplicate { .. })
+                        && is_duplicate(&error)
                         && is_ecdsa(credential.signer.algorithm()) =>
                 {
-                    tracing::debug!(%url, "{source}; making a new signature");
+                    tracing::debug!(%error, "making a new signature");
                     attempt += 1;
                 }
                 outcome => return outcome,
@@ -308,30 +308,41 @@ impl Session {
     ) -> Result<SignedBundle, SignError> {
         let (content, digest) = content(credential, what).await?;
         let signature = content.signature();
-        // Neither needs the other's answer.
-        let (timestamps, entries) = tokio::try_join!(
-            self.timestamps(signature),
-            self.entries(credential, &digest, signature)
-        )?;
+        let signer = match &credential.leaf {
+            Some(leaf) => BundleSigner::Certificate {
+                leaf: leaf.clone(),
+                intermediates: Vec::new(),
+            },
+            None => BundleSigner::Key {
+                hint: hint(credential.signer.public_key()),
+            },
+        };
+        // An entry in a log is there for ever, and without the rest of its bundle it is worth nothing. So the log comes last: by then all else that may fail
+        // has not. That costs one artifact the time of one answer more, milliseconds before the seconds that a log takes; of artifacts that are signed at
+        // the same time the requests to both run side by side.
+        let timestamps = self.timestamps(signature).await?;
+        if !self.services.logs().is_empty() {
+            verify::before_logging(&signer, &timestamps, signature, &self.root).map_err(
+                |source| SignError::Refused {
+                    services: self.answerable(&source),
+                    source: Box::new(source),
+                },
+            )?;
+        }
+        let entries = self.entries(credential, &content, &digest).await?;
+        let (logged, entries): (Vec<Logged>, Vec<LogEntry>) = entries.into_iter().unzip();
         let bundle = Bundle {
             version: Version::V03,
-            signer: match &credential.leaf {
-                Some(leaf) => BundleSigner::Certificate {
-                    leaf: leaf.clone(),
-                    intermediates: Vec::new(),
-                },
-                None => BundleSigner::Key {
-                    hint: hint(credential.signer.public_key()),
-                },
-            },
+            signer,
             entries,
             timestamps,
             content,
         };
         let json = bundle
             .to_json()
-            .map_err(|error| SignError::Bundle(bundle::BundleError::Wire(error.into())))?;
-        self.close(json, credential, what)
+            .map_err(|error| SignError::Bundle(bundle::BundleError::Wire(error.into())));
+        json.and_then(|json| self.close(json, credential, what))
+            .map_err(|error| after_logging(logged, error))
     }
 
     async fn timestamps(&self, signature: &[u8]) -> Result<Vec<Vec<u8>>, SignError> {
@@ -352,31 +363,67 @@ impl Session {
     async fn entries(
         &self,
         credential: &Credential,
+        content: &Content,
         digest: &Digest,
-        signature: &[u8],
-    ) -> Result<Vec<LogEntry>, SignError> {
+    ) -> Result<Vec<(Logged, LogEntry)>, SignError> {
         let signed = Signed {
-            signature: signature.to_vec(),
+            signature: content.signature().to_vec(),
             verifier: match &credential.leaf {
                 Some(leaf) => Verifier::Certificate(leaf.clone()),
                 None => Verifier::Key(credential.signer.public_key().clone()),
             },
         };
         let algorithm = credential.signer.algorithm();
-        let request = Proposed::hashedrekord(digest, &signed, algorithm).to_wire();
-        try_join_all(self.services.logs().iter().map(|url| {
+        let request = match (self.services.log_version(), content) {
+            (LogVersion::V2, _) => Request::V2(Proposed::hashedrekord(digest, &signed, algorithm)),
+            (LogVersion::V1, Content::Message { .. }) => {
+                Request::V1(ProposedV1::hashedrekord(digest, &signed))
+            }
+            // Verifiers of before version 3 of cosign know an envelope in a log by its payload.
+            (LogVersion::V1, Content::Envelope(envelope)) => {
+                let proposed = ProposedV1::dsse(envelope, &signed.verifier);
+                Request::V1(
+                    proposed.map_err(|error| {
+                        SignError::Bundle(bundle::BundleError::Wire(error.into()))
+                    })?,
+                )
+            }
+        };
+        // Each of them to its end: what one log took is told when another one refuses.
+        let answers = join_all(self.services.logs().iter().map(|url| {
             let request = &request;
             timed("log", url, async move {
-                Rekor::new(&self.agent, url)
-                    .add(request)
-                    .await
-                    .map_err(|source| SignError::Record {
-                        url: url.clone(),
-                        source: Box::new(source),
-                    })
+                let added = match request {
+                    Request::V1(proposed) => RekorV1::new(&self.agent, url).add(proposed).await,
+                    Request::V2(proposed) => {
+                        let request = proposed.to_wire();
+                        Rekor::new(&self.agent, url).add(&request).await
+                    }
+                };
+                let entry = added.map_err(|source| SignError::Record {
+                    url: url.clone(),
+                    source: Box::new(source),
+                })?;
+                let (url, index) = (url.clone(), entry.index);
+                Ok((Logged { url, index }, entry))
             })
         }))
-        .await
+        .await;
+        let mut entries = Vec::new();
+        let mut failed = None;
+        for answer in answers {
+            match answer {
+                Ok(entry) => entries.push(entry),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match failed {
+            None => Ok(entries),
+            Some(error) => {
+                let logged = entries.into_iter().map(|(logged, _)| logged).collect();
+                Err(after_logging(logged, error))
+            }
+        }
     }
 
     /// Reads the bytes back and verifies them, as whoever gets them will.
@@ -473,6 +520,32 @@ async fn certify(
         signer,
         leaf: Some(leaf),
     })
+}
+
+/// What logs are asked for.
+enum Request {
+    V1(ProposedV1),
+    V2(Proposed),
+}
+
+/// An error, and where the signature is by then.
+fn after_logging(logged: Vec<Logged>, error: SignError) -> SignError {
+    if logged.is_empty() {
+        return error;
+    }
+    SignError::AfterLogging {
+        logged,
+        source: Box::new(error),
+    }
+}
+
+/// Does a log have the entry already?
+fn is_duplicate(error: &SignError) -> bool {
+    match error {
+        SignError::Record { source, .. } => matches!(**source, RekorError::Duplicate { .. }),
+        SignError::AfterLogging { source, .. } => is_duplicate(source),
+        _ => false,
+    }
 }
 
 const fn is_ecdsa(algorithm: Algorithm) -> bool {

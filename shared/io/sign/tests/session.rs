@@ -27,7 +27,7 @@ use client::{Agent, IdentityToken, RekorError, Settings, TokenError};
 use entry::{Proposed, REKOR_V2_ALGORITHMS};
 use jiff::{SignedDuration, Timestamp};
 use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
-use sign::{Services, ServicesError, Session, SignError, SignedBundle};
+use sign::{Logged, Services, ServicesError, Session, SignError, SignedBundle};
 use signer::Signer;
 use testkit::{Log, SctList, Sigstore, Tsa, statement};
 use tokio::sync::Barrier;
@@ -65,9 +65,10 @@ enum Fault {
 struct World {
     sigstore: Sigstore,
     fault: Fault,
-    /// Where log and timestamp authority wait for each other, if they do.
+    /// Where those who ask the timestamp authority wait for each other, if they do.
     meet: Option<Barrier>,
     certificates: AtomicUsize,
+    timestamps: AtomicUsize,
     entries: AtomicUsize,
 }
 
@@ -116,6 +117,7 @@ async fn certificate(State(world): Shared, headers: HeaderMap, body: Bytes) -> R
 }
 
 async fn timestamp(State(world): Shared, body: Bytes) -> Response {
+    world.timestamps.fetch_add(1, Ordering::SeqCst);
     if let Some(meet) = &world.meet {
         meet.wait().await;
     }
@@ -133,10 +135,12 @@ async fn timestamp(State(world): Shared, body: Bytes) -> Response {
     (StatusCode::CREATED, headers, reply).into_response()
 }
 
+/// A log that takes nothing.
+async fn full() -> StatusCode {
+    StatusCode::INSUFFICIENT_STORAGE
+}
+
 async fn add(State(world): Shared, body: Bytes) -> Response {
-    if let Some(meet) = &world.meet {
-        meet.wait().await;
-    }
     let accepted = Proposed::parse(&body)
         .unwrap()
         .admit(&REKOR_V2_ALGORITHMS)
@@ -180,12 +184,14 @@ impl Running {
             fault,
             meet,
             certificates: AtomicUsize::new(0),
+            timestamps: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
         });
         let router = Router::new()
             .route("/api/v2/signingCert", post(certificate))
             .route("/api/v1/timestamp", post(timestamp))
             .route("/api/v2/log/entries", post(add))
+            .route("/full/api/v2/log/entries", post(full))
             .with_state(Arc::clone(&world));
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -291,13 +297,56 @@ async fn many_artifacts_at_once_share_one_certificate() {
 }
 
 #[tokio::test]
-async fn log_and_timestamp_authority_are_asked_at_the_same_time() {
+async fn artifacts_at_the_same_time_are_stamped_at_the_same_time() {
     let running = Running::start_with(Fault::None, Some(Barrier::new(2))).await;
+    let session = running.session().await.unwrap();
+    let both = async {
+        tokio::try_join!(
+            session.sign_digest(digest(b"one"), running.now()),
+            session.sign_digest(digest(b"two"), running.now()),
+        )
+    };
     // If one waited for the other's answer, neither would come.
-    tokio::time::timeout(Duration::from_secs(20), running.sign())
+    tokio::time::timeout(Duration::from_secs(20), both)
         .await
         .expect("the two calls are made one after the other")
         .unwrap();
+}
+
+/// An entry cannot be taken back, and without a bundle it is of no use to anybody.
+#[tokio::test]
+async fn nothing_is_logged_before_there_is_a_timestamp_that_holds() {
+    for fault in [Fault::TsaDown, Fault::StrangeTsa, Fault::WrongTime] {
+        let running = Running::start(fault).await;
+        running.sign().await.expect_err("there is no timestamp");
+        let asked = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        assert_eq!(asked(&running.world.timestamps), 1, "{fault:?}");
+        assert_eq!(asked(&running.world.entries), 0, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_log_took_is_told_when_another_one_refuses() {
+    let running = Running::start(Fault::None).await;
+    let full = running.base.join("full").unwrap();
+    let logs = vec![full.clone(), running.base.clone()];
+    let services = Services::new(running.base.clone(), logs, vec![running.tsa()]).unwrap();
+    let token = token(Some(running.now() + SignedDuration::from_mins(20)));
+    let root = running.world.sigstore.root();
+    let session = Session::start(&running.agent, services, root, token, running.now())
+        .await
+        .unwrap();
+    let signed = session.sign_digest(digest(b"file"), running.now()).await;
+    let SignError::AfterLogging { logged, source } = signed.unwrap_err() else {
+        panic!("the log that took it is not named")
+    };
+    let at = Logged {
+        url: running.base.clone(),
+        // Where the log of these tests begins.
+        index: 7,
+    };
+    assert_eq!(logged, [at]);
+    assert!(matches!(*source, SignError::Record { url, .. } if url == full));
 }
 
 #[tokio::test]
@@ -374,6 +423,13 @@ async fn who_cheats_is_named_and_nothing_is_given_out() {
         assert_eq!(error.step(), step, "{fault:?}");
         let text = error.to_string();
         assert!(text.contains(running.base.as_str()), "{fault:?}: {text}");
+        // Who cheats with the log's answer has the entry already.
+        let logged = matches!(error, SignError::AfterLogging { .. });
+        assert_eq!(logged, running.world.entries.load(Ordering::SeqCst) > 0);
+        let error = match error {
+            SignError::AfterLogging { source, .. } => *source,
+            error => error,
+        };
         match (&error, inner) {
             (SignError::Leaf { source, .. } | SignError::Refused { source, .. }, Some(inner)) => {
                 assert_eq!(source.step(), inner, "{fault:?}: {source}");
@@ -521,7 +577,7 @@ fn services_come_from_the_signing_config() {
     };
     let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
     let good = config(&tsa("https://tsa.example.org/api/v1/timestamp"));
-    let services = Services::select(&good, now, 0).unwrap();
+    let services = Services::select(&good, false, now, 0).unwrap();
     assert_eq!(
         services.fulcio().map(Url::as_str),
         Some("https://fulcio.example.org/")
@@ -532,15 +588,15 @@ fn services_come_from_the_signing_config() {
         "https://tsa.example.org/api/v1/timestamp"
     );
     assert!(matches!(
-        Services::select(&good, "2025-01-01T00:00:00Z".parse().unwrap(), 0),
+        Services::select(&good, false, "2025-01-01T00:00:00Z".parse().unwrap(), 0),
         Err(ServicesError::Config(ConfigError::NoService { .. }))
     ));
     assert!(matches!(
-        Services::select(&config("[]"), now, 0),
+        Services::select(&config("[]"), false, now, 0),
         Err(ServicesError::NoTimestampAuthority)
     ));
     assert!(matches!(
-        Services::select(&config(&tsa("nowhere")), now, 0),
+        Services::select(&config(&tsa("nowhere")), false, now, 0),
         Err(ServicesError::Url { .. })
     ));
     let url = Url::parse("https://example.org").unwrap();

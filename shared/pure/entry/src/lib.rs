@@ -11,6 +11,7 @@ mod log_entry;
 mod message;
 mod promise;
 mod propose;
+mod propose_v1;
 mod search;
 
 pub use body::{BindError, Body, BodyError, Content, Signed, Verifier};
@@ -20,4 +21,5 @@ pub use promise::promise;
 pub use propose::{
     Accepted, AdmitError, Proposed, REKOR_V2_ALGORITHMS, canonical_json, hashedrekord_algorithm,
 };
+pub use propose_v1::ProposedV1;
 pub use search::{digest_keys, issuer_key, search_keys, signature_key, verifier_keys};

@@ -6,6 +6,7 @@ use tlog::{Hash, LeafIndex, TreeSize};
 use wire::bundle as shape;
 use wire::common::LogId;
 use wire::encoding::{Bytes, Int64};
+use wire::rekor_v1;
 
 /// An audit path of a tree of 2^63 leaves.
 pub const MAX_PROOF: usize = 63;
@@ -61,12 +62,59 @@ pub enum EntryError {
     /// A longer audit path than any tree has.
     #[error("an audit path of {0} hashes, at most {MAX_PROOF}")]
     TooLong(usize),
+    /// A body that does not say what it is.
+    #[error("the log entry's body has no kind and apiVersion")]
+    Kind,
     /// A time that does not exist.
     #[error("the log entry's integratedTime {0} is no time")]
     Time(i64),
 }
 
 impl LogEntry {
+    /// Takes an entry as the first version of Rekor gives it out.
+    pub fn from_rekor_v1(entry: rekor_v1::LogEntry) -> Result<Self, EntryError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Kind {
+            kind: String,
+            api_version: String,
+        }
+        let kind: Kind = serde_json::from_slice(&entry.body.0).map_err(|_| EntryError::Kind)?;
+        let decode = |what, text: &str| {
+            let decoded = hex::decode(text).map_err(|_| EntryError::Hash(what));
+            decoded.map(Bytes)
+        };
+        let proof = entry.verification.inclusion_proof;
+        Self::from_wire(shape::TransparencyLogEntry {
+            log_index: int(entry.log_index),
+            log_id: Some(LogId {
+                key_id: decode("logID", &entry.log_id)?,
+            }),
+            kind_version: Some(shape::KindVersion {
+                kind: kind.kind,
+                version: kind.api_version,
+            }),
+            integrated_time: Int64(entry.integrated_time),
+            inclusion_promise: Some(shape::InclusionPromise {
+                signed_entry_timestamp: entry.verification.signed_entry_timestamp,
+            }),
+            inclusion_proof: Some(shape::InclusionProof {
+                log_index: int(proof.log_index),
+                root_hash: decode("rootHash", &proof.root_hash)?,
+                tree_size: int(proof.tree_size),
+                hashes: proof
+                    .hashes
+                    .iter()
+                    .map(|hash| decode("hashes", hash))
+                    .collect::<Result<_, _>>()?,
+                checkpoint: Some(shape::Checkpoint {
+                    envelope: proof.checkpoint,
+                }),
+            }),
+            canonicalized_body: entry.body,
+        })
+    }
+
     /// Takes the JSON shape.
     pub fn from_wire(entry: shape::TransparencyLogEntry) -> Result<Self, EntryError> {
         let kind = entry

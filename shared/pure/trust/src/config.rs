@@ -72,7 +72,7 @@ impl ServiceKind {
         match self {
             // Fulcio's entry says 1 although its path says v2: every client selects 1.
             Self::Fulcio | Self::Oidc | Self::Tsa => &[1],
-            Self::Rekor => &[2],
+            Self::Rekor => &[1, 2],
         }
     }
 }
@@ -110,10 +110,10 @@ impl SigningConfig {
 
     /// The one service of a kind to call (CA, identity provider): the newest that is valid, in the highest version that we speak.
     pub fn service(&self, kind: ServiceKind, now: Timestamp) -> Result<&Service, ConfigError> {
-        self.candidates(kind, now)
+        self.candidates(kind, kind.versions(), now)
             .first()
             .copied()
-            .ok_or_else(|| no_service(kind, 1, 0, now))
+            .ok_or_else(|| no_service(kind, kind.versions(), 1, 0, now))
     }
 
     /// The services of a kind to call (logs, timestamp authorities), by the config's selector; `rotation` is the caller's randomness for
@@ -124,18 +124,30 @@ impl SigningConfig {
         now: Timestamp,
         rotation: usize,
     ) -> Result<Vec<&Service>, ConfigError> {
+        self.services_in(kind, kind.versions(), now, rotation)
+    }
+
+    /// The same among those of these major API versions alone.
+    pub fn services_in(
+        &self,
+        kind: ServiceKind,
+        versions: &'static [u32],
+        now: Timestamp,
+        rotation: usize,
+    ) -> Result<Vec<&Service>, ConfigError> {
         let configuration = match kind {
             ServiceKind::Rekor => self.0.rekor_tlog_config.as_ref(),
             ServiceKind::Tsa => self.0.tsa_config.as_ref(),
             ServiceKind::Fulcio | ServiceKind::Oidc => None,
         };
-        let mut candidates = one_per_operator(self.candidates(kind, now));
+        let mut candidates = one_per_operator(self.candidates(kind, versions, now));
         let wanted = match configuration {
             Some(configuration) => wanted(configuration, candidates.len())?,
             None => 1,
         };
         if candidates.len() < wanted || wanted == 0 {
-            return Err(no_service(kind, wanted.max(1), candidates.len(), now));
+            let found = candidates.len();
+            return Err(no_service(kind, versions, wanted.max(1), found, now));
         }
         if wanted < candidates.len() {
             let by = rotation.checked_rem(candidates.len()).unwrap_or(0);
@@ -160,9 +172,9 @@ impl SigningConfig {
     }
 
     /// Valid now, highest version that we speak, newest start first.
-    fn candidates(&self, kind: ServiceKind, now: Timestamp) -> Vec<&Service> {
+    fn candidates(&self, kind: ServiceKind, versions: &[u32], now: Timestamp) -> Vec<&Service> {
         let valid = |service: &&Service| {
-            kind.versions().contains(&service.major_api_version)
+            versions.contains(&service.major_api_version)
                 && service.valid_for.is_some_and(|range| {
                     range.start.is_some_and(|start| start <= now)
                         && range.end.is_none_or(|end| now <= end)
@@ -214,13 +226,19 @@ fn wanted(configuration: &ServiceConfiguration, available: usize) -> Result<usiz
     }
 }
 
-fn no_service(kind: ServiceKind, wanted: usize, found: usize, at: Timestamp) -> ConfigError {
+fn no_service(
+    kind: ServiceKind,
+    versions: &'static [u32],
+    wanted: usize,
+    found: usize,
+    at: Timestamp,
+) -> ConfigError {
     ConfigError::NoService {
         kind,
         wanted,
         found,
         at,
-        versions: kind.versions(),
+        versions,
     }
 }
 
@@ -329,8 +347,14 @@ mod tests {
                 ..
             })
         ));
+        assert_eq!(urls(&config("ALL", &SERVICES[5..]), 0).unwrap(), ["v1"]);
+        let now = "2026-06-01T00:00:00Z".parse().unwrap();
+        let all = config("ANY", &SERVICES);
+        let v1 = all.services_in(ServiceKind::Rekor, &[1], now, 0).unwrap();
+        assert_eq!(v1[0].url, "v1");
+        let unknown = [("v3", 3, "2021-01-01T00:00:00Z", None, "e")];
         assert!(matches!(
-            urls(&config("ALL", &SERVICES[5..]), 0),
+            urls(&config("ALL", &unknown), 0),
             Err(ConfigError::NoService { .. })
         ));
         assert!(matches!(

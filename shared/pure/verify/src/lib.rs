@@ -29,6 +29,7 @@ mod trace;
 use bundle::legacy::SimpleSigning;
 use bundle::{Bundle, Content, Signer};
 use dsse::Statement;
+use entry::LogEntry;
 use keys::{Digest, PublicKey};
 use trust::TrustedRoot;
 
@@ -141,6 +142,33 @@ impl<'a> Original<'a> {
             document: None,
         }
     }
+}
+
+/// Checks what there is of a bundle before its signature is logged, which cannot be taken back: that each timestamp holds, and that the certificate
+/// did at each of these times. `signature` is what they are over.
+pub fn before_logging(
+    signer: &Signer,
+    timestamps: &[Vec<u8>],
+    signature: &[u8],
+    root: &TrustedRoot,
+) -> Result<(), VerifyError> {
+    let none = record::check_present(&[], root)?;
+    let times = time::observe(timestamps, signature, &none, root)?;
+    match signer {
+        // A log's promise may be the time that holds it.
+        Signer::Certificate { .. } if timestamps.is_empty() => Ok(()),
+        Signer::Certificate {
+            leaf,
+            intermediates,
+        } => leaf::trust(leaf, intermediates, &times, &none, root).map(drop),
+        Signer::Key { .. } => Ok(()),
+    }
+}
+
+/// Checks log entries by themselves: at least one is of a trusted log, and each of these is in its log, by its proof and its promise. What they are about is
+/// not looked at.
+pub fn recorded(entries: &[LogEntry], root: &TrustedRoot) -> Result<Recorded, VerifyError> {
+    record::check(entries, root)
 }
 
 fn steps(

@@ -23,8 +23,7 @@ use super::{
 pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
     // A bundle of entry 0 has no index in JSON, and some verifiers want one: so the first entry is not one for all of them.
     javascript_statement(report, stack, "dsse")?;
-    // cosign-rs itself signs with v2 alone.
-    let mut signers = SIGNERS.get(1..).unwrap_or_default().to_vec();
+    let mut signers = SIGNERS.to_vec();
     signers.push(Signer {
         name: "cosign 2.5",
         sign: cosign_2_sign,

@@ -179,7 +179,7 @@ impl Terminal {
     }
 
     fn types(&self, text: &str) -> Result<()> {
-        quiet(&mut self.tmux(&["send-keys", "-l", text]))?.expect(0)?;
+        quiet(&mut self.tmux(&["send-keys", "-l", "--", text]))?.expect(0)?;
         quiet(&mut self.tmux(&["send-keys", "Enter"]))?
             .expect(0)
             .map(drop)

@@ -332,6 +332,7 @@ fn pieces(stack: &Stack) -> Result<()> {
     let piece = |name: &str| folder.join(name);
     rekor_v1::in_pieces(stack, &file, &folder)?;
     let rekor = stack.address("rekor")?;
+    let root = stack.trusted_root();
     let who = stack.expect(IDENTITY);
     let verified = |bundle: &Path| -> Result<()> {
         quiet(theirs(stack, "verify-blob", bundle, &who).arg(&file))?.expect(0)?;
@@ -343,6 +344,7 @@ fn pieces(stack: &Stack) -> Result<()> {
         let mut create = Command::new(run::ours("cosign-rs"));
         create.args(["bundle", "create", "--rekor-url", &rekor, "--artifact"]);
         create.arg(&file).arg("--out").arg(out);
+        create.arg("--trusted-root").arg(&root);
         for (flag, path) in rest {
             create.arg(flag).arg(path);
         }
@@ -391,6 +393,8 @@ fn pieces(stack: &Stack) -> Result<()> {
     upgrade
         .args(["bundle", "upgrade", "--rekor-url", &rekor, "--out"])
         .arg(piece("three.json"))
+        .arg("--trusted-root")
+        .arg(&root)
         .arg(piece("v01.json"));
     quiet(&mut upgrade)?.expect(0)?;
     verified(&piece("three.json"))?;

@@ -124,6 +124,44 @@ fn old(report: &mut Report, stack: &Stack, registry: &str, server: &Server) -> R
             verify(stack, "verify", &unlogged, &other)?.expect(0).map(drop)
         },
     );
+    let keyless = &stack.push_image(&format!("{}/old/keyless:v1", server.address))?;
+    report.check(
+        &format!("{registry}: cosign 2.5 verifies what cosign-rs signs for it with an identity, in a Rekor v1 log"),
+        || {
+            let of_type = ["--type".to_owned(), PREDICATE.to_owned()];
+            let predicate = predicate.display().to_string();
+            let attested = [&of_type[..], &["--predicate".to_owned(), predicate]].concat();
+            let sign = |command: &str, config: &str, extra: &[String]| {
+                let mut sign = Command::new(run::ours("cosign-rs"));
+                sign.args([command, "--format", "both", "--trust-config"])
+                    .arg(stack.state().join(config))
+                    .args(["--identity-token", &stack.token()?])
+                    .args(extra)
+                    .arg(keyless);
+                quiet(&mut sign)
+            };
+            let without = sign("sign", "client_trust_config.json", &[])?;
+            ensure!(without.all().contains("names no Rekor v1 log"), "{}", without.all());
+            refused(&without)?;
+            for (command, verify_by, made, kind) in [
+                ("sign", "verify", &[][..], &[][..]),
+                ("attest", "verify-attestation", &attested[..], &of_type[..]),
+            ] {
+                sign(command, "client_trust_config_rekor_v1.json", made)?.expect(0)?;
+                let flags = [kind, &stack.expect(IDENTITY)].concat();
+                let verified = verify(stack, verify_by, &flags, keyless)?.expect(0)?;
+                ensure!(verified.all().contains("2 x"), "{}", verified.all());
+                let theirs = |who: &str| -> Result<Finished> {
+                    let mut theirs = cosign_2_plain(stack, verify_by)?;
+                    theirs.arg("--allow-http-registry").args(kind).args(stack.expect(who));
+                    quiet(theirs.arg(keyless))
+                };
+                theirs(IDENTITY)?.expect(0)?;
+                refused(&theirs("mallory@example.com")?)?;
+            }
+            Ok(())
+        },
+    );
     let ours = &stack.push_image(&format!("{}/old/ours:v1", server.address))?;
     report.check(
         &format!("{registry}: cosign 2.5 verifies what cosign-rs signs for it, and cosign-rs both formats"),

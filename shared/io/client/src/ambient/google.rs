@@ -2,7 +2,8 @@
 //! account that this one may act for.
 //!
 //! The metadata server is asked without TLS, as it has none: it is a link-local address that the machine's own host answers at. Whoever can answer
-//! there in its place can have us sign as somebody else, and gets nothing: the request carries no secret.
+//! there in its place can have us sign as somebody else, and gets nothing: the request carries no secret. So it is never asked by a proxy, for which the
+//! address is another machine or none, and its answer must carry its mark (Compute Engine, "Verify the metadata server": `Metadata-Flavor: Google`).
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{AmbientError, Surroundings, ask, member};
 use crate::HeaderName;
-use crate::agent::{Agent, Call, Settings};
+use crate::agent::{Agent, Call, Proxies, Settings};
 
 /// What Google's own libraries call the host, where `GCE_METADATA_HOST` names no other.
 const METADATA: &str = "metadata.google.internal";
@@ -114,14 +115,23 @@ impl Account {
     }
 }
 
-/// With the header that a page in a browser cannot send.
+/// The header that a page in a browser cannot send, and that no other server sends back.
+const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
+
 async fn ask_metadata(agent: &Agent, url: Url) -> Result<crate::agent::Answer, AmbientError> {
     let plain = Agent::new(Settings {
         plain_http: true,
+        proxies: Proxies::None,
         ..agent.settings().clone()
     });
-    let call = Call::get(url).header(HeaderName::from_static("metadata-flavor"), "Google");
-    ask(&plain, METADATA_SERVER, &call).await
+    let call = Call::get(url).header(FLAVOR, "Google");
+    let answer = ask(&plain, METADATA_SERVER, &call).await?;
+    if answer.header(FLAVOR.as_str()) == Some("Google") {
+        return Ok(answer);
+    }
+    Err(AmbientError::Malformed(format!(
+        "what answers in place of {METADATA_SERVER} is not it (no Metadata-Flavor: Google)"
+    )))
 }
 
 /// What the firmware says of the machine.
@@ -134,7 +144,7 @@ fn is_of_google(root: &Path) -> bool {
 mod tests {
     use super::*;
     use axum::Router;
-    use axum::http::{HeaderMap, StatusCode};
+    use axum::http::{HeaderMap, HeaderValue, StatusCode};
     use axum::routing::{get, post};
 
     /// The shapes of both services as their documents have them; neither is to be had outside of Google's network.
@@ -148,6 +158,11 @@ mod tests {
                 return Err(StatusCode::FORBIDDEN);
             }
             Ok(format!("own?{}", url.query().unwrap_or_default()))
+        }
+        async fn marked(mut answer: axum::response::Response) -> axum::response::Response {
+            let mark = HeaderValue::from_static("Google");
+            answer.headers_mut().insert("metadata-flavor", mark);
+            answer
         }
         async fn act(headers: HeaderMap, body: String) -> Result<String, StatusCode> {
             if headers
@@ -168,6 +183,7 @@ mod tests {
                 &format!("{ACCOUNT}/token"),
                 get(|| async { r#"{"access_token":"a1","expires_in":3600}"# }),
             )
+            .layer(axum::middleware::map_response(marked))
             .route(
                 "/v1/projects/-/serviceAccounts/ci@p.iam:generateIdToken",
                 post(act),
@@ -185,5 +201,21 @@ mod tests {
         assert_eq!(*own, "own?audience=sig+store&format=full");
         let other = account(Some("ci@p.iam")).token(&agent, "aud").await;
         assert_eq!(*other.unwrap(), "aud");
+    }
+
+    /// A captive portal, or a proxy that takes the address for its own.
+    #[tokio::test]
+    async fn what_does_not_say_that_it_is_the_metadata_server_is_not_believed() {
+        let router = Router::new().fallback(|| async { "a.b.c" });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let account = Account {
+            metadata: host,
+            credentials: CREDENTIALS.to_owned(),
+            impersonate: None,
+        };
+        let refused = account.token(&Agent::default(), "sigstore").await;
+        assert!(matches!(refused, Err(AmbientError::Malformed(_))));
     }
 }

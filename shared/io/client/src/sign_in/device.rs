@@ -2,6 +2,7 @@
 
 use openidconnect::core::{CoreDeviceAuthorizationResponse, CoreTokenResponse};
 use openidconnect::{Nonce, PkceCodeChallenge, Scope};
+use url::Url;
 
 use super::{Prompt, Provider, SignInError, transport};
 use crate::identity::IdentityToken;
@@ -43,11 +44,18 @@ pub async fn device(
         .request_async(&http)
         .await
         .map_err(|error| provider.failed(error))?;
+    let whole = details.verification_uri_complete();
+    let links = [
+        Some(details.verification_uri().as_str()),
+        whole.map(|link| link.secret().as_str()),
+    ];
+    for link in links.into_iter().flatten() {
+        let link = Url::parse(link).map_err(|_| provider.missing("address to type the code at"))?;
+        provider.check_link(&link)?;
+    }
     tell(Prompt::Code {
         url: details.verification_uri().as_str(),
-        complete: details
-            .verification_uri_complete()
-            .map(|link| link.secret().as_str()),
+        complete: whole.map(|link| link.secret().as_str()),
         code: details.user_code().secret(),
     });
     let response: CoreTokenResponse = client

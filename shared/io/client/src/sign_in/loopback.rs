@@ -7,7 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::{Host, Url};
 
@@ -20,6 +20,12 @@ const REQUEST_MAX: usize = 16 * 1024;
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 16;
+/// Ports that are tried.
+const PORTS_MAX: u32 = 16;
+/// For the page that says that it worked; the code is there already.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a connection that could not be taken: this process or machine has no more of something.
+const PAUSE: Duration = Duration::from_millis(100);
 
 const DONE: &str = "Signed in. You can close this page and go back to the terminal.";
 const NOT_DONE: &str = "Not signed in. The terminal says why.";
@@ -40,18 +46,19 @@ pub(super) struct Loopback {
 }
 
 impl Loopback {
-    /// Takes a free port on 127.0.0.1, and the same on ::1 where it is free too: `localhost` may be either. `redirect` names another port, path or
-    /// address of this machine.
+    /// Takes a port that is free on 127.0.0.1 and on ::1, where this machine has both: `localhost` may be either, and whoever else listened at one of them
+    /// would get the code. `redirect` names another port, path or address of this machine.
     pub(super) async fn bind(redirect: Option<&Url>) -> Result<Self, SignInError> {
         let (host, port, path) = match redirect {
             None => ("localhost".to_owned(), 0, PATH.to_owned()),
             Some(url) => here(url).ok_or_else(|| SignInError::Redirect(url.to_string()))?,
         };
-        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-        let first = first.map_err(SignInError::Listen)?;
-        let port = first.local_addr().map_err(SignInError::Listen)?.port();
-        let mut listeners = vec![first];
-        listeners.extend(TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await);
+        let listeners = listeners(&host, port).await.map_err(SignInError::Listen)?;
+        let first = listeners.first().map(TcpListener::local_addr);
+        let port = first
+            .unwrap_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()))
+            .map_err(SignInError::Listen)?
+            .port();
         Ok(Self {
             port,
             host,
@@ -79,7 +86,16 @@ impl Loopback {
                     // The page is on its way already; nobody else is waited for.
                     return Ok(callback);
                 }
-                stream = self.accept() => stream?,
+                stream = self.accept() => stream,
+            };
+            let stream = match stream {
+                Ok(stream) => stream,
+                // One that did not come about ends nothing; how long anybody waits is for the caller to say.
+                Err(error) => {
+                    tracing::debug!(%error, "a connection could not be taken");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
             };
             let (sender, path, state) = (sender.clone(), self.path.clone(), state.to_owned());
             connections.spawn(async move {
@@ -107,6 +123,33 @@ impl Loopback {
     }
 }
 
+/// Listens at what `host` means, with port 0 at a port that is free at all of it.
+async fn listeners(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+    if host == "127.0.0.1" {
+        return Ok(vec![TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?]);
+    }
+    if host == "[::1]" {
+        return Ok(vec![TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await?]);
+    }
+    let mut attempt: u32 = 1;
+    loop {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let found = first.local_addr()?.port();
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, found)).await {
+            Ok(second) => return Ok(vec![first, second]),
+            // It is somebody else's there: another port, unless it has to be this one.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if port != 0 || attempt >= PORTS_MAX {
+                    return Err(error);
+                }
+                attempt += 1;
+            }
+            // This machine has no such address, so nobody can be there.
+            Err(_) => return Ok(vec![first]),
+        }
+    }
+}
+
 /// Host, port and path of a redirect to this machine. `http` only: nobody vouches for a certificate of `localhost`.
 fn here(url: &Url) -> Option<(String, u16, String)> {
     let local = match url.host()? {
@@ -121,7 +164,11 @@ fn here(url: &Url) -> Option<(String, u16, String)> {
     Some((url.host_str()?.to_owned(), port, url.path().to_owned()))
 }
 
-async fn serve(mut stream: TcpStream, path: &str, state: &str) -> io::Result<Option<Callback>> {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+    state: &str,
+) -> io::Result<Option<Callback>> {
     let mut request = Vec::new();
     let mut piece = [0; 2048];
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -144,8 +191,14 @@ async fn serve(mut stream: TcpStream, path: &str, state: &str) -> io::Result<Opt
          content-security-policy: default-src 'none'\r\nreferrer-policy: no-referrer\r\nconnection: close\r\n\r\n{page}",
         page.len()
     );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
+    // A browser that does not wait for the page has brought the answer all the same.
+    let page = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    if !matches!(tokio::time::timeout(PAGE_TIMEOUT, page).await, Ok(Ok(()))) {
+        tracing::debug!("the browser did not take the page");
+    }
     Ok(callback)
 }
 
@@ -256,5 +309,33 @@ mod tests {
             waiting.await.unwrap().unwrap(),
             Callback::Code("c".to_owned())
         );
+    }
+
+    #[tokio::test]
+    async fn nobody_else_listens_where_the_browser_may_come_back_to() {
+        let Ok(other) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
+            return;
+        };
+        let port = other.local_addr().unwrap().port();
+        let fixed = format!("http://localhost:{port}/cb");
+        let refused = Loopback::bind(Some(&Url::parse(&fixed).unwrap())).await;
+        assert!(matches!(refused, Err(SignInError::Listen(_))));
+        let free = Loopback::bind(None).await.unwrap();
+        assert_eq!(free.listeners.len(), 2);
+        assert_ne!(free.port, port);
+        let only = format!("http://127.0.0.1:{port}/cb");
+        let only = Loopback::bind(Some(&Url::parse(&only).unwrap())).await;
+        assert_eq!(only.unwrap().listeners.len(), 1);
+    }
+
+    /// It closes the connection as soon as it has asked, so that nothing can be written to it.
+    #[tokio::test]
+    async fn a_browser_that_does_not_wait_for_the_page_has_brought_the_code() {
+        let (mut browser, here) = tokio::io::duplex(4096);
+        let request = format!("GET {PATH}?code=c&state=s HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        browser.write_all(request.as_bytes()).await.unwrap();
+        drop(browser);
+        let callback = serve(here, PATH, "s").await.unwrap();
+        assert_eq!(callback, Some(Callback::Code("c".to_owned())));
     }
 }

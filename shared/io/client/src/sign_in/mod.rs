@@ -36,7 +36,7 @@ pub use client_credentials::client_credentials;
 pub use device::{device, has_device_flow};
 pub use out_of_band::out_of_band;
 
-use crate::agent::{Agent, Call, CallError, Repeat, printable, with_causes};
+use crate::agent::{Agent, Call, CallError, Repeat, is_loopback, printable, with_causes};
 use crate::identity::{IdentityToken, TokenError};
 
 /// The client id that Sigstore's providers know, and the audience of the tokens.
@@ -131,6 +131,14 @@ pub enum SignInError {
         /// What.
         what: &'static str,
     },
+    /// It sends a person where everybody on the way can listen, or change what comes.
+    #[error("{issuer} sends people to sign in to {url}, which is not https")]
+    Insecure {
+        /// Whom.
+        issuer: String,
+        /// Scheme, host and port.
+        url: String,
+    },
     /// It said no: the person did, or it does not know this client.
     #[error("{issuer} refuses to sign in: {why}")]
     Refused {
@@ -159,6 +167,18 @@ pub enum SignInError {
     /// No port on this machine to come back to.
     #[error("cannot listen on this machine for the sign-in to come back")]
     Listen(#[source] std::io::Error),
+    /// It answered with something that cannot be read.
+    #[error(
+        "the answer of {issuer} is none of its standard's, from line {line}, column {column} on"
+    )]
+    Answer {
+        /// Whom.
+        issuer: String,
+        /// Where it stops being one.
+        line: usize,
+        /// Where in this line.
+        column: usize,
+    },
     /// It answered with something else than a token for us.
     #[error("the identity token of {issuer} does not hold: {why}")]
     Unverified {
@@ -275,6 +295,22 @@ impl Provider {
         }
     }
 
+    /// A person types a password there. On this machine nobody is on the way.
+    fn check_link(&self, link: &Url) -> Result<(), SignInError> {
+        if link.scheme() == "https" || (link.scheme() == "http" && is_loopback(link)) {
+            return Ok(());
+        }
+        let origin = link.origin();
+        Err(SignInError::Insecure {
+            issuer: self.issuer.clone(),
+            url: if origin.is_tuple() {
+                origin.ascii_serialization()
+            } else {
+                format!("{}:", link.scheme())
+            },
+        })
+    }
+
     fn refused(&self, why: &str) -> SignInError {
         SignInError::Refused {
             issuer: self.issuer.clone(),
@@ -321,8 +357,12 @@ impl Provider {
                 issuer: self.issuer.clone(),
                 source,
             },
-            // The bytes stay unsaid: there may be a token in them.
-            RequestTokenError::Parse(error, _) => self.refused(&error.to_string()),
+            // The bytes stay unsaid, and so does the parser's message, which quotes them: there may be a token in them.
+            RequestTokenError::Parse(error, _) => SignInError::Answer {
+                issuer: self.issuer.clone(),
+                line: error.inner().line(),
+                column: error.inner().column(),
+            },
             RequestTokenError::Other(text) => self.refused(&text),
         }
     }

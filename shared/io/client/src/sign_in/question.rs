@@ -40,6 +40,7 @@ impl<'a> Question<'a> {
             request = request.add_extra_param("audience", audience.clone());
         }
         let (link, state, nonce) = request.url();
+        provider.check_link(&link)?;
         Ok(Self {
             provider,
             redirect,
