@@ -1,6 +1,6 @@
 //! The CT log that witnesses every certificate: by its URL (RFC 6962 section 4.2; ours, CTFE, TesseraCT), or in this process.
 //!
-//! Whoever it is, its SCT is verified with the key that was configured before it goes into a certificate. What somebody could do who controls
+//! The SCT of a log elsewhere is verified with the key that was configured before it goes into a certificate. What somebody could do who controls
 //! the log: refuse, or keep us waiting until the deadline; never put anything of theirs into a certificate.
 
 mod remote;
@@ -102,8 +102,8 @@ impl CtLog {
         Self(Place::Here(logs))
     }
 
-    /// Has a precertificate witnessed, of which `entry` is what the SCT has to be about, before the client's request is given up at `until`. That it is
-    /// was checked when this returns.
+    /// Has a precertificate witnessed before the client's request is given up at `until`. That the SCT is about `entry` was checked when this returns;
+    /// and its signature, where the log is elsewhere.
     pub(crate) async fn add(
         &self,
         precertificate: &Precertificate,
@@ -119,7 +119,7 @@ impl CtLog {
                 sct.verify(entry, remote.key())?;
                 Ok(sct)
             }
-            // It has verified what it signed; it is left to see that it was this.
+            // It looks at its own signatures as closely as at anybody's (`signer::Watch`); it is left to see that this was signed.
             Place::Here(logs) => {
                 let above = chain.iter().map(der).collect();
                 let vouched = logs.add_issued(precertificate, above).await;

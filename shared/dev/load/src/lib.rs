@@ -9,11 +9,14 @@
 //! go to our services and to the upstream ones, byte for byte in the same form. Answers are looked at only so far that a refusal is not counted
 //! as work done; verifying them is for tests.
 //!
+//! And whole processes, one after another, for programs that are no services: time, processor time and memory of each.
+//!
 //! The tool itself runs on one thread: on a machine with two cores the server keeps at least one of them.
 
 pub mod bare;
 pub mod drive;
 pub mod figures;
+pub mod process;
 pub mod program;
 pub mod raw;
 pub mod requests;

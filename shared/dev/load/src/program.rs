@@ -16,9 +16,9 @@ use url::Url;
 use crate::bare;
 use crate::drive::{self, Plan};
 use crate::figures::Figures;
-use crate::raw;
 use crate::requests::Kind;
 use crate::slow;
+use crate::{process, raw};
 
 /// Asks one service as fast as it answers, and says how fast that was. Exit code 1 when a request failed.
 #[derive(Debug, Parser)]
@@ -64,6 +64,8 @@ enum Target {
     },
     /// A timestamp authority: RFC 3161 tokens
     Tsa(How),
+    /// A command, as many times as asked, one after another
+    Process(Processes),
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +87,19 @@ struct How {
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+#[derive(Debug, Args)]
+struct Processes {
+    /// How many times
+    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    runs: u16,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// The program and its arguments
+    #[arg(required = true, last = true)]
+    command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +157,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let target = match arguments.target {
         Target::Raw(raw) => return measured_raw(&raw),
+        Target::Process(processes) => return measured_processes(&processes),
         Target::Bare { listen } => return served(bare::serve(&listen)),
         Target::Slow {
             listen,
@@ -174,7 +190,7 @@ fn measured(target: Target) -> Result<Figures> {
     let (kind, how) = match target {
         Target::Log(how) => (Kind::Log, how),
         Target::LogV1(how) => (Kind::LogV1, how),
-        Target::Raw(_) | Target::Bare { .. } | Target::Slow { .. } => {
+        Target::Raw(_) | Target::Bare { .. } | Target::Slow { .. } | Target::Process(_) => {
             anyhow::bail!("not a service that is asked")
         }
         Target::Tsa(how) => (Kind::Tsa, how),
@@ -221,6 +237,25 @@ fn measured_raw(raw: &Raw) -> ExitCode {
         let figures = runtime.block_on(run)?;
         let mut out = std::io::stdout().lock();
         match raw.output {
+            Output::Text => write!(out, "{figures}")?,
+            Output::Json => writeln!(out, "{}", serde_json::to_string(&figures)?)?,
+        }
+        Ok::<(), anyhow::Error>(())
+    };
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("load: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measured_processes(processes: &Processes) -> ExitCode {
+    let measure = || {
+        let figures = process::run(usize::from(processes.runs), &processes.command)?;
+        let mut out = std::io::stdout().lock();
+        match processes.output {
             Output::Text => write!(out, "{figures}")?,
             Output::Json => writeln!(out, "{}", serde_json::to_string(&figures)?)?,
         }

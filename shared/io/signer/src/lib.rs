@@ -30,6 +30,7 @@ mod private_pem;
 pub mod random;
 mod reference;
 mod vault;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub use ml_dsa::MlDsa44Signer;
 pub use pkcs11_list::{KeyInfo, TokenInfo, token_keys, tokens};
 pub use pkcs11_uri::UriError;
 pub use reference::{KeyRef, RefError};
+pub use watch::Watch;
 
 /// Reads a password, a PIN or a token: the text of a file that others may not read, without the line break at its end.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SignerError> {

@@ -1,93 +1,118 @@
-//! The clients as whole processes: what a person or a build job waits for.
+//! The clients as whole processes: what a person or a build job waits for, and what it takes of the machine.
 
+use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
 
 use super::table::ratio;
 use super::{build, machine, programs};
 use crate::peers::stack::{IDENTITY, Stack};
-use crate::peers::{cosign_program, present};
-use crate::run::{self, live};
+use crate::peers::{cosign_program, present, sigstore_go_program, sigstore_verify};
+use crate::run::{self, live, quiet};
 
-/// So many processes of each kind; the figures are the median and the least.
-const RUNS: usize = 41;
+/// So many processes of each kind.
+const RUNS: u32 = 41;
 /// Signing takes longer and makes traces.
-const SIGNATURES: usize = 15;
+const SIGNATURES: u32 = 15;
+/// Bundles of the image that has many.
+const BUNDLES: u32 = 5;
+/// Images of the batch.
+const IMAGES: u32 = 1000;
+/// A file that is larger than anything that a client should hold: 1 GiB.
+const LARGE: u64 = 1 << 30;
 
 /// The public suite's bundles: who signed them.
 const SUITE_IDENTITY: &str = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main";
 const SUITE_ISSUER: &str = "https://token.actions.githubusercontent.com";
 
-/// Wall times of one kind of process.
-struct Times {
+/// What the load tool says about a command.
+#[derive(Clone, Deserialize)]
+struct Figures {
+    runs: u32,
+    wall_median_ms: f64,
+    wall_least_ms: f64,
+    cpu_ms: f64,
+    resident_max_kib: u32,
+}
+
+/// A program with its arguments, under the name that stands in the table.
+struct Contestant {
     name: &'static str,
-    taken: Vec<Duration>,
+    command: Command,
 }
 
-impl Times {
-    fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            taken: Vec::new(),
+impl Contestant {
+    fn new(name: &'static str, command: Command) -> Self {
+        Self { name, command }
+    }
+
+    /// By a process of the load tool's own, so that the memory is of this command alone.
+    fn measure(&self, runs: u32) -> Result<Figures> {
+        let mut tool = Command::new(programs().join("load"));
+        tool.args(["process", "--output", "json", "--runs"])
+            .arg(runs.to_string())
+            .arg("--")
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => tool.env(name, value),
+                None => tool.env_remove(name),
+            };
         }
-    }
-
-    /// Runs a command once and keeps how long it took. That it succeeds is part of the figure.
-    fn take(&mut self, command: &mut Command) -> Result<()> {
-        let start = Instant::now();
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("cannot start {command:?}"))?;
-        let took = start.elapsed();
-        if !output.status.success() {
-            bail!(
-                "{}: {}",
-                self.name,
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        self.taken.push(took);
-        Ok(())
-    }
-
-    fn sorted(&self) -> Vec<f64> {
-        let mut taken = self.taken.clone();
-        taken.sort_unstable();
-        taken.iter().map(|took| took.as_secs_f64() * 1e3).collect()
-    }
-
-    fn median(&self) -> f64 {
-        let sorted = self.sorted();
-        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-    }
-
-    fn print(&self) {
-        let least = self.sorted().first().copied().unwrap_or_default();
-        println!(
-            "{:>12}: median {:.2} ms, least {least:.2} ms ({} processes)",
-            self.name,
-            self.median(),
-            self.taken.len()
-        );
+        let measured = quiet(&mut tool)?.expect(0)?;
+        serde_json::from_str(&measured.stdout).context("the load tool's answer")
     }
 }
 
-/// Prints both, or says that the peer is missing; the ratio last.
-fn conclude(ours: &Times, peer: &Times) {
-    ours.print();
-    if peer.taken.is_empty() {
-        println!("peer cosign: not installed (cargo xtask peers install)");
-        return;
-    }
-    peer.print();
+/// Measures each, ours first, and prints the table with how many times more the others take.
+fn race(ours: &Contestant, peers: &[Contestant], runs: u32) -> Result<()> {
     println!(
-        "cosign-rs : cosign, wall time of the median: 1 : {}",
-        ratio(peer.median(), ours.median())
+        "{:>16} {:>9} {:>10} {:>9} {:>8} {:>13} {:>12} {:>11}",
+        "",
+        "processes",
+        "median ms",
+        "least ms",
+        "CPU ms",
+        "resident MiB",
+        "wall, times",
+        "CPU, times"
     );
+    let first = ours.measure(runs)?;
+    line(ours.name, &first, &first);
+    for peer in peers {
+        match peer.measure(runs) {
+            Ok(figures) => line(peer.name, &figures, &first),
+            // Some cannot read what others can: that is no figure, and no fault of ours.
+            Err(error) => println!("{:>16} cannot: {}", peer.name, first_line(&error)),
+        }
+    }
+    Ok(())
+}
+
+fn line(name: &str, figures: &Figures, first: &Figures) {
+    println!(
+        "{name:>16} {:>9} {:>10.2} {:>9.2} {:>8.2} {:>13.1} {:>12} {:>11}",
+        figures.runs,
+        figures.wall_median_ms,
+        figures.wall_least_ms,
+        figures.cpu_ms,
+        f64::from(figures.resident_max_kib) / 1024.0,
+        ratio(figures.wall_median_ms, first.wall_median_ms),
+        ratio(figures.cpu_ms, first.cpu_ms),
+    );
+}
+
+fn first_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let said = text.lines().find(|line| line.contains("load: "));
+    said.unwrap_or(&text).chars().take(200).collect()
 }
 
 fn ours(command: &str) -> Command {
@@ -108,14 +133,18 @@ fn cosign(home: &Path, command: &str) -> Command {
 
 pub(crate) fn verify() -> Result<bool> {
     live(&mut run::cargo(["bench", "-p", "verify"]))?;
-    build(&["cosign-rs"])?;
+    build(&["cosign-rs", "load"])?;
+    let rust = sigstore_verify::built();
     let home = tempfile::tempdir()?;
     println!("\n{}", machine::describe(home.path())?);
-    let mut nothing = Times::new("/bin/true");
-    for _ in 0..RUNS {
-        nothing.take(&mut Command::new("/bin/true"))?;
-    }
-    nothing.print();
+    let size = fs::metadata(programs().join("cosign-rs"))?.len();
+    println!("cosign-rs, stripped: {size} bytes");
+    println!("\nnothing, as the floor of these figures");
+    race(
+        &Contestant::new("/bin/true", Command::new("/bin/true")),
+        &[],
+        RUNS,
+    )?;
 
     let data = run::root().join("testdata");
     let suite = data.join("sigstore-conformance");
@@ -134,15 +163,39 @@ pub(crate) fn verify() -> Result<bool> {
     ] {
         println!("\nverify-blob, {title}, one process each");
         let bundle = cases.join(case).join("bundle.sigstore.json");
-        let arguments = verify_blob(&bundle, &root, &suite.join("a.txt"));
-        let (mut mine, mut peer) = (Times::new("cosign-rs"), Times::new("cosign"));
-        for _ in 0..RUNS {
-            mine.take(ours("verify-blob").args(&arguments))?;
-            if present("cosign") {
-                peer.take(cosign(home.path(), "verify-blob").args(&arguments))?;
+        let artifact = suite.join("a.txt");
+        let arguments = verify_blob(&bundle, &root, &artifact);
+        let mut mine = ours("verify-blob");
+        mine.args(&arguments);
+        let mut peers = Vec::new();
+        match &rust {
+            Ok(program) => {
+                let mut command = Command::new(program);
+                command.arg(&bundle).arg(&root);
+                command.args([SUITE_IDENTITY, SUITE_ISSUER]).arg(&artifact);
+                peers.push(Contestant::new("sigstore-verify", command));
             }
+            Err(error) => println!("peer sigstore-verify: {error:#}"),
         }
-        conclude(&mine, &peer);
+        if present("sigstore-go") {
+            let mut command = Command::new(sigstore_go_program());
+            command.arg("-artifact").arg(&artifact);
+            command.args([
+                "-expectedIssuer",
+                SUITE_ISSUER,
+                "-expectedSAN",
+                SUITE_IDENTITY,
+            ]);
+            command.arg("-trustedrootJSONpath").arg(&root).arg(&bundle);
+            command.env("HOME", home.path());
+            peers.push(Contestant::new("sigstore-go", command));
+        }
+        if present("cosign") {
+            let mut command = cosign(home.path(), "verify-blob");
+            command.args(&arguments);
+            peers.push(Contestant::new("cosign", command));
+        }
+        race(&Contestant::new("cosign-rs", mine), &peers, RUNS)?;
     }
     Ok(true)
 }
@@ -163,65 +216,217 @@ fn verify_blob(bundle: &Path, root: &Path, artifact: &Path) -> Vec<PathBuf> {
     ]
 }
 
+/// A stack, its registry, and how both programs are told about them.
+struct Scene {
+    stack: Stack,
+    registry: String,
+    token: String,
+    home: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let stack = Stack::start_from(&programs())?;
+        let registry = stack.address("registry")?;
+        Ok(Self {
+            registry: registry.trim_start_matches("http://").to_owned(),
+            token: stack.token()?,
+            home: stack.path("home"),
+            stack,
+        })
+    }
+
+    /// How many requests its registry has answered: each leaves a line.
+    fn registry_requests(&self) -> Result<u32> {
+        // The lines wait for a tenth of a second.
+        thread::sleep(Duration::from_millis(300));
+        let log = fs::read_to_string(self.stack.path("sigstack.log"))?;
+        let answered = |line: &&str| line.contains("registry") && line.contains("answered");
+        Ok(u32::try_from(log.lines().filter(answered).count())?)
+    }
+
+    fn image(&self, name: &str) -> Result<String> {
+        self.stack
+            .push_image(&format!("{}/bench/{name}:v1", self.registry))
+    }
+
+    fn our_sign(&self, command: &str) -> Command {
+        let mut program = ours(command);
+        program
+            .args(["--yes", "--identity-token", &self.token, "--trust-config"])
+            .arg(self.stack.client_trust_config());
+        program
+    }
+
+    fn their_sign(&self) -> Command {
+        let mut program = cosign(&self.home, "sign");
+        program
+            .args([
+                "--yes",
+                "--allow-http-registry",
+                "--identity-token",
+                &self.token,
+            ])
+            .arg("--signing-config")
+            .arg(self.stack.signing_config())
+            .arg("--trusted-root")
+            .arg(self.stack.trusted_root());
+        program
+    }
+
+    fn our_verify(&self) -> Command {
+        let mut program = ours("verify");
+        program
+            .arg("--trusted-root")
+            .arg(self.stack.trusted_root())
+            .args(self.stack.expect(IDENTITY));
+        program
+    }
+
+    fn their_verify(&self) -> Command {
+        let mut program = cosign(&self.home, "verify");
+        program
+            .arg("--allow-http-registry")
+            .arg("--trusted-root")
+            .arg(self.stack.trusted_root())
+            .args(self.stack.expect(IDENTITY));
+        program
+    }
+}
+
 pub(crate) fn image() -> Result<bool> {
-    build(&["sigstack", "cosign-rs"])?;
-    let stack = Stack::start_from(&programs())?;
-    println!("{}", machine::describe(&stack.path("home"))?);
-    let registry = stack.address("registry")?;
-    let registry = registry.trim_start_matches("http://").to_owned();
-    let token = stack.token()?;
-    let home = stack.path("home");
-
-    println!(
-        "\nsign an image with an identity token: certificate, timestamp, log entry, attached in the registry"
-    );
-    let (mut mine, mut peer) = (Times::new("cosign-rs"), Times::new("cosign"));
-    for number in 0..SIGNATURES {
-        // A repository for each signature: signing must not meet what was signed before.
-        let image = stack.push_image(&format!("{registry}/bench/ours-{number}:v1"))?;
-        mine.take(
-            ours("sign")
-                .args(["--yes", "--identity-token", &token, "--trust-config"])
-                .arg(stack.client_trust_config())
-                .arg(image),
-        )?;
-        if present("cosign") {
-            let image = stack.push_image(&format!("{registry}/bench/peer-{number}:v1"))?;
-            peer.take(
-                cosign(&home, "sign")
-                    .args(["--yes", "--allow-http-registry", "--identity-token", &token])
-                    .arg("--signing-config")
-                    .arg(stack.signing_config())
-                    .arg("--trusted-root")
-                    .arg(stack.trusted_root())
-                    .arg(image),
-            )?;
+    build(&["sigstack", "cosign-rs", "load"])?;
+    let scene = Scene::new()?;
+    println!("{}", machine::describe(&scene.home)?);
+    signing(&scene)?;
+    for bundles in [1, BUNDLES] {
+        println!("\nverify one image with {bundles} bundle(s)");
+        let image = scene.image(&format!("verified-{bundles}"))?;
+        for _ in 0..bundles {
+            quiet(scene.our_sign("sign").arg(&image))?.expect(0)?;
         }
-    }
-    conclude(&mine, &peer);
-
-    println!("\nverify one image with one signature");
-    let image = stack.push_image(&format!("{registry}/bench/ours-0:v1"))?;
-    let (mut mine, mut peer) = (Times::new("cosign-rs"), Times::new("cosign"));
-    for _ in 0..RUNS {
-        mine.take(
-            ours("verify")
-                .arg("--trusted-root")
-                .arg(stack.trusted_root())
-                .args(stack.expect(IDENTITY))
-                .arg(&image),
-        )?;
+        let mut mine = scene.our_verify();
+        mine.arg(&image);
+        let mut peers = Vec::new();
         if present("cosign") {
-            peer.take(
-                cosign(&home, "verify")
-                    .arg("--allow-http-registry")
-                    .arg("--trusted-root")
-                    .arg(stack.trusted_root())
-                    .args(stack.expect(IDENTITY))
-                    .arg(&image),
-            )?;
+            let mut command = scene.their_verify();
+            command.arg(&image);
+            peers.push(Contestant::new("cosign", command));
         }
+        race(&Contestant::new("cosign-rs", mine), &peers, RUNS)?;
     }
-    conclude(&mine, &peer);
+    batch(&scene)?;
+    large(&scene)?;
     Ok(true)
+}
+
+/// Certificate, timestamp, log entry, attached in the registry. A repository for each signature: signing must not meet what was signed before.
+fn signing(scene: &Scene) -> Result<()> {
+    println!("\nsign an image with an identity token, {SIGNATURES} images");
+    let mut taken: Vec<(&str, Vec<f64>)> = vec![("cosign-rs", Vec::new())];
+    if present("cosign") {
+        taken.push(("cosign", Vec::new()));
+    }
+    for number in 0..SIGNATURES {
+        for (name, times) in &mut taken {
+            let image = scene.image(&format!("{name}-{number}"))?;
+            let mut command = if *name == "cosign" {
+                scene.their_sign()
+            } else {
+                scene.our_sign("sign")
+            };
+            let start = Instant::now();
+            quiet(command.arg(image))?.expect(0)?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let median = |times: &[f64]| {
+        let mut sorted = times.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    };
+    let first = taken.first().map_or(0.0, |(_, times)| median(times));
+    for (name, times) in &taken {
+        let median = median(times);
+        println!(
+            "{name:>16}: median {median:.1} ms, {} times",
+            ratio(median, first)
+        );
+    }
+    Ok(())
+}
+
+/// Many images in one run: signed by one certificate, then verified, once by their names as flags and once as lines.
+fn batch(scene: &Scene) -> Result<()> {
+    println!("\n{IMAGES} images in one run of cosign-rs");
+    let images = (0..IMAGES)
+        .map(|number| scene.image(&format!("batch-{number}")))
+        .collect::<Result<Vec<_>>>()?;
+    let per_second = |start: Instant| f64::from(IMAGES) / start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    quiet(scene.our_sign("sign").args(&images))?.expect(0)?;
+    println!("{:>16}: {:.0} images/s", "sign", per_second(start));
+    let before = scene.registry_requests()?;
+    let start = Instant::now();
+    quiet(scene.our_verify().args(&images))?.expect(0)?;
+    println!(
+        "{:>16}: {:.0} images/s, {} registry requests an image",
+        "verify",
+        per_second(start),
+        ratio(
+            f64::from(scene.registry_requests()?.saturating_sub(before)),
+            f64::from(IMAGES)
+        ),
+    );
+    let start = Instant::now();
+    let mut command = scene.our_verify();
+    let mut child = command
+        .arg("--stdin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    if let Some(mut lines) = child.stdin.take() {
+        for image in &images {
+            writeln!(lines, "{image}")?;
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("verify --stdin failed");
+    }
+    println!(
+        "{:>16}: {:.0} images/s",
+        "verify --stdin",
+        per_second(start)
+    );
+    Ok(())
+}
+
+/// The memory that a large file takes: it is hashed as a stream.
+fn large(scene: &Scene) -> Result<()> {
+    println!("\na file of {} MiB (sign-blob, verify-blob)", LARGE >> 20);
+    let file = scene.stack.path("large");
+    fs::File::create(&file)?.set_len(LARGE)?;
+    let bundle = scene.stack.path("large.sigstore.json");
+    let mut sign = scene.our_sign("sign-blob");
+    sign.arg("--bundle").arg(&bundle).arg(&file);
+    race(&Contestant::new("cosign-rs", sign), &[], 1)?;
+    let words = |program: &mut Command| {
+        program
+            .arg("--bundle")
+            .arg(&bundle)
+            .arg("--trusted-root")
+            .arg(scene.stack.trusted_root())
+            .args(scene.stack.expect(IDENTITY))
+            .arg(&file);
+    };
+    let mut mine = ours("verify-blob");
+    words(&mut mine);
+    let mut peers = Vec::new();
+    if present("cosign") {
+        let mut command = cosign(&scene.home, "verify-blob");
+        words(&mut command);
+        peers.push(Contestant::new("cosign", command));
+    }
+    race(&Contestant::new("cosign-rs", mine), &peers, 3)
 }

@@ -7,8 +7,8 @@
 //! | raw | leaves a second of the log engine alone | Tessera's POSIX driver |
 //! | ca | certificates a second of fulcio-rs, with a CT log (in its process, ctlog-rs, TesseraCT) and without | fulcio, with the same keys and the same CT logs |
 //! | tsa | timestamps a second of tsa-rs | timestamp-server, with the same key |
-//! | verify | one bundle in one process; one bundle with one process for it | cosign, as whole processes |
-//! | image | signing and verifying an image in a registry, as whole processes | cosign |
+//! | verify | one bundle in one process; one bundle with one process for it: time, processor time, memory | the crate sigstore-verify, sigstore-go and cosign, as whole processes |
+//! | image | signing and verifying images in a registry, one and a thousand; a file of a gibibyte | cosign, as whole processes |
 //!
 //! `cargo xtask peers install` installs the peers. Continuous integration measures nothing: a figure from a shared machine is no figure.
 

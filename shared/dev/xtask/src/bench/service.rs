@@ -141,17 +141,24 @@ pub(crate) fn latency() -> Result<bool> {
         rate_max: 10_000,
     };
     let all = measure(&contestant(&name, &server), &closed)?;
+    let half = at_half_load(&server, &closed, all.best())?;
+    Ok(conclude(&half, &[]) && all.is_clean())
+}
+
+/// How long a client waits at half of what a service can do, asked at even distances whatever it does.
+fn at_half_load(server: &Server, work: &Work, best: f64) -> Result<Table> {
     // A whole number of requests a second, at least one.
-    let half = format!("{:.0}", (all.best() / 2.0).max(1.0));
+    let half = format!("{:.0}", (best / 2.0).max(1.0));
     let name = format!("the same, asked {half} times a second: half of its best");
+    let mut kind = work.kind.clone();
+    kind.extend(["--rate".into(), half.into()]);
     let open = Work {
-        kind: vec!["log".into(), "--rate".into(), half.into()],
+        kind,
         levels: OPEN,
         seconds: 10,
-        rate_max: 10_000,
+        rate_max: work.rate_max,
     };
-    let half = measure(&contestant(&name, &server), &open)?;
-    Ok(conclude(&half, &[]) && all.is_clean())
+    measure(&contestant(&name, server), &open)
 }
 
 /// A log of Rekor v2 alone.
@@ -260,6 +267,7 @@ fn authority(site: &Site, work: &Work, key: &str, witnesses: &[Witness]) -> Resu
     let upstream = upstream::FULCIO.program_or_tell();
     let mut ours = Vec::new();
     let mut theirs = Vec::new();
+    let mut clean = true;
     for witness in witnesses {
         let _log = match witness {
             Witness::None | Witness::InProcess => None,
@@ -272,7 +280,11 @@ fn authority(site: &Site, work: &Work, key: &str, witnesses: &[Witness]) -> Resu
         let named = |program: &str| format!("{program}, {key}, {}", witness.name());
         {
             let server = our_fulcio(site, *witness)?;
-            ours.push(measure(&contestant(&named("fulcio-rs"), &server), work)?);
+            let table = measure(&contestant(&named("fulcio-rs"), &server), work)?;
+            if *witness == Witness::InProcess {
+                clean &= at_half_load(&server, work, table.best())?.is_clean();
+            }
+            ours.push(table);
         }
         if let Some(program) = upstream.as_ref().filter(|_| *witness != Witness::InProcess) {
             let server = upstream::fulcio(site, program, free_port()?, *witness != Witness::None)?;
@@ -280,7 +292,6 @@ fn authority(site: &Site, work: &Work, key: &str, witnesses: &[Witness]) -> Resu
             theirs.push(measure(&contestant(&name, &server), work)?);
         }
     }
-    let mut clean = true;
     for table in &ours {
         let alike = |other: &&Table| {
             let alone = |table: &Table| table.name().ends_with(Witness::None.name());

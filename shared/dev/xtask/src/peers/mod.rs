@@ -17,6 +17,7 @@ mod rekor_v1;
 mod services;
 mod sign_in;
 mod signing;
+pub(crate) mod sigstore_verify;
 pub(crate) mod site;
 pub(crate) mod stack;
 mod storage;
@@ -280,7 +281,7 @@ pub(crate) fn present(name: &str) -> bool {
         "sigstore-js" | "sigstore-js (TUF)" | "tuf-js" => {
             install::folder().join("js/node_modules/sigstore").is_dir() && run::installed("node")
         }
-        "sigstore-go" => debian_program("sigstore-go-verification").is_file(),
+        "sigstore-go" => sigstore_go_program().is_file(),
         "gitsign" => debian_program("gitsign").is_file(),
         "sigstore-java" => install::java_is_there(),
         "oidc-provider" => install::provider_is_there() && run::installed("node"),
@@ -494,9 +495,13 @@ fn go_sign(stack: &Stack, artifact: &Path, bundle: &Path) -> Result<Finished> {
     Ok(finished)
 }
 
+pub(crate) fn sigstore_go_program() -> PathBuf {
+    debian_program("sigstore-go-verification")
+}
+
 fn go_verify(stack: &Stack, artifact: &Path, bundle: &Path, identity: &str) -> Result<Finished> {
     quiet(
-        Command::new(debian_program("sigstore-go-verification"))
+        Command::new(sigstore_go_program())
             .arg("-artifact")
             .arg(artifact)
             .args(["-expectedIssuer", stack.issuer(), "-expectedSAN", identity])
