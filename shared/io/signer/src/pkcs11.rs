@@ -5,10 +5,13 @@
 //! answering "unavailable" nor the process from ending (tokio waits for its own blocking threads). The token gets the PIN once for
 //! each login; a PIN that was refused is not tried again, since tokens lock themselves after a few wrong ones.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
@@ -35,12 +38,30 @@ use crate::pkcs11_uri::{Pin, Pkcs11Uri};
 const SESSIONS: usize = 4;
 /// Signatures that may wait for a session; further callers wait too, each within its own time.
 const WAITING: usize = 64;
+/// The longest wait for the threads of a key that is let go of. One that hangs in the module is not waited for.
+const END_TIME: Duration = Duration::from_secs(1);
 
 /// A key in a token.
 pub(crate) struct TokenKey {
     public: PublicKey,
-    jobs: mpsc::Sender<Job>,
+    threads: Threads,
     place: String,
+}
+
+/// The way to the threads of a key.
+struct Threads {
+    jobs: mpsc::Sender<Job>,
+    /// Ends when the last of them has closed its session; nothing is ever sent.
+    ended: Mutex<Receiver<Infallible>>,
+}
+
+impl Drop for Threads {
+    /// Waits for the threads, which end at once when they have nothing to do. A module that closes a session while the process ends runs beside its
+    /// own destructors, and may crash there.
+    fn drop(&mut self) {
+        self.jobs = mpsc::channel(1).0;
+        let _ = lock(&self.ended).recv_timeout(END_TIME);
+    }
 }
 
 struct Job {
@@ -87,8 +108,14 @@ impl TokenKey {
         let (opened, first) = oneshot::channel();
         let (jobs, queue) = mpsc::channel(WAITING);
         let queue = Arc::new(Mutex::new(queue));
+        let (running, ended) = std::sync::mpsc::channel();
+        let threads = Threads {
+            jobs,
+            ended: Mutex::new(ended),
+        };
         let (place, waiting) = (access.place.clone(), queue.clone());
         let opener = access.clone();
+        let until = running.clone();
         spawn(0, move || {
             let found = opener.session().and_then(|held| {
                 let public = opener.public_key(&held)?;
@@ -102,15 +129,20 @@ impl TokenKey {
                 }
                 Err(error) => drop(opened.send(Err(error))),
             }
+            drop(until);
         });
         for number in 1..SESSIONS {
-            let (access, queue) = (access.clone(), queue.clone());
-            spawn(number, move || work(&access, None, &queue));
+            let (access, queue, until) = (access.clone(), queue.clone(), running.clone());
+            spawn(number, move || {
+                work(&access, None, &queue);
+                drop(until);
+            });
         }
+        drop(running);
         let public = first.await.map_err(|_| SignerError::Failed)??;
         Ok(Self {
             public,
-            jobs,
+            threads,
             place,
         })
     }
@@ -148,7 +180,7 @@ impl TokenKey {
 
     async fn ask(&self, input: Input) -> Result<Vec<u8>, SignerError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.jobs.send(Job { input, reply }).await;
+        let sent = self.threads.jobs.send(Job { input, reply }).await;
         sent.map_err(|_| SignerError::Failed)?;
         answer.await.map_err(|_| SignerError::Failed)?
     }

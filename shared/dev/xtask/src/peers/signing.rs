@@ -411,6 +411,8 @@ fn pieces(stack: &Stack) -> Result<()> {
 
 /// Each flag of each command that both have.
 fn flags() -> Result<()> {
+    // Some write what the flag names.
+    let folder = tempfile::tempdir()?;
     let mut missing = Vec::new();
     let commands = [
         "sign",
@@ -449,7 +451,8 @@ fn flags() -> Result<()> {
             let said = quiet(
                 Command::new(run::ours("cosign-rs"))
                     .args(&words)
-                    .arg(&asked),
+                    .arg(&asked)
+                    .current_dir(folder.path()),
             )?;
             let unknown = said.stderr.contains("unexpected argument")
                 || said.stderr.contains("unrecognized subcommand");
