@@ -35,8 +35,8 @@ const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// No look at an image may take longer, however slow the machine.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Pieces of 64 KiB that may have been sent when the client hangs up: its limits, and what is under way.
-const PIECES: usize = 16 * 32;
+/// Pieces of 64 KiB that may have been sent when the client hangs up: its limits, and what the kernel holds of each answer (up to 32 MiB).
+const PIECES: usize = 16 * 96;
 
 struct Hostile {
     at: Repository,
@@ -60,10 +60,14 @@ async fn hostile(
         let body = body.map_or_else(
             || {
                 let sent = Arc::clone(&sent);
-                Body::from_stream(stream::repeat(Bytes::from(vec![b' '; 1 << 16])).map(
+                // The client's turn after each piece: else what the kernel's buffers hold, 32 MiB on some machines, would be counted as read.
+                Body::from_stream(stream::repeat(Bytes::from(vec![b' '; 1 << 16])).then(
                     move |piece| {
                         sent.fetch_add(1, Ordering::SeqCst);
-                        Ok::<_, Infallible>(piece)
+                        async move {
+                            tokio::task::yield_now().await;
+                            Ok::<_, Infallible>(piece)
+                        }
                     },
                 ))
             },
