@@ -310,7 +310,8 @@ mod tests {
             "attest-blob",
             "verify-blob-attestation",
         ] {
-            let known = Arguments::command();
+            let mut known = Arguments::command();
+            known.build();
             let known = known.find_subcommand(command).unwrap();
             for (flag, expected) in RETIRED {
                 let named = |name: Option<&str>| name == Some(flag.trim_start_matches("--"));

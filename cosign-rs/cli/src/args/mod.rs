@@ -79,8 +79,9 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// The commands.
+/// The commands. The flags of one come to be when it is named: those of all of them take longer than verifying a file.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Sign container images in their registry
     Sign(Sign),

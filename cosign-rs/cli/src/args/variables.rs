@@ -8,13 +8,22 @@ use clap::{ArgAction, CommandFactory as _};
 use super::Arguments;
 
 /// Every flag has a variable, as in cosign: `--certificate-identity` is `COSIGN_CERTIFICATE_IDENTITY`.
-pub(crate) fn with_environment(command: clap::Command) -> clap::Command {
+pub(crate) fn with_environment(mut command: clap::Command) -> clap::Command {
+    command.build();
     with_variables(command, &|_| true)
 }
 
-/// The same for a command line: only the flags of commands that are named in it can matter, and going through all of them takes as long as verifying
-/// several signatures.
-pub(crate) fn with_environment_of(command: clap::Command, words: &[OsString]) -> clap::Command {
+/// The same for a command line: only the flags of commands that are named in it can matter, and going through all of them, or only making them,
+/// takes as long as verifying several signatures.
+pub(crate) fn with_environment_of(mut command: clap::Command, words: &[OsString]) -> clap::Command {
+    let stands_for_a_flag = |(name, value): (OsString, OsString)| {
+        name.as_encoded_bytes().starts_with(b"COSIGN_") && !value.is_empty()
+    };
+    if !std::env::vars_os().any(stands_for_a_flag) {
+        return command;
+    }
+    // Before it is built a command has none of its flags.
+    command.build();
     let named = |name: &str| words.iter().any(|word| word == name);
     with_variables(command, &|command| {
         named(command.get_name()) || command.get_all_aliases().any(named)

@@ -1,12 +1,13 @@
 //! A parsed certificate that keeps its bytes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use const_oid::ObjectIdentifier;
 use der::{Decode, Encode, Reader as _, SliceReader};
 use jiff::Timestamp;
 use keys::{Algorithm, KeyType, PublicKey, pem};
+use rustls_pki_types::AlgorithmIdentifier;
 use spki::AlgorithmIdentifierOwned;
 use thiserror::Error;
 use x509_cert::ext::pkix::{
@@ -67,6 +68,16 @@ struct Parsed {
     basic: Option<BasicConstraints>,
     usage: Option<KeyUsage>,
     purposes: Option<(bool, Vec<ObjectIdentifier>)>,
+    /// Whose signature it was found to bear, once it was.
+    signed: OnceLock<SigningKey>,
+}
+
+/// A key as webpki names it: the algorithms of the key and of its signature, and the bits of the key.
+#[derive(PartialEq, Eq)]
+pub(crate) struct SigningKey {
+    pub(crate) key_algorithm: AlgorithmIdentifier,
+    pub(crate) signature_algorithm: AlgorithmIdentifier,
+    pub(crate) bits: Vec<u8>,
 }
 
 impl Certificate {
@@ -125,6 +136,7 @@ impl Certificate {
             usage,
             purposes,
             inner,
+            signed: OnceLock::new(),
         })))
     }
 
@@ -301,6 +313,11 @@ impl Certificate {
                 .into_bytes()
                 .into(),
         )
+    }
+
+    /// Whose signature it was found to bear. The certificate never changes, and so this holds for all of its clones and for ever.
+    pub(crate) fn signed(&self) -> &OnceLock<SigningKey> {
+        &self.0.signed
     }
 
     /// The certificate's own signature.

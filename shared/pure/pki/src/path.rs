@@ -4,11 +4,13 @@
 //! purpose) is checked here.
 
 use jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, UnixTime,
+};
 use thiserror::Error;
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::cert::Certificate;
+use crate::cert::{Certificate, SigningKey};
 use crate::oid;
 
 /// What the leaf must be made for.
@@ -119,16 +121,20 @@ pub fn verify(
         Purpose::CodeSigning => KeyUsage::required_if_present(CODE_SIGNING),
         Purpose::TimeStamping => KeyUsage::required_if_present(TIME_STAMPING),
     };
+    let given: Vec<&Certificate> = intermediates.iter().chain([leaf]).collect();
+    let remembering: Vec<_> = webpki::ALL_VERIFICATION_ALGS
+        .iter()
+        .map(|&algorithm| Remembering {
+            algorithm,
+            certificates: &given,
+        })
+        .collect();
+    let algorithms: Vec<&dyn SignatureVerificationAlgorithm> = remembering
+        .iter()
+        .map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm })
+        .collect();
     let found = end_entity
-        .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            &trusted,
-            &between,
-            time,
-            usage,
-            None,
-            None,
-        )
+        .verify_for_usage(&algorithms, &trusted, &between, time, usage, None, None)
         .map_err(|error| {
             diagnose(&error, intermediates, anchors, at).unwrap_or_else(|| no_path(error))
         })?;
@@ -157,6 +163,59 @@ pub fn verify(
         check_authority(authority, at)?;
     }
     Ok(VerifiedPath { certificates, at })
+}
+
+/// One of webpki's algorithms that asks once about the signature of a certificate under a key. The certificates of an authority's own chain come
+/// with each leaf, and a signature with P-384 takes as long as all the rest of a bundle.
+#[derive(Debug)]
+struct Remembering<'a> {
+    algorithm: &'a dyn SignatureVerificationAlgorithm,
+    certificates: &'a [&'a Certificate],
+}
+
+impl SignatureVerificationAlgorithm for Remembering<'_> {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        let ask = || {
+            self.algorithm
+                .verify_signature(public_key, message, signature)
+        };
+        let Some(certificate) = self
+            .certificates
+            .iter()
+            .find(|one| one.tbs_der() == message && one.signature() == signature)
+        else {
+            return ask();
+        };
+        let is_this = |key: &SigningKey| {
+            key.key_algorithm == self.public_key_alg_id()
+                && key.signature_algorithm == self.signature_alg_id()
+                && key.bits == public_key
+        };
+        if certificate.signed().get().is_some_and(is_this) {
+            return Ok(());
+        }
+        ask()?;
+        // Where it is signed by two keys, the first stays.
+        certificate.signed().get_or_init(|| SigningKey {
+            key_algorithm: self.public_key_alg_id(),
+            signature_algorithm: self.signature_alg_id(),
+            bits: public_key.to_vec(),
+        });
+        Ok(())
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
+    }
 }
 
 fn check_leaf(leaf: &Certificate, purpose: Purpose) -> Result<(), PathError> {
@@ -223,4 +282,69 @@ fn diagnose(
                 .find_map(|certificate| check_validity(certificate, at).err())
         })
         .flatten()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is the failure report")]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustls_pki_types::alg_id;
+
+    use super::*;
+
+    /// Takes the key "good", and counts.
+    #[derive(Debug, Default)]
+    struct Counting(AtomicUsize);
+
+    impl SignatureVerificationAlgorithm for Counting {
+        fn verify_signature(&self, key: &[u8], _: &[u8], _: &[u8]) -> Result<(), InvalidSignature> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            if key == b"good" {
+                Ok(())
+            } else {
+                Err(InvalidSignature)
+            }
+        }
+
+        fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+            alg_id::ECDSA_P256
+        }
+
+        fn signature_alg_id(&self) -> AlgorithmIdentifier {
+            alg_id::ECDSA_SHA256
+        }
+    }
+
+    #[test]
+    fn only_what_was_found_good_is_not_asked_again() {
+        let made = || {
+            let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+            Certificate::from_der(made.cert.der()).unwrap()
+        };
+        let (certificate, other, counting) = (made(), made(), Counting::default());
+        let ask = |given: &Certificate, key: &[u8], message: &[u8], signature: &[u8]| {
+            let remembering = Remembering {
+                algorithm: &counting,
+                certificates: &[given],
+            };
+            let before = counting.0.load(Ordering::SeqCst);
+            let answer = remembering.verify_signature(key, message, signature);
+            (answer.is_ok(), counting.0.load(Ordering::SeqCst) - before)
+        };
+        let (tbs, signature) = (certificate.tbs_der(), certificate.signature());
+        let bad = || ask(&certificate, b"bad", tbs, signature);
+        assert_eq!([bad(), bad()], [(false, 1); 2]);
+        assert_eq!(ask(&certificate, b"good", tbs, signature), (true, 1));
+        assert_eq!(
+            ask(&certificate.clone(), b"good", tbs, signature),
+            (true, 0)
+        );
+        // Another key, another certificate, another signature or message: asked.
+        assert_eq!(bad(), (false, 1));
+        assert_eq!(ask(&other, b"good", tbs, signature), (true, 1));
+        assert_eq!(ask(&certificate, b"good", tbs, b"another"), (true, 1));
+        assert_eq!(ask(&certificate, b"good", b"another", signature), (true, 1));
+        assert_eq!(ask(&certificate, b"good", tbs, signature), (true, 0));
+    }
 }

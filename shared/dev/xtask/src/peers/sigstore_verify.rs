@@ -19,7 +19,7 @@ pub(crate) fn built() -> Result<PathBuf> {
     // A workspace of its own, as it stands below ours.
     let manifest = format!(
         "[package]\nname = \"peer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\nsigstore-verify = {{ version = \"={VERSION}\", \
-         default-features = false }}\n\n[profile.release]\nlto = \"fat\"\ncodegen-units = 1\n\n[workspace]\n"
+         default-features = false, features = [\"aws-lc-rs\"] }}\n\n[profile.release]\nlto = \"fat\"\ncodegen-units = 1\n\n[workspace]\n"
     );
     fs::write(folder.join("Cargo.toml"), manifest)?;
     fs::write(folder.join("src/main.rs"), PROGRAM)?;
