@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::trust::Following;
 
-/// `trusted-root`.
+/// Make a trusted root: whom verifiers believe
 #[derive(Debug, Args)]
 pub(crate) struct TrustedRootCommands {
     #[command(subcommand)]
@@ -20,7 +20,7 @@ pub(crate) enum TrustedRootCommand {
     Create(Box<CreateTrustedRoot>),
 }
 
-/// `signing-config`.
+/// Make a signing config: whom signers call
 #[derive(Debug, Args)]
 pub(crate) struct SigningConfigCommands {
     #[command(subcommand)]

@@ -7,7 +7,7 @@ use keys::Algorithm;
 
 use super::signing::signing_algorithm;
 
-/// `generate-key-pair`.
+/// Make a pair of keys: the private one encrypted under a password
 #[derive(Debug, Args)]
 pub(crate) struct GenerateKeyPair {
     /// Where to write: PREFIX.key and PREFIX.pub
@@ -18,7 +18,7 @@ pub(crate) struct GenerateKeyPair {
     pub(crate) signing_algorithm: Algorithm,
 }
 
-/// `import-key-pair`.
+/// Take over a private key that another program made
 #[derive(Debug, Args)]
 pub(crate) struct ImportKeyPair {
     /// The private key, PEM: PKCS#8, SEC1 or PKCS#1; an encrypted one takes the password in $COSIGN_IMPORT_PASSWORD
@@ -29,7 +29,7 @@ pub(crate) struct ImportKeyPair {
     pub(crate) output_key_prefix: PathBuf,
 }
 
-/// `public-key`.
+/// Print the public half of a key
 #[derive(Debug, Args)]
 pub(crate) struct PublicKey {
     /// The private key: a file, env://NAME, pkcs11:..., hashivault://NAME, or awskms://... and others by a plug-in
@@ -40,7 +40,7 @@ pub(crate) struct PublicKey {
     pub(crate) outfile: Option<PathBuf>,
 }
 
-/// `pkcs11-tool`.
+/// Look for keys in PKCS#11 tokens
 #[derive(Debug, Args)]
 pub(crate) struct Pkcs11Tool {
     #[command(subcommand)]

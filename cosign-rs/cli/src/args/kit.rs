@@ -9,7 +9,7 @@ use super::tag_trust::TagTrust;
 use super::trust::Trust;
 use super::verifying::{Expected, Judging, Output};
 
-/// `kit`.
+/// Pack what it takes to verify something into one file, and verify it years later without a network
 #[derive(Debug, Args)]
 pub(crate) struct KitCommands {
     #[command(subcommand)]

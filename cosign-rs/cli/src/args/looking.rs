@@ -9,7 +9,7 @@ use super::signing::Identity;
 use super::trust::{Services, Trust};
 use super::verifying::Output;
 
-/// `env`.
+/// Print the variables that this program reads, and their values
 #[derive(Debug, Args)]
 pub(crate) struct Env {
     /// Say what each is for
@@ -34,7 +34,7 @@ pub(crate) enum DebugCommand {
     Providers,
 }
 
-/// `doctor`.
+/// Look for what keeps signing and verifying from working, and say what to do about it; exit code 1 if there is something
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// Can this image be read, and its signatures be found?
@@ -53,7 +53,7 @@ pub(crate) struct Doctor {
     pub(crate) registry: Registry,
 }
 
-/// `bundle`.
+/// Make, show and renew bundles
 #[derive(Debug, Args)]
 pub(crate) struct BundleCommands {
     #[command(subcommand)]

@@ -79,7 +79,8 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// The commands. The flags of one come to be when it is named: those of all of them take longer than verifying a file.
+/// The commands. The flags of one come to be when it is named: those of all of them take longer than verifying a file. Its introduction is then that
+/// of its struct, and so both say the same.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
@@ -238,6 +239,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         variables::with_environment(Arguments::command()).debug_assert();
+    }
+
+    #[test]
+    fn a_command_is_introduced_as_it_is_listed() {
+        let listed = Arguments::command();
+        let mut built = listed.clone();
+        built.build();
+        let about = |command: &clap::Command| command.get_about().map(ToString::to_string);
+        let mut seen = 0;
+        for command in listed.get_subcommands().filter(|one| !one.is_hide_set()) {
+            let same = built.find_subcommand(command.get_name()).unwrap();
+            assert_eq!(about(same), about(command), "{}", command.get_name());
+            seen += 1;
+        }
+        assert!(seen > 25, "{seen} commands");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::tag_trust::TagTrust;
 use super::trust::Trust;
 use super::verifying::{Expected, Judging};
 
-/// `verify-server`.
+/// Answer on a Unix socket whether images and files are signed, a line each
 #[derive(Debug, Args)]
 pub(crate) struct VerifyServer {
     /// The Unix socket to listen on; only this user may connect

@@ -145,7 +145,7 @@ pub(crate) enum Format {
     Both,
 }
 
-/// `sign`.
+/// Sign container images in their registry
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
     /// The images, best by digest: a tag may point elsewhere tomorrow
@@ -181,7 +181,7 @@ pub(crate) struct Sign {
     pub(crate) registry: Registry,
 }
 
-/// `attest`.
+/// Attach a signed statement about a container image
 #[derive(Debug, Args)]
 pub(crate) struct Attest {
     /// The images, best by digest
@@ -234,7 +234,7 @@ pub(crate) struct Attest {
     pub(crate) registry: Registry,
 }
 
-/// `sign-blob`.
+/// Sign a file
 #[derive(Debug, Args)]
 pub(crate) struct SignBlob {
     /// The files; - for standard input
@@ -261,7 +261,7 @@ pub(crate) struct SignBlob {
     pub(crate) services: Services,
 }
 
-/// `attest-blob`.
+/// Sign a statement about a file
 #[derive(Debug, Args)]
 pub(crate) struct AttestBlob {
     /// The file

@@ -8,7 +8,7 @@ use oci::Platform;
 use super::registry::Registry;
 use super::verifying::Output;
 
-/// `copy`.
+/// Copy an image with everything that is attached to it
 #[derive(Debug, Args)]
 pub(crate) struct Copy {
     /// The image to copy
@@ -41,7 +41,7 @@ pub(crate) enum Only {
     Sbom,
 }
 
-/// `save`.
+/// Save an image with everything that is attached to it into a folder
 #[derive(Debug, Args)]
 pub(crate) struct Save {
     /// The image
@@ -54,7 +54,7 @@ pub(crate) struct Save {
     pub(crate) registry: Registry,
 }
 
-/// `load`.
+/// Load an image with everything that is attached to it from a folder
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     /// The image's name in the registry
@@ -70,7 +70,7 @@ pub(crate) struct Load {
     pub(crate) registry: Registry,
 }
 
-/// `tree`.
+/// Show what is attached to an image
 #[derive(Debug, Args)]
 pub(crate) struct Tree {
     /// The image
@@ -83,7 +83,7 @@ pub(crate) struct Tree {
     pub(crate) registry: Registry,
 }
 
-/// `clean`.
+/// Delete what is attached to an image
 #[derive(Debug, Args)]
 pub(crate) struct Clean {
     /// The image
@@ -114,7 +114,7 @@ pub(crate) enum Cleaned {
     Referrer,
 }
 
-/// `triangulate`.
+/// Print where things of an image are kept
 #[derive(Debug, Args)]
 pub(crate) struct Triangulate {
     /// The image
@@ -142,7 +142,7 @@ pub(crate) enum Triangulated {
     Referrers,
 }
 
-/// `attach`.
+/// Attach things that were made elsewhere
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
     /// What to attach
@@ -252,7 +252,7 @@ pub(crate) enum SbomFormat {
     Text,
 }
 
-/// `download`.
+/// Print what is attached to an image
 #[derive(Debug, Args)]
 pub(crate) struct Download {
     /// What to download
@@ -310,7 +310,7 @@ pub(crate) struct DownloadSbom {
     pub(crate) registry: Registry,
 }
 
-/// `login`.
+/// Log in to a registry, in Docker's configuration
 #[derive(Debug, Args)]
 pub(crate) struct Login {
     /// The registry; Docker Hub without it

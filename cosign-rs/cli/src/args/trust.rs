@@ -91,7 +91,7 @@ fn only_config(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `initialize`.
+/// Set up a trust domain: where its repository is, and the root that everything is verified from
 #[derive(Debug, Args)]
 pub(crate) struct Initialize {
     /// Repository of the trust domain
@@ -120,7 +120,7 @@ pub(crate) struct Initialize {
     pub(crate) now: Option<Timestamp>,
 }
 
-/// `trust`.
+/// Look after the trust domains: whom we trust, since when, until when
 #[derive(Debug, Args)]
 pub(crate) struct TrustCommands {
     #[command(subcommand)]

@@ -152,7 +152,7 @@ pub(crate) enum Output {
     Text,
 }
 
-/// `verify`.
+/// Verify the signatures of container images
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The images
@@ -187,7 +187,7 @@ pub(crate) struct Verify {
     pub(crate) registry: Registry,
 }
 
-/// `verify-attestation`.
+/// Verify attached statements, and print them
 #[derive(Debug, Args)]
 pub(crate) struct VerifyAttestation {
     /// The images
@@ -219,7 +219,7 @@ pub(crate) struct VerifyAttestation {
     pub(crate) registry: Registry,
 }
 
-/// `verify-blob`.
+/// Verify the signature of a file
 #[derive(Debug, Args)]
 pub(crate) struct VerifyBlob {
     /// The file; - for standard input, or sha256:HEX where only the digest is at hand
@@ -239,7 +239,7 @@ pub(crate) struct VerifyBlob {
     pub(crate) trust: Trust,
 }
 
-/// `verify-blob-attestation`.
+/// Verify a signed statement about a file
 #[derive(Debug, Args)]
 pub(crate) struct VerifyBlobAttestation {
     /// The file; - for standard input, or sha256:HEX where only the digest is at hand

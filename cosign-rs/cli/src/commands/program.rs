@@ -45,12 +45,14 @@ fn script(shell: clap_complete::Shell) -> Result<String> {
 
 /// The command line without what is not for people: completion would offer it.
 fn visible() -> clap::Command {
-    let all = Arguments::command();
+    let mut all = Arguments::command();
+    let flags: Vec<_> = all.get_arguments().cloned().collect();
+    // Before it is built a command has none of its flags and commands, and `help` none of theirs.
+    all.build();
     let shown = all
         .get_subcommands()
-        .filter(|command| !command.is_hide_set());
+        .filter(|command| !command.is_hide_set() && command.get_name() != "help");
     let shown: Vec<_> = shown.cloned().collect();
-    let flags: Vec<_> = all.get_arguments().cloned().collect();
     clap::Command::new("cosign-rs")
         .about(all.get_about().cloned().unwrap_or_default())
         .args(flags)

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use url::Url;
 
-/// `root`.
+/// Run a trust root of your own: a TUF repository, from its first ceremony on
 #[derive(Debug, Args)]
 pub(crate) struct Root {
     /// The state folder: policy, public keys, what waits for signatures, what is published
