@@ -17,6 +17,7 @@
 //! | `cargo xtask peers signing` | of those, who signs in how, and what other programs make of what cosign-rs signs |
 //! | `cargo xtask readme` | runs the commands that the documents show |
 //! | `cargo xtask conformance sigstore\|tuf` | the public client suites against our CLI |
+//! | `cargo xtask dist` | builds the command line as it is handed out: small, and quick to start |
 //! | `cargo xtask fuzz [TARGET] [SECONDS]` | one parser before libFuzzer; without a target, their names |
 //! | `cargo xtask bench log\|latency\|raw\|ca\|tsa\|verify\|image` | prints our figures, and the peer's where it is installed, last |
 #![expect(
@@ -32,6 +33,7 @@
 mod advisories;
 mod bench;
 mod conformance;
+mod dist;
 mod fuzz;
 mod graph;
 mod peers;
@@ -60,6 +62,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   peers issuers                   clients and identity providers of others before our issuers
   peers signing                   who signs in how, and what other programs make of what cosign-rs signs
   conformance sigstore | tuf      the public suites
+  dist                            the command line as it is handed out
   fuzz [TARGET] [SECONDS]         one parser before libFuzzer
   bench log | latency | raw | ca | tsa | verify | image";
 
@@ -114,6 +117,12 @@ fn dispatch(words: &[&str]) -> Result<bool> {
         ["conformance", "tuf"] => {
             run::build_debug(&mut report)?;
             conformance::tuf(&mut report)?;
+        }
+        ["dist"] => {
+            let program = dist::build()?;
+            let size = std::fs::metadata(&program)?.len();
+            println!("{} ({size} bytes)", program.display());
+            return Ok(true);
         }
         ["fuzz", options @ ..] => return fuzz::run(options),
         ["bench", what] => return bench::run(what),

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::table::ratio;
 use super::{build, machine, programs};
+use crate::dist;
 use crate::peers::stack::{IDENTITY, Stack};
 use crate::peers::{cosign_program, present, sigstore_go_program, sigstore_verify};
 use crate::run::{self, live, quiet};
@@ -115,8 +116,9 @@ fn first_line(error: &anyhow::Error) -> String {
     said.unwrap_or(&text).chars().take(200).collect()
 }
 
+/// The one that is handed out.
 fn ours(command: &str) -> Command {
-    let mut program = Command::new(programs().join("cosign-rs"));
+    let mut program = Command::new(run::target().join("dist/cosign-rs"));
     program.arg(command);
     program
 }
@@ -133,11 +135,12 @@ fn cosign(home: &Path, command: &str) -> Command {
 
 pub(crate) fn verify() -> Result<bool> {
     live(&mut run::cargo(["bench", "-p", "verify"]))?;
-    build(&["cosign-rs", "load"])?;
+    build(&["load"])?;
+    let program = dist::build()?;
     let rust = sigstore_verify::built();
     let home = tempfile::tempdir()?;
     println!("\n{}", machine::describe(home.path())?);
-    let size = fs::metadata(programs().join("cosign-rs"))?.len();
+    let size = fs::metadata(program)?.len();
     println!("cosign-rs, stripped: {size} bytes");
     println!("\nnothing, as the floor of these figures");
     race(
@@ -295,7 +298,8 @@ impl Scene {
 }
 
 pub(crate) fn image() -> Result<bool> {
-    build(&["sigstack", "cosign-rs", "load"])?;
+    build(&["sigstack", "load"])?;
+    dist::build()?;
     let scene = Scene::new()?;
     println!("{}", machine::describe(&scene.home)?);
     signing(&scene)?;
