@@ -191,6 +191,11 @@ impl Judge {
         self.policy.is_some()
     }
 
+    /// Whether it matters what else there is than one that holds.
+    pub(crate) const fn needs_all(&self) -> bool {
+        self.policy.is_some() || self.rego.is_some()
+    }
+
     /// Does the bundle hold, by one of those who are expected? If not, how the nearest one missed it.
     pub(crate) fn check(
         &self,
