@@ -672,7 +672,7 @@ async fn a_signature_behind_the_tag_alone_counts_where_referrers_are_listed() {
     let blob = registry.push_blob(at, media_type, bundle.into());
     let blob = blob.await.unwrap();
     let entry = json!({
-        "mediaType": IMAGE_TYPE, "digest": format!("sha256:{:064x}", 1), "size": 2, "artifactType": media_type,
+        "mediaType": IMAGE_TYPE, "digest": reference.digest.unwrap().to_string(), "size": 2, "artifactType": media_type,
         "annotations": { "dev.cosign-rs.bundle.blob": format!("{} {}", blob.digest, blob.size) },
     });
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry] });
@@ -680,6 +680,32 @@ async fn a_signature_behind_the_tag_alone_counts_where_referrers_are_listed() {
     let written = registry.push_manifest(at, &tag, INDEX_TYPE, index.to_string().into());
     written.await.unwrap();
     let said = scene.verify(&["verify", &image]).await.accepted();
+    assert_eq!(said.rows(), 1, "{}", said.out);
+    scene.stack.stop().await;
+}
+
+/// What a policy asks for beside a signature may be an attestation of before cosign 3.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_finds_attestations_of_before_cosign_3_beside_signatures() {
+    let scene = Scene::new(true).await;
+    let image = scene.image("team/app:v1").await;
+    std::fs::write(scene.folder.path().join("predicate.json"), "{}").unwrap();
+    let policy = json!({
+        "certificateIdentities": { "identities": [{ "issuer": scene.addresses().issuer, "san": { "value": ALICE } }] },
+        "requirements": { "predicateTypes": ["https://cosign.sigstore.dev/attestation/v1"] },
+    });
+    std::fs::write(scene.folder.path().join("policy.json"), policy.to_string()).unwrap();
+    scene.sign(&["sign", &image]).await.accepted();
+    let verify = ["verify", "--policy", "policy.json", &image];
+    let said = scene.verify(&verify).await;
+    assert_eq!(said.code, Some(20), "{}", said.err);
+    let mut attest = scene.command(&["attest", "--format", "legacy"]);
+    attest
+        .args(["--trust-config", "state/client_trust_config_rekor_v1.json"])
+        .args(["--predicate", "predicate.json", &image])
+        .env("SIGSTORE_ID_TOKEN", alice(&scene.state()).await);
+    Scene::finish(attest).await.accepted();
+    let said = scene.verify(&verify).await.accepted();
     assert_eq!(said.rows(), 1, "{}", said.out);
     scene.stack.stop().await;
 }

@@ -307,14 +307,20 @@ async fn candidates_of(
     judge: &Judge,
     wanted: impl Fn(&Verified) -> bool,
 ) -> Result<Candidates> {
-    let (digest, kinds) = (target.image.descriptor.digest, [old]);
-    let mut found = target.place.first_attached(&digest, &kinds).await?;
+    let digest = target.image.descriptor.digest;
+    // A policy may ask for attestations beside signatures.
+    let kinds: &[LegacyKind] = if judge.has_policy() {
+        &[LegacyKind::Signature, LegacyKind::Attestation]
+    } else {
+        &[old]
+    };
+    let mut found = target.place.first_attached(&digest, kinds).await?;
     let mut candidates = Candidates::new(&target.name, &target.image);
     candidates.add(&mut found, judge);
     if judge.needs_all() || !candidates.have(wanted) {
         target
             .place
-            .further_attached(&digest, &kinds, &mut found)
+            .further_attached(&digest, kinds, &mut found)
             .await;
         candidates.add(&mut found, judge);
     }
