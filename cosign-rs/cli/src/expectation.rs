@@ -5,7 +5,7 @@ use pki::Field;
 use policy::Policy;
 use verify::{Expect, Identities, IdentityPolicy, Matcher};
 
-use crate::args::Expected;
+use crate::args::{Expected, Trust};
 use crate::failure::{say, usage};
 use crate::forge::Forge;
 use crate::{loose, private_key};
@@ -13,6 +13,7 @@ use crate::{loose, private_key};
 /// Whom the flags and the policy name, one after the other: a bundle is good if one of them made it. Where both name somebody, the flags
 /// decide here and the policy afterwards, so that both must agree.
 pub(crate) async fn of_all(expected: &Expected, policy: Option<&Policy>) -> Result<Vec<Expect>> {
+    nothing_is_empty(expected)?;
     match policy {
         Some(policy) if !expected.names_somebody() => Ok(policy.expectations()),
         _ => Ok(vec![of(expected).await?]),
@@ -21,6 +22,7 @@ pub(crate) async fn of_all(expected: &Expected, policy: Option<&Policy>) -> Resu
 
 /// The expectation that the flags state.
 pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
+    nothing_is_empty(expected)?;
     let forge = Forge::of(expected)?;
     let mut extensions = extensions(expected);
     if let Some(reference) = &expected.key {
@@ -93,6 +95,80 @@ pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
     Identities::new(policies)
         .map(Expect::AnyOf)
         .ok_or_else(|| usage("nobody is named who must have signed", "name somebody"))
+}
+
+/// A flag that says nothing, as of a variable that was not set in a script: left out it would be one condition less, and nobody would notice.
+fn nothing_is_empty(expected: &Expected) -> Result<()> {
+    let single = [
+        (
+            "--certificate-oidc-issuer",
+            &expected.certificate_oidc_issuer,
+        ),
+        (
+            "--certificate-oidc-issuer-regexp",
+            &expected.certificate_oidc_issuer_regexp,
+        ),
+        (
+            "--certificate-github-workflow-trigger",
+            &expected.certificate_github_workflow_trigger,
+        ),
+        (
+            "--certificate-github-workflow-sha",
+            &expected.certificate_github_workflow_sha,
+        ),
+        (
+            "--certificate-github-workflow-name",
+            &expected.certificate_github_workflow_name,
+        ),
+        (
+            "--certificate-github-workflow-repository",
+            &expected.certificate_github_workflow_repository,
+        ),
+        (
+            "--certificate-github-workflow-ref",
+            &expected.certificate_github_workflow_ref,
+        ),
+        ("--github-repo", &expected.github_repo),
+        ("--github-workflow", &expected.github_workflow),
+        ("--github-ref", &expected.github_ref),
+        ("--gitlab-project", &expected.gitlab_project),
+        ("--key", &expected.key),
+    ];
+    let single = single
+        .into_iter()
+        .find(|(_, value)| value.as_ref().is_some_and(String::is_empty));
+    // Of several identities any is enough, so that an empty one among them leaves nothing out.
+    let lists = [
+        ("--certificate-identity", &expected.certificate_identity),
+        (
+            "--certificate-identity-regexp",
+            &expected.certificate_identity_regexp,
+        ),
+    ];
+    let list = lists
+        .into_iter()
+        .find(|(_, values)| !values.is_empty() && values.iter().all(String::is_empty));
+    let empty = single
+        .map(|(flag, _)| flag)
+        .or_else(|| list.map(|(flag, _)| flag));
+    match empty {
+        None => Ok(()),
+        Some(flag) => Err(usage(
+            format!("{flag} is empty"),
+            "say what is expected, or leave the flag out where any will do",
+        )),
+    }
+}
+
+/// Whom the flags name can be known without a connection, where none may be made.
+pub(crate) fn is_at_hand(expected: &Expected, trust: &Trust) -> Result<()> {
+    match &expected.key {
+        Some(key) if trust.following.offline && private_key::is_elsewhere(key) => Err(usage(
+            "--offline with a key that a service keeps: it would have to be asked",
+            "write its public half into a file with `cosign-rs public-key`, and name that with --key",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// An empty value is no value: a variable that was not set in a script must not become an expectation that nobody thought of.
@@ -208,12 +284,25 @@ mod tests {
     use super::*;
     use crate::args::{Arguments, Command};
 
-    fn expectation(flags: &[&str]) -> Result<Expect> {
+    fn parse(flags: &[&str]) -> Result<crate::args::VerifyBlob> {
         let all = ["cosign-rs", "verify-blob", "--bundle", "b", "f"];
         let arguments = Arguments::try_parse_from(all.iter().chain(flags))?;
         let Command::VerifyBlob(verify) = arguments.command else {
             panic!("another command")
         };
+        Ok(verify)
+    }
+
+    fn parsed(flags: &[&str]) -> crate::args::VerifyBlob {
+        parse(flags).unwrap()
+    }
+
+    fn expected(flags: &[&str]) -> Expected {
+        parsed(flags).expected
+    }
+
+    fn expectation(flags: &[&str]) -> Result<Expect> {
+        let verify = parse(flags)?;
         tokio::runtime::Builder::new_current_thread()
             .build()?
             .block_on(of(&verify.expected))
@@ -247,6 +336,69 @@ mod tests {
             &["--key", "/nonexistent"],
         ] {
             assert!(expectation(flags).is_err(), "{flags:?}");
+        }
+    }
+
+    /// Beside a policy, which says by itself who must have signed, and beside another identity.
+    #[test]
+    fn what_is_left_empty_is_not_left_out() {
+        let named = r#"{"certificateIdentities": {"identities": [{"issuer": "https://i", "san": {"value": "a@b.c"}}]}}"#;
+        let policy = Policy::parse(named.as_bytes()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let beside = |flags: &[&str]| {
+            let expected = expected(flags);
+            runtime.block_on(of_all(&expected, Some(&policy)))
+        };
+        assert_eq!(beside(&[]).unwrap().len(), 1);
+        for flag in [
+            "--certificate-identity",
+            "--certificate-identity-regexp",
+            "--certificate-oidc-issuer",
+            "--certificate-oidc-issuer-regexp",
+            "--certificate-github-workflow-trigger",
+            "--certificate-github-workflow-sha",
+            "--certificate-github-workflow-name",
+            "--certificate-github-workflow-repository",
+            "--certificate-github-workflow-ref",
+            "--github-repo",
+            "--github-workflow",
+            "--github-ref",
+            "--gitlab-project",
+            "--key",
+        ] {
+            let error = beside(&[flag, ""]).unwrap_err().to_string();
+            assert_eq!(error, format!("{flag} is empty"));
+        }
+        let whose = [
+            "--certificate-identity-regexp",
+            "https://github\\.com/.+",
+            "--certificate-oidc-issuer",
+            "https://i",
+        ];
+        for flag in ["--github-repo", "--gitlab-project"] {
+            let flags: Vec<&str> = whose.into_iter().chain([flag, ""]).collect();
+            let error = expectation(&flags).unwrap_err().to_string();
+            assert_eq!(error, format!("{flag} is empty"));
+        }
+    }
+
+    #[test]
+    fn a_key_that_a_service_keeps_is_not_asked_for_offline() {
+        for (key, elsewhere) in [
+            ("hashivault://k", true),
+            ("awskms:///alias/k", true),
+            ("env://KEY", false),
+            ("k8s://a/b", false),
+            ("key.pub", false),
+            ("pkcs11:object=k?pin-source=file:///pin", false),
+        ] {
+            for (offline, refused) in [("--offline", elsewhere), ("--timeout=1s", false)] {
+                let verify = parsed(&["--key", key, offline]);
+                let outcome = is_at_hand(&verify.expected, &verify.trust);
+                assert_eq!(outcome.is_err(), refused, "{key} {offline}");
+            }
         }
     }
 

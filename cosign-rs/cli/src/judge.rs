@@ -85,6 +85,7 @@ impl Judge {
         policies: Vec<&Path>,
         rego: Option<Rego>,
     ) -> Result<Self> {
+        expectation::is_at_hand(expected, trust)?;
         let (policy, policy_file) = policy(&policies)?.unzip();
         let expects = expectation::of_all(expected, policy.as_ref()).await?;
         let root = Tags::trusted_root(tags, strictest(&expects)?, trust).await?;
@@ -106,6 +107,7 @@ impl Judge {
         trust: &Trust,
         policy: Option<Policy>,
     ) -> Result<Self> {
+        expectation::is_at_hand(expected, trust)?;
         let expects = Self::expectations(expected, judging, policy).await?;
         let root = trust_files::for_verifying(strictest(&expects.0)?, trust).await?;
         Ok(Self::of(expects, judging, root))
@@ -161,6 +163,7 @@ impl Judge {
 
     /// The same question without a policy: for whom one bundle is all there is.
     pub(crate) async fn plain(expected: &Expected, trust: &Trust) -> Result<Self> {
+        expectation::is_at_hand(expected, trust)?;
         let expect = expectation::of(expected).await?;
         let root = trust_files::for_verifying(&expect, trust).await?;
         Ok(Self {
@@ -189,6 +192,11 @@ impl Judge {
     /// Whether several bundles can be judged together.
     pub(crate) const fn has_policy(&self) -> bool {
         self.policy.is_some()
+    }
+
+    /// Whether it matters what else there is than one that holds.
+    pub(crate) const fn needs_all(&self) -> bool {
+        self.policy.is_some() || self.rego.is_some()
     }
 
     /// Does the bundle hold, by one of those who are expected? If not, how the nearest one missed it.

@@ -34,6 +34,7 @@ mod rego;
 mod report;
 mod retired;
 mod root;
+mod switches;
 mod tag_trust;
 mod trust_domain;
 mod trust_files;
@@ -49,6 +50,7 @@ use crate::args::Arguments;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut command = args::with_environment_of(Arguments::command(), &arguments);
+    let arguments = switches::without_values(&command, arguments);
     let parsed = command
         .try_get_matches_from_mut(arguments)
         .and_then(|matches| Arguments::from_arg_matches(&matches));

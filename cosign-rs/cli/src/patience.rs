@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::Instant;
 
-use crate::failure::advice;
+use crate::failure::{Outcome, advice_of};
 
 /// `--timeout`, counted from the beginning of the command.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,9 @@ impl Patience {
 
     /// What is said then.
     pub(crate) fn over(&self) -> anyhow::Error {
-        advice(
+        advice_of(
+            Outcome::Transport,
+            Some("timeout"),
             format!("not done after {} s", self.whole.as_secs()),
             "give it longer with --timeout",
         )

@@ -39,11 +39,15 @@ pub(crate) async fn open(text: &str) -> Result<Signer> {
     opened.with_context(|| format!("the private key {reference}"))
 }
 
+/// Whether it takes a connection to know the key.
+pub(crate) fn is_elsewhere(text: &str) -> bool {
+    let here = ["env://", "k8s://", "pkcs11:"];
+    text.contains("://") && !here.iter().any(|scheme| text.starts_with(scheme))
+}
+
 /// The public key that a verifier names: itself, or the public half of a key elsewhere.
 pub(crate) async fn public(text: &str) -> Result<PublicKey> {
-    let here = text.starts_with("env://") || text.starts_with("k8s://");
-    let elsewhere = text.contains("://") && !here;
-    if elsewhere || text.starts_with("pkcs11:") {
+    if is_elsewhere(text) || text.starts_with("pkcs11:") {
         let reference = reference(text)?;
         let opened = Signer::open(&reference).await;
         // As the reference shows itself: the text may have a PIN.

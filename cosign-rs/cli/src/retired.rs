@@ -14,8 +14,8 @@ const ROOT: &str = "name what is trusted in a trusted root: --trusted-root, or -
 const HIDDEN: [&str; 3] = ["verify-bundle", "sign-bundle", "tuf-conformance"];
 const HARDWARE: &str = "a hardware key is used by the PKCS#11 module of its maker: --key pkcs11:token=...;object=...?module-path=...";
 const TIMESTAMPS: &str = "authorities that ask for a certificate of the client's are not supported; the system's certificate authorities are used";
-const CLIENT_CERTIFICATE: &str =
-    "registries that ask for a certificate of the client's are not supported yet";
+const CLIENT_CERTIFICATE: &str = "no registry is called here that could ask for a certificate";
+const OWN_CERTIFICATE: &str = "signing with a certificate of one's own is not supported, and those that verify find it in the bundle: --bundle";
 const ALWAYS: &str = "this check cannot be left out";
 
 /// Flag and what to do instead.
@@ -29,8 +29,8 @@ const RETIRED: &[(&str, &str)] = &[
     ("--output-attestation", ONE_BUNDLE),
     ("--b64", ONE_BUNDLE),
     ("--signature", ONE_BUNDLE),
-    ("--certificate", ONE_BUNDLE),
-    ("--cert", ONE_BUNDLE),
+    ("--certificate", OWN_CERTIFICATE),
+    ("--cert", OWN_CERTIFICATE),
     ("--payload", ONE_BUNDLE),
     ("--sct", ONE_BUNDLE),
     ("--rfc3161-timestamp", ONE_BUNDLE),
@@ -141,7 +141,13 @@ const RETIRED: &[(&str, &str)] = &[
 ];
 
 /// Commands of cosign that are not here.
-const COMMANDS: &[(&str, &str)] = &[("upload", "oras push uploads files")];
+const COMMANDS: &[(&str, &str)] = &[
+    ("upload", "oras push uploads files"),
+    ("dockerfile", "name the images in it: verify takes several"),
+    ("manifest", "name the images in it: verify takes several"),
+    ("generate", "sign --format legacy signs that payload"),
+    ("piv-tool", HARDWARE),
+];
 
 /// Prints clap's own message (help to standard output) and, for a flag or command that is not here, what to do instead.
 pub(crate) fn explain(mut error: clap::Error) -> ExitCode {

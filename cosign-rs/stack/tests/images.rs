@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use oci::{Annotations, Descriptor, EMPTY_TYPE, IMAGE_TYPE, Reference, Registry};
+use oci::{Annotations, Descriptor, EMPTY_TYPE, IMAGE_TYPE, INDEX_TYPE, Reference, Registry};
 use serde_json::{Value, json};
 use sigstack::args::Token;
 use sigstack::state::Addresses;
@@ -649,6 +649,99 @@ async fn an_identity_signs_for_cosign_before_3_in_a_rekor_v1_log() {
         };
         assert_eq!(found, 2, "{}{}", said.out, said.err);
     }
+    scene.stack.stop().await;
+}
+
+/// A mirror may bring the fallback tag to a registry that keeps referrers and lists others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_behind_the_tag_alone_counts_where_referrers_are_listed() {
+    let scene = Scene::new(true).await;
+    let image = scene.image("team/app:v1").await;
+    std::fs::write(scene.folder.path().join("predicate.json"), "{}").unwrap();
+    let listed = ["attest", "--predicate", "predicate.json", &image];
+    scene.sign(&listed).await.accepted();
+    let apart = ["sign", "--upload=false", "--bundle", "apart.json", &image];
+    scene.sign(&apart).await.accepted();
+    let unsigned = scene.verify(&["verify", &image]).await;
+    assert_eq!(unsigned.code, Some(12), "{}", unsigned.err);
+
+    let (registry, reference) = (Registry::default(), Reference::parse(&image).unwrap());
+    let bundle = std::fs::read(scene.folder.path().join("apart.json")).unwrap();
+    let media_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let at = &reference.repository;
+    let blob = registry.push_blob(at, media_type, bundle.into());
+    let blob = blob.await.unwrap();
+    let entry = json!({
+        "mediaType": IMAGE_TYPE, "digest": reference.digest.unwrap().to_string(), "size": 2, "artifactType": media_type,
+        "annotations": { "dev.cosign-rs.bundle.blob": format!("{} {}", blob.digest, blob.size) },
+    });
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry] });
+    let tag = format!("sha256-{}", reference.digest.unwrap().to_hex());
+    let written = registry.push_manifest(at, &tag, INDEX_TYPE, index.to_string().into());
+    written.await.unwrap();
+    let said = scene.verify(&["verify", &image]).await.accepted();
+    assert_eq!(said.rows(), 1, "{}", said.out);
+    scene.stack.stop().await;
+}
+
+/// What a policy asks for beside a signature may be an attestation of before cosign 3.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_finds_attestations_of_before_cosign_3_beside_signatures() {
+    let scene = Scene::new(true).await;
+    let image = scene.image("team/app:v1").await;
+    std::fs::write(scene.folder.path().join("predicate.json"), "{}").unwrap();
+    let policy = json!({
+        "certificateIdentities": { "identities": [{ "issuer": scene.addresses().issuer, "san": { "value": ALICE } }] },
+        "requirements": { "predicateTypes": ["https://cosign.sigstore.dev/attestation/v1"] },
+    });
+    std::fs::write(scene.folder.path().join("policy.json"), policy.to_string()).unwrap();
+    scene.sign(&["sign", &image]).await.accepted();
+    let verify = ["verify", "--policy", "policy.json", &image];
+    let said = scene.verify(&verify).await;
+    assert_eq!(said.code, Some(20), "{}", said.err);
+    let mut attest = scene.command(&["attest", "--format", "legacy"]);
+    attest
+        .args(["--trust-config", "state/client_trust_config_rekor_v1.json"])
+        .args(["--predicate", "predicate.json", &image])
+        .env("SIGSTORE_ID_TOKEN", alice(&scene.state()).await);
+    Scene::finish(attest).await.accepted();
+    let said = scene.verify(&verify).await.accepted();
+    assert_eq!(said.rows(), 1, "{}", said.out);
+    scene.stack.stop().await;
+}
+
+/// A run that was broken off between the two formats, or one format of long ago, is no reason to leave out the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn if_missing_makes_the_format_that_is_missing_and_no_other() {
+    let scene = Scene::new(true).await;
+    let image = scene.image("team/app:v1").await;
+    std::fs::write(scene.folder.path().join("predicate.json"), "{}").unwrap();
+    let predicate = ["--predicate", "predicate.json"];
+    for (command, more, tag) in [
+        ("sign", &[][..], "signatures"),
+        ("attest", &predicate, "attestations"),
+    ] {
+        for (format, already) in [("bundle", false), ("both", false), ("both", true)] {
+            let mut command = scene.command(&[command, "--if-missing", "--format", format]);
+            command
+                .args(["--trust-config", "state/client_trust_config_rekor_v1.json"])
+                .args(more)
+                .arg(&image)
+                .env("SIGSTORE_ID_TOKEN", alice(&scene.state()).await);
+            let said = Scene::finish(command).await.accepted();
+            assert_eq!(
+                said.err.contains(" already"),
+                already,
+                "{tag}: {}",
+                said.err
+            );
+        }
+    }
+    let found = scene.verify(&["verify", &image]).await.accepted();
+    assert_eq!(found.rows(), 2, "{}", found.out);
+    let words = ["verify-attestation", "--type", "custom", &image];
+    let found = scene.verify(&words).await.accepted();
+    assert_eq!(found.out.lines().count(), 2, "{}", found.out);
     scene.stack.stop().await;
 }
 

@@ -20,6 +20,7 @@ const TOLD_MAX: usize = 10;
 
 /// All bundles at an image.
 pub(super) struct Candidates {
+    artifact: Artifact,
     name: String,
     digest: Digest,
     size: u64,
@@ -39,10 +40,10 @@ pub(super) struct Chosen {
 }
 
 impl Candidates {
-    /// Verifies each. A bundle may sign the manifest's bytes, or a digest of them.
-    pub(super) fn check(name: &str, image: &Image, found: Found, judge: &Judge) -> Self {
-        let artifact = Artifact::from_bytes(&image.manifest);
-        let mut candidates = Self {
+    /// None as yet. A bundle may sign the manifest's bytes, or a digest of them.
+    pub(super) fn new(name: &str, image: &Image) -> Self {
+        Self {
+            artifact: Artifact::from_bytes(&image.manifest),
             name: name.to_owned(),
             digest: image.descriptor.digest,
             size: image.descriptor.size,
@@ -50,26 +51,32 @@ impl Candidates {
             refused: Vec::new(),
             malformed: Vec::new(),
             explained: Vec::new(),
-            unread: found
-                .problems
+            unread: Vec::new(),
+        }
+    }
+
+    /// Verifies each of what was found, and takes it out of `found`.
+    pub(super) fn add(&mut self, found: &mut Found, judge: &Judge) {
+        let problems = std::mem::take(&mut found.problems);
+        self.unread.extend(
+            problems
                 .iter()
-                .map(|problem| format!("{}: {}", problem.what, chain(&problem.why)))
-                .collect(),
-        };
-        for attached in found.attached {
+                .map(|problem| format!("{}: {}", problem.what, chain(&problem.why))),
+        );
+        for attached in std::mem::take(&mut found.attached) {
             let manifest = attached.manifest;
             match Bundle::parse(&attached.bundle) {
-                Err(error) => candidates
+                Err(error) => self
                     .malformed
                     .push(format!("bundle {manifest}: {}", chain(&error))),
                 Ok(bundle) => {
                     let name = format!("bundle {manifest}");
-                    let (outcome, story) = judge.check(&name, &bundle, &artifact);
-                    candidates.explained.extend(story);
+                    let (outcome, story) = judge.check(&name, &bundle, &self.artifact);
+                    self.explained.extend(story);
                     match outcome {
-                        Ok(verified) => candidates.held.push((manifest, bundle, verified)),
-                        Err(why) => candidates.refused.push(Refused {
-                            what: format!("{} ({name})", candidates.name),
+                        Ok(verified) => self.held.push((manifest, bundle, verified)),
+                        Err(why) => self.refused.push(Refused {
+                            what: format!("{} ({name})", self.name),
                             candidate: name,
                             why,
                         }),
@@ -78,7 +85,7 @@ impl Candidates {
             }
         }
         let mut met: BTreeMap<String, usize> = BTreeMap::new();
-        for layer in &found.legacy {
+        for layer in std::mem::take(&mut found.legacy) {
             let (what, content) = (layer.descriptor.digest, layer.content.to_vec());
             let read = match layer.kind {
                 LegacyKind::Signature => Legacy::signature(content, layer.annotations()),
@@ -87,8 +94,7 @@ impl Candidates {
             };
             match read {
                 Err(error) => {
-                    candidates
-                        .malformed
+                    self.malformed
                         .push(format!("{} {what}: {}", layer.kind, chain(&error)));
                 }
                 Ok(item) => {
@@ -99,12 +105,12 @@ impl Candidates {
                     if *before > 1 {
                         name = format!("{name} #{before}");
                     }
-                    let (outcome, story) = judge.check_legacy(&name, &item, &candidates.digest);
-                    candidates.explained.extend(story);
+                    let (outcome, story) = judge.check_legacy(&name, &item, &self.digest);
+                    self.explained.extend(story);
                     match outcome {
-                        Ok(verified) => candidates.held.push((what, item.to_bundle(), verified)),
-                        Err(why) => candidates.refused.push(Refused {
-                            what: format!("{} ({name})", candidates.name),
+                        Ok(verified) => self.held.push((what, item.to_bundle(), verified)),
+                        Err(why) => self.refused.push(Refused {
+                            what: format!("{} ({name})", self.name),
                             candidate: name,
                             why,
                         }),
@@ -112,7 +118,11 @@ impl Candidates {
                 }
             }
         }
-        candidates
+    }
+
+    /// Is one of those that hold what is wanted?
+    pub(super) fn have(&self, wanted: impl Fn(&Verified) -> bool) -> bool {
+        self.held.iter().any(|(_, _, verified)| wanted(verified))
     }
 
     /// The image's digest.

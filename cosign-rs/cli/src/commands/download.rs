@@ -311,15 +311,13 @@ mod tests {
             content: content.to_vec().into(),
         };
         let signed = sigstore.sign(b"a manifest").bundle.to_json().unwrap();
-        let found = Found {
-            attached: vec![bundle(b"no bundle"), bundle(&signed), bundle(b"{}")],
-            legacy: vec![
-                old(b"payload", "no base64"),
-                old(b"payload", "c2ln"),
-                old(b"payload", ""),
-            ],
-            problems: Vec::new(),
-        };
+        let mut found = Found::default();
+        found.attached = vec![bundle(b"no bundle"), bundle(&signed), bundle(b"{}")];
+        found.legacy = vec![
+            old(b"payload", "no base64"),
+            old(b"payload", "c2ln"),
+            old(b"payload", ""),
+        ];
         let (lines, malformed) = signatures(&found);
         assert_eq!((lines.len(), malformed.0), (2, 4), "{lines:?}");
         assert!(
@@ -332,11 +330,9 @@ mod tests {
             Content::Envelope(envelope) => serde_json::to_vec(&envelope.to_wire()).unwrap(),
             Content::Message { .. } => panic!("no envelope"),
         };
-        let found = Found {
-            attached: vec![bundle(b"[]"), bundle(&attested.to_json().unwrap())],
-            legacy: vec![old(b"{}", ""), old(&envelope, "")],
-            problems: Vec::new(),
-        };
+        let mut found = Found::default();
+        found.attached = vec![bundle(b"[]"), bundle(&attested.to_json().unwrap())];
+        found.legacy = vec![old(b"{}", ""), old(&envelope, "")];
         let (lines, malformed) = attestations(&found, |_| true);
         assert_eq!((lines.len(), malformed.0), (2, 2), "{lines:?}");
         assert!(attestations(&found, |_| false).0.is_empty());

@@ -84,8 +84,15 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
     )
     .await?;
     let targets = plan.targets(&arguments.platforms).await?;
+    let annotations = &arguments.annotations;
     let verifying = stream::iter(&targets)
-        .map(|target| candidates_of(target, LegacyKind::Signature, &judge))
+        .map(|target| {
+            let wanted = move |holds: &Verified| {
+                let digest = &target.image.descriptor.digest;
+                no_signature(holds, digest, annotations).is_none()
+            };
+            candidates_of(target, LegacyKind::Signature, &judge, wanted)
+        })
         .buffered(usize::from(arguments.max_workers));
     let mut verifying = std::pin::pin!(verifying);
     let mut targets = targets.iter();
@@ -95,7 +102,7 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         let explained = candidates.stories();
         explained::tell(&explained);
         let tag = tag_of(tags.as_mut(), target, &candidates).await?;
-        let chosen = match signatures(&judge, candidates, &digest, &arguments.annotations) {
+        let chosen = match signatures(&judge, candidates, &digest, annotations) {
             Ok(chosen) => chosen,
             Err(error) => return Err(Told::with(error, explained)),
         };
@@ -161,20 +168,29 @@ pub(super) fn signatures(
     annotations: &[(String, String)],
 ) -> Result<Chosen> {
     candidates.choose(judge, Asked::Signature, "signature", |holds| {
-        match holds.statement() {
-            Some(statement) if statement.predicate_type != predicate::SIGNATURE => Some(format!(
-                "an attestation of type {}",
-                statement.predicate_type
-            )),
-            statement => {
-                let annotated = match holds.claims() {
-                    Some(claims) => predicate::claimed(claims, annotations),
-                    None => predicate::annotated(statement, digest, annotations),
-                };
-                (!annotated).then(|| "signed without the annotations asked for".to_owned())
-            }
-        }
+        no_signature(holds, digest, annotations)
     })
+}
+
+/// What it is instead of a signature of the image itself that says this; none if it is one.
+fn no_signature(
+    holds: &Verified,
+    digest: &Digest,
+    annotations: &[(String, String)],
+) -> Option<String> {
+    match holds.statement() {
+        Some(statement) if statement.predicate_type != predicate::SIGNATURE => Some(format!(
+            "an attestation of type {}",
+            statement.predicate_type
+        )),
+        statement => {
+            let annotated = match holds.claims() {
+                Some(claims) => predicate::claimed(claims, annotations),
+                None => predicate::annotated(statement, digest, annotations),
+            };
+            (!annotated).then(|| "signed without the annotations asked for".to_owned())
+        }
+    }
 }
 
 fn row<'a>(
@@ -227,7 +243,12 @@ pub(super) async fn verify_attestation(arguments: VerifyAttestation) -> Result<(
     .await?;
     let targets = plan.targets(&arguments.platforms).await?;
     let verifying = stream::iter(&targets)
-        .map(|target| candidates_of(target, LegacyKind::Attestation, &judge))
+        .map(|target| {
+            let asked = Asked::Attestation(wanted);
+            candidates_of(target, LegacyKind::Attestation, &judge, move |holds| {
+                asked.is(holds)
+            })
+        })
         .buffered(usize::from(arguments.max_workers));
     let mut verifying = std::pin::pin!(verifying);
     let mut targets = targets.iter();
@@ -279,21 +300,46 @@ pub(super) fn attestations(judge: &Judge, candidates: Candidates, wanted: &str) 
     )
 }
 
-/// What is attached to an image, each piece of it verified or refused.
-async fn candidates_of(target: &Target, old: LegacyKind, judge: &Judge) -> Result<Candidates> {
+/// What is attached to an image, each piece of it verified or refused. Where one of those that hold is `wanted`, and one is enough, it need not be all.
+async fn candidates_of(
+    target: &Target,
+    old: LegacyKind,
+    judge: &Judge,
+    wanted: impl Fn(&Verified) -> bool,
+) -> Result<Candidates> {
     let digest = target.image.descriptor.digest;
-    let found = target.place.attached(&digest, &[old]).await?;
-    Ok(Candidates::check(&target.name, &target.image, found, judge))
+    // A policy may ask for attestations beside signatures.
+    let kinds: &[LegacyKind] = if judge.has_policy() {
+        &[LegacyKind::Signature, LegacyKind::Attestation]
+    } else {
+        &[old]
+    };
+    let mut found = target.place.first_attached(&digest, kinds).await?;
+    let mut candidates = Candidates::new(&target.name, &target.image);
+    candidates.add(&mut found, judge);
+    if judge.needs_all() || !candidates.have(wanted) {
+        target
+            .place
+            .further_attached(&digest, kinds, &mut found)
+            .await;
+        candidates.add(&mut found, judge);
+    }
+    Ok(candidates)
 }
 
-/// The same for an image by its name.
+/// The same for an image by its name; attestations of this type, or signatures.
 pub(super) async fn candidates(
     plan: &Plan,
     reference: &Reference,
-    old: LegacyKind,
+    kind: Option<&str>,
     judge: &Judge,
 ) -> Result<Candidates> {
-    candidates_of(&plan.target(reference).await?, old, judge).await
+    let (asked, old) = match kind {
+        None => (Asked::Signature, LegacyKind::Signature),
+        Some(kind) => (Asked::Attestation(kind), LegacyKind::Attestation),
+    };
+    let target = plan.target(reference).await?;
+    candidates_of(&target, old, judge, |holds| asked.is(holds)).await
 }
 
 /// An image's manifest, and all signatures and attestations that are attached to it. What could not be read may be anything, so that it is an error

@@ -1,18 +1,22 @@
 //! Images in registries, signed: sign and attest.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use bundle::Bundle;
+use bundle::legacy::Legacy;
 use bytes::Bytes;
 use dsse::Statement;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use oci::{Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, CopyError, LayoutError};
+use oci::{
+    Annotations, BUNDLE_CONTENT, BUNDLE_PREDICATE_TYPE, CREATED, CopyError, LayoutError, LegacyKind,
+};
 use sign::{Session, SignedBundle};
 use trust::TrustedRoot;
-use verify::{Artifact, Expect};
+use verify::{Artifact, Expect, Verified, VerifyError};
 
 use super::batch::{Batch, Done, Turn};
 use super::targets::{Plan, Target};
@@ -96,6 +100,17 @@ struct Work {
     statement: Vec<u8>,
     /// What is attached already, where somebody looked.
     there: Vec<Bundle>,
+    /// The same of what cosign before 3 reads.
+    old_there: Vec<Legacy>,
+    /// What of it need not be made, since this signer did so before.
+    done: Made,
+}
+
+/// In which formats something is said.
+#[derive(Debug, Clone, Copy, Default)]
+struct Made {
+    bundle: bool,
+    old: bool,
 }
 
 impl Work {
@@ -105,6 +120,11 @@ impl Work {
             kind,
             statement,
             there: Vec::new(),
+            old_there: Vec::new(),
+            done: Made {
+                bundle: false,
+                old: false,
+            },
         }
     }
 
@@ -113,10 +133,15 @@ impl Work {
         format!("{}: {}", self.target.exact(), self.kind.noun())
     }
 
-    /// Reads what is attached. What cannot be read may be this very signature.
-    async fn look(mut self) -> Result<Self> {
+    /// Reads what is attached, and if `old` what cosign before 3 reads too. What cannot be read may be this very signature.
+    async fn look(mut self, old: bool) -> Result<Self> {
         let digest = &self.target.image.descriptor.digest;
-        let found = self.target.place.attached(digest, &[]).await?;
+        let kind = match self.kind {
+            Kind::Signature => LegacyKind::Signature,
+            Kind::Attestation => LegacyKind::Attestation,
+        };
+        let kinds: &[LegacyKind] = if old { &[kind] } else { &[] };
+        let found = self.target.place.attached(digest, kinds).await?;
         if let Some(problem) = found.problems.into_iter().next() {
             return Err(anyhow::Error::from(problem.why).context(format!(
                 "{}: whether it is signed already: reading {}",
@@ -127,20 +152,46 @@ impl Work {
         self.there = bundles
             .filter_map(|attached| Bundle::parse(&attached.bundle).ok())
             .collect();
+        let layers = found.legacy.into_iter();
+        self.old_there = layers
+            .filter_map(|layer| {
+                let content = layer.content.to_vec();
+                match layer.kind {
+                    LegacyKind::Signature => Legacy::signature(content, layer.annotations()).ok(),
+                    LegacyKind::Attestation => {
+                        Legacy::attestation(content, layer.annotations()).ok()
+                    }
+                    LegacyKind::Sbom => None,
+                }
+            })
+            .collect();
         Ok(self)
     }
 
-    /// Is there a bundle already, in which this signer says the same?
-    fn is_there(&self, root: &TrustedRoot, own: &Expect) -> Result<bool> {
-        let artifact = Artifact::from_bytes(&self.target.image.manifest);
+    /// In which formats does this signer say the same already?
+    fn made(
+        &self,
+        root: &TrustedRoot,
+        own: &Expect,
+        annotations: &[(String, String)],
+    ) -> Result<Made> {
+        let image = &self.target.image;
+        let artifact = Artifact::from_bytes(&image.manifest);
         let wanted = Statement::parse(&self.statement)?;
-        Ok(self.there.iter().any(|bundle| {
-            let verified = verify::bundle(bundle, &artifact, root, own).ok();
-            verified.is_some_and(|verified| {
-                let there = verified.statement();
-                there.is_some_and(|there| predicate::says_the_same(there, &wanted))
-            })
-        }))
+        let says = |verified: &Verified| match (verified.claims(), verified.statement()) {
+            (Some(claims), _) => {
+                let others = claims.optional().map_or(0, BTreeMap::len);
+                others == annotations.len() && predicate::claimed(claims, annotations)
+            }
+            (None, there) => there.is_some_and(|there| predicate::says_the_same(there, &wanted)),
+        };
+        let holds = |outcome: Result<Verified, VerifyError>| outcome.is_ok_and(|held| says(&held));
+        let (mut bundles, mut olds) = (self.there.iter(), self.old_there.iter());
+        Ok(Made {
+            bundle: bundles.any(|there| holds(verify::bundle(there, &artifact, root, own))),
+            old: olds
+                .any(|there| holds(verify::legacy(there, &image.descriptor.digest, root, own))),
+        })
     }
 }
 
@@ -193,7 +244,7 @@ impl Begin<'_> {
         let if_missing = self.batching.if_missing;
         if if_missing {
             works = stream::iter(works)
-                .map(Work::look)
+                .map(|work| work.look(self.old))
                 .buffered(usize::from(self.batching.max_workers))
                 .try_collect()
                 .await?;
@@ -201,7 +252,7 @@ impl Begin<'_> {
         // An image has signatures of several, so that it takes to know who signs to know whose is missing.
         let ready = prepared.ready(self.identity).await?;
         if let Some(own) = ready.own().filter(|_| if_missing) {
-            works = leave_out(works, &mut before, &ready.root, &own)?;
+            works = self.leave_out(works, &mut before, &ready.root, &own)?;
             if works.is_empty() {
                 if before > 1 {
                     say(&format!("0 signed, {before} were before"));
@@ -212,7 +263,7 @@ impl Begin<'_> {
         let session = ready.session(&plan.repositories()).await?;
         // Only the certificate says for sure what its holder is called.
         if let Some(own) = session.own().await.filter(|_| if_missing) {
-            works = leave_out(works, &mut before, session.root(), &own)?;
+            works = self.leave_out(works, &mut before, session.root(), &own)?;
         }
         let signing = Signing {
             session,
@@ -225,29 +276,31 @@ impl Begin<'_> {
         };
         Ok(Some((signing, works)))
     }
-}
 
-/// Leaves out what this signer said already.
-fn leave_out(
-    works: Vec<Work>,
-    before: &mut usize,
-    root: &TrustedRoot,
-    own: &Expect,
-) -> Result<Vec<Work>> {
-    let mut rest = Vec::new();
-    for work in works {
-        if work.is_there(root, own)? {
-            say(&format!(
-                "{}: {} already",
-                work.target.exact(),
-                work.kind.done()
-            ));
-            *before = before.saturating_add(1);
-        } else {
-            rest.push(work);
+    /// Leaves out what this signer said already, in each format that is asked for.
+    fn leave_out(
+        &self,
+        works: Vec<Work>,
+        before: &mut usize,
+        root: &TrustedRoot,
+        own: &Expect,
+    ) -> Result<Vec<Work>> {
+        let mut rest = Vec::new();
+        for mut work in works {
+            work.done = work.made(root, own, self.annotations)?;
+            if (work.done.bundle || !self.bundle) && (work.done.old || !self.old) {
+                say(&format!(
+                    "{}: {} already",
+                    work.target.exact(),
+                    work.kind.done()
+                ));
+                *before = before.saturating_add(1);
+            } else {
+                rest.push(work);
+            }
         }
+        Ok(rest)
     }
-    Ok(rest)
 }
 
 /// What signing images takes, once it is known who signs.
@@ -278,15 +331,18 @@ impl Signing {
 
     async fn one(&self, turn: Turn<'_>, work: Work) -> Result<Done> {
         let (done, target) = (work.kind.done(), work.target);
+        // What one of two runs was broken off before, and what was signed before in one format, takes the other one alone.
+        let bundle = self.bundle && !work.done.bundle;
+        let old = self.old && !work.done.old;
         let name = target.exact();
         turn.begin()?;
-        if self.old && work.kind == Kind::Signature {
+        if old && work.kind == Kind::Signature {
             let signed = image_old::sign(&self.session, &target, &self.annotations).await?;
             turn.say(&format!(
                 "{done} {name} for cosign before 3\n{}",
                 Report::of(signed.verified()).text()
             ));
-            if !self.bundle {
+            if !bundle {
                 return Ok(Done::Signed);
             }
         }
@@ -311,11 +367,11 @@ impl Signing {
             Some(file) => file.write(signed.json()).map(|()| placed()),
             None => Ok(()),
         };
-        if self.upload && self.bundle {
+        if self.upload && bundle {
             attach(&target, &signed, &predicate_type).await?;
             placed();
         }
-        if self.old && work.kind == Kind::Attestation {
+        if old && work.kind == Kind::Attestation {
             image_old::attach_attestation(&self.session, &target, &signed, &predicate_type).await?;
             placed();
         }

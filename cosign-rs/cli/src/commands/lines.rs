@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use bundle::Bundle;
-use oci::{LegacyKind, Reference};
+use oci::Reference;
 use policy::Asked;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -152,12 +152,8 @@ impl Answers {
             // Before a registry is asked.
             tag_trust::path_of(&reference)?;
         }
-        let old = match kind {
-            None => LegacyKind::Signature,
-            Some(_) => LegacyKind::Attestation,
-        };
         let plan = self.plan.about(&reference, &self.registry)?;
-        let mut candidates = image::candidates(&plan, &reference, old, &self.judge).await?;
+        let mut candidates = image::candidates(&plan, &reference, kind, &self.judge).await?;
         let digest = candidates.digest();
         let explained = candidates.stories();
         let tag = match &self.tags {

@@ -432,6 +432,30 @@ impl Place {
         }
     }
 
+    /// The same for who may have enough with what is found first; the rest is [further](Self::further_attached) away.
+    pub async fn first_attached(
+        &self,
+        subject: &Digest,
+        kinds: &[LegacyKind],
+    ) -> Result<Found, LayoutError> {
+        match self {
+            Self::Registry(registry, at) => Ok(registry.first_attached(at, subject, kinds).await),
+            Self::Layout(layout) => layout.attached(subject, kinds),
+        }
+    }
+
+    /// Adds what [`first_attached`](Self::first_attached) left.
+    pub async fn further_attached(
+        &self,
+        subject: &Digest,
+        kinds: &[LegacyKind],
+        found: &mut Found,
+    ) {
+        if let Self::Registry(registry, at) = self {
+            registry.further_attached(at, subject, kinds, found).await;
+        }
+    }
+
     /// Whether something can be attached here at all, and of the old kind too: to be asked before anything is signed.
     pub fn check_attachable(&self, old_kind: bool) -> Result<(), CopyError> {
         let Self::Layout(layout) = self else {

@@ -257,7 +257,15 @@ impl Layout {
     /// What refers to a manifest: all manifests in the folder are looked at, since tools differ in whether they list them.
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, LayoutError> {
         let mut found = Vec::new();
-        self.each_manifest(|digest, manifest, size| {
+        let mut spoiled = None;
+        self.each_manifest(|digest, read| {
+            let (manifest, size) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    spoiled.get_or_insert(error);
+                    return;
+                }
+            };
             if manifest.subject.as_ref().map(|about| about.digest) == Some(*subject) {
                 found.push(Descriptor {
                     digest,
@@ -268,13 +276,14 @@ impl Layout {
                 });
             }
         })?;
-        Ok(found)
+        spoiled.map_or(Ok(found), Err)
     }
 
-    /// Everything in the folder that may be a manifest.
+    /// Everything in the folder that may be a manifest, with its size; an error where it was changed, since then it may have been one that refers to
+    /// anything.
     fn each_manifest(
         &self,
-        mut take: impl FnMut(Digest, Manifest, u64),
+        mut take: impl FnMut(Digest, Result<(Manifest, u64), LayoutError>),
     ) -> Result<(), LayoutError> {
         let folder = self.folder.join("blobs").join("sha256");
         let file = |source| LayoutError::File {
@@ -307,12 +316,16 @@ impl Layout {
             if !opens_an_object {
                 continue;
             }
-            let Ok(bytes) = self.blob(&digest, MANIFEST_MAX) else {
-                continue;
+            let bytes = match self.blob(&digest, MANIFEST_MAX) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    take(digest, Err(error));
+                    continue;
+                }
             };
             if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) {
                 let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                take(digest, manifest, size);
+                take(digest, Ok((manifest, size)));
             }
         }
         Ok(())
@@ -328,7 +341,18 @@ impl Layout {
     pub fn attached(&self, subject: &Digest, kinds: &[LegacyKind]) -> Result<Found, LayoutError> {
         let (mut found, budget) = (Found::default(), Budget::default());
         let mut count: usize = 0;
-        self.each_manifest(|digest, manifest, size| {
+        self.each_manifest(|digest, read| {
+            let (manifest, size) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    let why = OciError::Malformed {
+                        what: format!("reading {digest}"),
+                        why: error.to_string(),
+                    };
+                    found.take::<()>(&digest.to_string(), Err(why));
+                    return;
+                }
+            };
             if manifest.subject.as_ref().map(|about| about.digest) != Some(*subject) {
                 return;
             }
@@ -761,6 +785,10 @@ fn read(path: &Path, limit: usize) -> Result<Vec<u8>, LayoutError> {
     };
     let mut content = Vec::new();
     let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    // A pipe would be waited for without end, and a link may lead to one.
+    if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
+        return Err(file(io::Error::other("it is no regular file")));
+    }
     File::open(path)
         .map_err(file)?
         .take(bound)
@@ -817,6 +845,29 @@ mod tests {
         fs::write(&path, "a bumble").unwrap();
         let found = layout.bundles(&image.digest).unwrap();
         assert_eq!((found.attached.len(), found.problems.len()), (0, 1));
+
+        // What was a manifest may be said of it no more; that nothing refers to the image is not known then.
+        fs::write(&path, "a bundle").unwrap();
+        let manifest = Descriptor::of(IMAGE_TYPE, manifest.to_string().as_bytes());
+        let path = path.with_file_name(manifest.digest.to_hex());
+        fs::write(&path, "{}").unwrap();
+        let found = layout.bundles(&image.digest).unwrap();
+        assert_eq!((found.attached.len(), found.problems.len()), (0, 1));
+        assert!(layout.referrers(&image.digest).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        Layout::create(folder.path()).unwrap();
+        let index = folder.path().join("index.json");
+        fs::remove_file(&index).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &index).unwrap();
+        let error = Layout::open(folder.path()).unwrap().image().unwrap_err();
+        let LayoutError::File { source, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(source.to_string(), "it is no regular file");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Finding what is attached to an image: the referrers API, the fallback tag and the tags of before cosign 3, all of them together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -25,6 +25,10 @@ use crate::registry::Registry;
 pub(crate) const REFERRERS_MAX: usize = 1000;
 /// The most pages of a list of referrers.
 const PAGES_MAX: usize = 100;
+/// What all pages of a list may have, in bytes and in entries. An entry takes many times its length when it is read, and the list is kept until its
+/// last page is there.
+const LIST_MAX: usize = 16 << 20;
+const ENTRIES_MAX: usize = 10 * REFERRERS_MAX;
 /// The largest bundle that is read; the parser takes no larger one either.
 pub(crate) const BUNDLE_MAX: usize = 16 * 1024 * 1024;
 /// All that is read about one image: cosign's bound for one attachment. A registry that offers more wants our memory.
@@ -98,6 +102,17 @@ pub struct Found {
     pub legacy: Vec<LegacyLayer>,
     /// What could not be read. If this is not empty, "there is no other signature" is not known.
     pub problems: Vec<Problem>,
+    /// What [`Registry::further_attached`] goes on with.
+    further: Option<Further>,
+}
+
+/// The fallback tag was not read, since the registry lists something.
+#[derive(Debug)]
+struct Further {
+    /// What it lists.
+    listed: BTreeSet<String>,
+    /// What may still be read.
+    left: u64,
 }
 
 /// The list of referrers of one place.
@@ -121,6 +136,21 @@ impl Registry {
         subject: &Digest,
         legacy: &[LegacyKind],
     ) -> Found {
+        let mut found = self.first_attached(at, subject, legacy).await;
+        self.further_attached(at, subject, legacy, &mut found).await;
+        found
+    }
+
+    /// The same, in one request less for who has enough with it: the fallback tag is not read where the registry lists something.
+    ///
+    /// A registry that has the API should list what stands behind the tag too (distribution spec 1.1, "Enabling the Referrers API"), and there are some
+    /// that do not, as where a mirror brought the tag. So who has not enough asks for the [rest](Self::further_attached).
+    pub async fn first_attached(
+        &self,
+        at: &Repository,
+        subject: &Digest,
+        legacy: &[LegacyKind],
+    ) -> Found {
         let budget = Budget::default();
         let old = join_all(
             legacy
@@ -132,7 +162,32 @@ impl Registry {
             found.legacy.extend(old.legacy);
             found.problems.extend(old.problems);
         }
+        if let Some(further) = &mut found.further {
+            further.left = budget.left();
+        }
         found
+    }
+
+    /// Adds what stands behind the fallback tag alone, if nobody looked there.
+    pub async fn further_attached(
+        &self,
+        at: &Repository,
+        subject: &Digest,
+        legacy: &[LegacyKind],
+        found: &mut Found,
+    ) {
+        let Some(Further { listed, left }) = found.further.take() else {
+            return;
+        };
+        let tagged = self.tagged_referrers(at, subject).await;
+        let tagged = found.take(&format!("the tag {}", fallback_tag(subject)), tagged);
+        let entries = tagged.flatten().map(|tagged| tagged.entries);
+        let further =
+            |entry: &Value| digest_of(entry).is_none_or(|digest| !listed.contains(digest));
+        let entries = entries.unwrap_or_default().into_iter().filter(further);
+        let budget = Budget(AtomicU64::new(left));
+        self.read_all(at, subject, entries.collect(), legacy, &budget, found)
+            .await;
     }
 
     /// What lists say that refers to a manifest, of the referrers API and of the fallback tag. What cannot be read is an error.
@@ -182,6 +237,21 @@ impl Registry {
     ) -> Found {
         let mut found = Found::default();
         let entries = self.candidates(at, subject, &mut found).await;
+        self.read_all(at, subject, entries, kinds, budget, &mut found)
+            .await;
+        found
+    }
+
+    /// Reads what these entries name into `found`.
+    async fn read_all(
+        &self,
+        at: &Repository,
+        subject: &Digest,
+        entries: Vec<Value>,
+        kinds: &[LegacyKind],
+        budget: &Budget,
+        found: &mut Found,
+    ) {
         let mut wanted: BTreeMap<String, Descriptor> = BTreeMap::new();
         for entry in entries {
             // Not the media type, and not the artifact type: older writers state the configuration's there. The manifest says.
@@ -220,12 +290,10 @@ impl Registry {
                 Some(None) | None => {}
             }
         }
-        found
     }
 
-    /// What lists name. A registry that lists something of its own lists all that refers to the image, also what was written before it could
-    /// (distribution spec 1.1, "Enabling the Referrers API"), so that nobody needs the tag. An empty list may come from one that answers so to
-    /// everything.
+    /// What lists name. The tag of a registry that lists something is left for [later](Self::further_attached); an empty list may come from one that
+    /// answers so to everything.
     async fn candidates(&self, at: &Repository, subject: &Digest, found: &mut Found) -> Vec<Value> {
         let list = format!("the referrers of {subject}");
         let tag = format!("the tag {}", fallback_tag(subject));
@@ -242,6 +310,11 @@ impl Registry {
         if let (Some(listed), None) = (&listed, &tagged)
             && !listed.entries.is_empty()
         {
+            let digests = listed.entries.iter().filter_map(digest_of);
+            found.further = Some(Further {
+                listed: digests.map(str::to_owned).collect(),
+                left: 0,
+            });
             return listed.entries.clone();
         }
         let tagged = match tagged {
@@ -349,6 +422,7 @@ impl Registry {
         let origin = first.origin();
         let mut next = Some(first);
         let mut entries = Vec::new();
+        let mut bytes: usize = 0;
         for page in 0..PAGES_MAX {
             let Some(url) = next.take() else {
                 return Ok(Some(Listed { entries }));
@@ -362,12 +436,25 @@ impl Registry {
                 return Ok(None);
             }
             let answer = self.check(&what, at, answer, &[200])?;
+            bytes = bytes.saturating_add(answer.body.len());
+            if bytes > LIST_MAX {
+                return Err(OciError::TooMany {
+                    what: format!("{what}: bytes"),
+                    limit: LIST_MAX,
+                });
+            }
             let index: Index =
                 serde_json::from_slice(&answer.body).map_err(|error| OciError::Malformed {
                     what: what.clone(),
                     why: error.to_string(),
                 })?;
             entries.extend(index.manifests);
+            if entries.len() > ENTRIES_MAX {
+                return Err(OciError::TooMany {
+                    what: format!("{what}: entries"),
+                    limit: ENTRIES_MAX,
+                });
+            }
             next = next_page(&answer);
             if next.as_ref().is_some_and(|url| url.origin() != origin) {
                 return Err(OciError::Malformed {
@@ -440,6 +527,10 @@ impl Default for Budget {
 }
 
 impl Budget {
+    fn left(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
     /// Takes a piece of this size for read, if it and all before it are not too much. A small one costs what keeping it costs.
     pub(crate) fn spend(&self, what: &str, size: impl TryInto<u64>) -> Result<(), OciError> {
         let size = size.try_into().unwrap_or(u64::MAX).max(PIECE_MIN);
@@ -463,8 +554,16 @@ impl Budget {
         limit: usize,
     ) -> Result<Bytes, OciError> {
         let what = format!("reading {} of {at}", descriptor.digest);
-        self.spend(&what, descriptor.size)?;
-        registry.blob(at, descriptor, limit).await
+        // What is not read costs nothing: one entry that says that it is large would else leave nothing for the others.
+        if usize::try_from(descriptor.size).is_ok_and(|size| size <= limit) {
+            self.spend(&what, descriptor.size)?;
+        }
+        let read = registry.blob(at, descriptor, limit).await;
+        if let Err(OciError::NotFound { .. }) = read {
+            let size = descriptor.size.max(PIECE_MIN);
+            self.0.fetch_add(size, Ordering::SeqCst);
+        }
+        read
     }
 }
 
@@ -479,6 +578,10 @@ impl Found {
             })
             .ok()
     }
+}
+
+fn digest_of(entry: &Value) -> Option<&str> {
+    entry.get("digest")?.as_str()
 }
 
 pub(crate) fn entries(index: &serde_json::Map<String, Value>) -> Vec<Value> {

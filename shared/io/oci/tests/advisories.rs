@@ -201,6 +201,32 @@ async fn ghsa_88jx_383q_w4qc_a_list_without_a_last_page_is_given_up() {
     assert!(registry.requests.load(Ordering::SeqCst) < 120);
 }
 
+/// A list may also be long before its last page: entries of two bytes, each of which takes many times that in memory, or few that are large.
+#[tokio::test]
+async fn ghsa_88jx_383q_w4qc_a_list_with_large_pages_is_given_up() {
+    let image = Descriptor::of(IMAGE_TYPE, b"an image");
+    let pages = [json!(vec![1; 6000]), json!(["x".repeat(3 << 20)])];
+    for (manifests, most) in pages.into_iter().zip([10, 20]) {
+        let page = json!({ "mediaType": INDEX_TYPE, "manifests": manifests }).to_string();
+        let registry = hostile(move |path| {
+            if !path.contains("/referrers/") {
+                return nothing();
+            }
+            let next = "</v2/team/app/referrers/x>; rel=\"next\"".to_owned();
+            (StatusCode::OK, INDEX_TYPE, next, Some(page.clone()))
+        })
+        .await;
+        let found = look(&registry.at, &image).await;
+        let problems: Vec<&OciError> = found.problems.iter().map(|problem| &problem.why).collect();
+        assert!(
+            matches!(problems.as_slice(), [OciError::TooMany { .. }]),
+            "{problems:?}"
+        );
+        let requests = registry.requests.load(Ordering::SeqCst);
+        assert!(requests < most, "{requests}");
+    }
+}
+
 /// cosign before 2.2.1 looked at as many signatures as a manifest has, which may be more than a machine has time for.
 #[tokio::test]
 async fn ghsa_95pr_fxf5_86gv_a_manifest_of_many_signatures_is_cut() {

@@ -691,7 +691,7 @@ async fn a_name_is_given_only_when_everything_is_there() {
         referrers: Some(10),
         // It says that it took note, and lists nothing.
         subject_header: true,
-        lists_nothing: true,
+        lists_at_most: Some(0),
         ..Behaviour::default()
     })
     .await;

@@ -394,7 +394,7 @@ async fn two_hundred_writers_lose_nothing_on_the_fallback_tag() {
 async fn a_list_with_nothing_in_it_is_not_believed() {
     let fake = Fake::start(Behaviour {
         referrers: Some(10),
-        lists_nothing: true,
+        lists_at_most: Some(0),
         ..Behaviour::default()
     })
     .await;
@@ -403,6 +403,58 @@ async fn a_list_with_nothing_in_it_is_not_believed() {
     attach(&fake, &image, "a").await.unwrap();
     assert!(fake.manifest(&fallback(&image)).is_some());
     assert_eq!(bundles(&fake, &image).await, set(["a"]));
+}
+
+/// As where a mirror brought tags to a registry that keeps referrers: who has not enough with what it lists finds the rest.
+#[tokio::test]
+async fn what_stands_behind_the_tag_alone_is_found_too() {
+    let fake = Fake::start(Behaviour {
+        referrers: Some(10),
+        lists_at_most: Some(1),
+        ..Behaviour::default()
+    })
+    .await;
+    let image = fake.image();
+    for bundle in ["a", "b", "c"] {
+        attach(&fake, &image, bundle).await.unwrap();
+    }
+    assert_eq!(bundles(&fake, &image).await, set(["a", "b", "c"]));
+    let (client, at) = (client(), fake.repository());
+    let kinds = [LegacyKind::Signature];
+    let mut found = client.first_attached(&at, &image.digest, &kinds).await;
+    assert_eq!(found.attached.len(), 1);
+    client
+        .further_attached(&at, &image.digest, &kinds, &mut found)
+        .await;
+    assert_eq!((found.attached.len(), found.problems.len()), (3, 0));
+    let before = fake.requests.load(Ordering::SeqCst);
+    client
+        .further_attached(&at, &image.digest, &kinds, &mut found)
+        .await;
+    assert_eq!(fake.requests.load(Ordering::SeqCst), before);
+}
+
+/// What a list says of sizes is a stranger's word, and must not take from the others what may be read.
+#[tokio::test]
+async fn what_only_says_that_it_is_large_hides_nothing() {
+    let fake = Fake::start(Behaviour::default()).await;
+    let image = fake.image();
+    let entry = |number: u64, size: u64| {
+        let digest = format!("sha256:{number:064x}");
+        json!({
+            "mediaType": IMAGE_TYPE, "digest": digest, "size": 2, "artifactType": BUNDLE,
+            "annotations": { "dev.cosign-rs.bundle.blob": format!("{digest} {size}") },
+        })
+    };
+    let mut entries = vec![entry(0, 128 << 20)];
+    entries.extend((1..=8).map(|number| entry(number, 16 << 20)));
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries });
+    fake.put(&fallback(&image), INDEX_TYPE, index.to_string().as_bytes());
+    attach(&fake, &image, "small").await.unwrap();
+    let found = client().bundles(&fake.repository(), &image.digest).await;
+    let read: Vec<&[u8]> = found.attached.iter().map(|read| &read.bundle[..]).collect();
+    assert_eq!(read, [b"small"]);
+    assert_eq!(found.problems.len(), 9);
 }
 
 #[tokio::test]
@@ -459,7 +511,7 @@ async fn looking_for_bundles_takes_few_requests() {
         let client = client();
         let read = client.image(&reference).await.unwrap();
         let found = client
-            .attached(
+            .first_attached(
                 &fake.repository(),
                 &read.descriptor.digest,
                 &[LegacyKind::Signature],

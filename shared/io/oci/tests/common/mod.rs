@@ -37,8 +37,8 @@ pub struct Behaviour {
     pub refuse_old_tags: Option<StatusCode>,
     /// It deletes no tags, with this status, but manifests by their digests, and with them all tags that they have.
     pub refuse_tag_deletion: Option<StatusCode>,
-    /// It answers every question for referrers with an empty list.
-    pub lists_nothing: bool,
+    /// It lists so many referrers at most: none, as some that answer so to everything, or not those that came with the tag.
+    pub lists_at_most: Option<usize>,
     /// It wants a token, of its own service, for this name and password.
     pub password: Option<&'static str>,
 }
@@ -421,11 +421,8 @@ fn listing(fake: &Fake, target: &str, query: &str) -> Response {
     let Some(page) = fake.behaviour.referrers else {
         return not_found();
     };
-    let all = if fake.behaviour.lists_nothing {
-        Vec::new()
-    } else {
-        fake.referrers(target)
-    };
+    let mut all = fake.referrers(target);
+    all.truncate(fake.behaviour.lists_at_most.unwrap_or(usize::MAX));
     let from: usize = query
         .strip_prefix("from=")
         .and_then(|from| from.parse().ok())
