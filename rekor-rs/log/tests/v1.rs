@@ -415,6 +415,16 @@ async fn what_is_wrong_is_refused_as_upstream_does() {
         .await
         .error();
     assert_eq!(status, 400, "a lookup checks signatures too");
+    for (path, name) in [
+        ("/log/entries", "proposedEntry"),
+        ("/log/entries/retrieve", "entry"),
+    ] {
+        let nothing = Request::post(format!("/api/v1{path}"));
+        let nothing = nothing.header("content-type", "application/json");
+        let refused = log.call(nothing.body(Body::empty()).unwrap()).await;
+        let required = (422, 602, format!("{name} in body is required"));
+        assert_eq!(refused.error(), required, "{path}");
+    }
     let yaml = Request::post("/api/v1/log/entries").header("content-type", "text/plain");
     let refused = log.call(yaml.body(good.to_string().into()).unwrap()).await;
     assert_eq!(refused.error().0, 415);
