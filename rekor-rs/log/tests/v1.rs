@@ -490,6 +490,23 @@ async fn the_log_says_how_it_grew() {
     assert_eq!(key.body, log.shards[0].1.public_key().to_pem().into_bytes());
 }
 
+/// What comes back right away to a log that cannot take it for a while only keeps it busy.
+#[tokio::test]
+async fn who_is_turned_away_is_told_for_how_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shards, client) = ([shard(1234)], client());
+    let log = open(folder.path(), &shards, NOW).await.unwrap();
+    log.add(&proposal(&client, "a")).await;
+    drop(log);
+    let early = "2020-01-01T00:00:00Z";
+    let log = open(folder.path(), &shards, early).await.unwrap();
+    let refused = log.post("", &proposal(&client, "b")).await;
+    let (status, code, message) = refused.error();
+    assert_eq!((status, code), (503, 503), "{message}");
+    assert!(message.contains("clock is wrong"), "{message}");
+    assert_eq!(refused.header("retry-after"), "60");
+}
+
 #[tokio::test]
 async fn shards_count_on_and_time_stays() {
     let folder = tempfile::tempdir().unwrap();

@@ -261,10 +261,10 @@ async fn add(
     let appended = appended.map_err(|error| {
         let problem = not_appended(&error);
         // A frozen tree answers 405, as v2 does; upstream's v1 has no word for it.
-        let refused = Refused::new(problem.status(), problem.message());
+        let retry_after = problem.retry_after().map(u16::try_from);
         Refused {
-            retry_after: (problem.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
-            ..refused
+            retry_after: retry_after.map(|seconds| seconds.unwrap_or(u16::MAX)),
+            ..Refused::new(problem.status(), problem.message())
         }
     })?;
     if appended.duplicate {
