@@ -16,6 +16,8 @@ use crate::http::ELSEWHERE;
 
 /// Marks a request that was sent on.
 pub(crate) const FORWARDED: HeaderName = HeaderName::from_static("x-rekor-forwarded");
+/// For whom a proxy before us asks: who leads counts him, where the settings say that there is one (`behind_proxy`), and not this instance.
+const CLIENTS: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Longest answer: an entry with its body, base64, and a proof.
 const ANSWER: usize = 1 << 20;
 
@@ -46,10 +48,10 @@ impl Forward {
         &self,
         path: &str,
         body: Bytes,
-        headers: Option<&HeaderMap>,
+        headers: &HeaderMap,
     ) -> Result<Answer, Problem> {
         let unavailable = || Problem::unavailable(ELSEWHERE, 1);
-        if headers.is_some_and(|headers| headers.contains_key(FORWARDED)) {
+        if headers.contains_key(FORWARDED) {
             return Err(unavailable());
         }
         let leader = self.tree.leader().await.map_err(|error| {
@@ -62,13 +64,41 @@ impl Forward {
             unavailable()
         })?;
         // Nobody knows whether an entry whose answer was lost is in: the client asks again, and is told.
-        let call = Call::post(url, "application/json", body)
+        let mut call = Call::post(url, "application/json", body)
             .header(FORWARDED, "1")
             .limit(ANSWER)
             .repeat(Repeat::Unsent);
+        if let Some(clients) = clients(headers) {
+            call = call.header(CLIENTS, &clients);
+        }
         self.agent.send(&call).await.map_err(|error| {
             tracing::warn!(leader = leader.address, %error, "the leader does not answer");
             unavailable()
         })
+    }
+}
+
+/// All lines of it in one.
+fn clients(headers: &HeaderMap) -> Option<String> {
+    let lines: Vec<_> = headers
+        .get_all(CLIENTS)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_that_a_proxy_names_goes_on_with_the_request() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(clients(&headers), None);
+        headers.append(CLIENTS, "198.51.100.9".parse().unwrap());
+        headers.append(CLIENTS, "203.0.113.7, 192.0.2.1".parse().unwrap());
+        let all = "198.51.100.9, 203.0.113.7, 192.0.2.1";
+        assert_eq!(clients(&headers).as_deref(), Some(all));
     }
 }

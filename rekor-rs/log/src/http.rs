@@ -135,6 +135,8 @@ pub(crate) fn browsers() -> CorsLayer {
         "retry-after",
         "x-log-index",
         "x-request-id",
+        "x-search-keys-left-out",
+        "x-search-next",
     ];
     CorsLayer::new()
         .allow_origin(Any)
@@ -156,7 +158,7 @@ async fn add(
     if state.log.is_frozen() {
         return Ok(frozen());
     }
-    match add_entry(&state, Given::Json(body?), options.wait, Some(&headers)).await {
+    match add_entry(&state, Given::Json(body?), options.wait, &headers).await {
         Ok(reply) => Ok((StatusCode::CREATED, Json(reply)).into_response()),
         Err(NotAdded { problem, .. }) if problem.message() == FROZEN => Ok(frozen()),
         Err(NotAdded {
@@ -203,7 +205,7 @@ pub(crate) async fn add_entry(
     state: &State,
     given: Given,
     wait: Option<Wait>,
-    headers: Option<&HeaderMap>,
+    headers: &HeaderMap,
 ) -> Result<TransparencyLogEntryReply, NotAdded> {
     let Admitted {
         leaf,
@@ -290,7 +292,7 @@ async fn send_on(
     forward: &Forward,
     given: Given,
     wait: Option<Wait>,
-    headers: Option<&HeaderMap>,
+    headers: &HeaderMap,
 ) -> Result<TransparencyLogEntryReply, NotAdded> {
     let body = match given {
         Given::Json(body) => body,

@@ -383,6 +383,33 @@ fn a_v1_tree_is_begun_on_several_machines() {
     assert_eq!(ids(&second), all);
 }
 
+/// Entries that one instance sends on are counted as their clients', and not as one.
+#[test]
+fn who_asks_through_another_instance_is_counted_as_himself() {
+    let Some((site, _)) = site() else { return };
+    let text = fs::read_to_string(site.settings()).unwrap();
+    let rate = "[server]\nclient_rate = 1\nclient_burst = 3\nbehind_proxy = true";
+    fs::write(site.settings(), text.replace("[server]", rate)).unwrap();
+    let (settings, port) = instance(&site, "first.toml");
+    let _first = Service::start(&settings, port, &[]);
+    let (settings, port) = instance(&site, "second.toml");
+    let second = Service::start(&settings, port, &[]);
+    let add = |client: &str, number: u32| {
+        let path = if number.is_multiple_of(2) {
+            ("/api/v2/log/entries", common::v2(number))
+        } else {
+            ("/api/v1/log/entries", common::v1(number))
+        };
+        common::ask_for(Some(client), second.port, "POST", path.0, &path.1).unwrap()
+    };
+    for number in 0..8 {
+        let (status, body) = add(&format!("192.0.2.{number}"), number);
+        assert_eq!(status, 201, "{number}: {body}");
+    }
+    let many: Vec<u16> = (8..24).map(|number| add("192.0.2.99", number).0).collect();
+    assert!(many.contains(&429), "{many:?}");
+}
+
 async fn database() -> Option<sqlx::PgConnection> {
     use sqlx::Connection as _;
     let server = env::var("CLUSTER_TEST_DATABASE").ok()?;

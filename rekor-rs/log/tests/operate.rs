@@ -67,6 +67,29 @@ fn whoever_reads_beside_the_writer_searches_too() {
     assert!(said.contains("there is no index"), "{said}");
 }
 
+/// Without it a log that was rolled back would sign a second history, and nobody would know.
+#[test]
+fn a_copy_of_the_last_checkpoint_that_is_not_there_is_told() {
+    let site = Site::init(&[]);
+    let told = |said: &str| {
+        let file = site.path(said);
+        let service = std::fs::File::create(&file).unwrap();
+        let service = Service::start_saying(&site.settings(), site.port, &[], service.into());
+        service.add(1);
+        service.stop();
+        let said = std::fs::read_to_string(&file).unwrap();
+        let lines = said.lines();
+        lines
+            .filter(|line| line.contains("there is no copy of the last checkpoint"))
+            .count()
+    };
+    assert_eq!(told("new"), 0, "there was nothing to copy");
+    assert_eq!(told("copied"), 0);
+    std::fs::remove_file(site.path("checkpoints/v2")).unwrap();
+    assert_eq!(told("away"), 1);
+    assert_eq!(told("copied again"), 0);
+}
+
 #[test]
 fn a_new_log_is_whole_and_not_made_twice() {
     let site = Site::init(&["--operator", "example.org"]);

@@ -97,6 +97,21 @@ impl Instance {
         serde_json::from_value(ids).unwrap()
     }
 
+    /// Ids, and where to go on.
+    async fn retrieve_some(&self, query: &Value) -> (Vec<String>, Option<String>) {
+        let request = Request::post("/api/v1/index/retrieve");
+        let request = request
+            .header("content-type", "application/json")
+            .body(axum::body::Body::from(query.to_string()))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let next = response.headers().get("x-search-next");
+        let next = next.map(|next| next.to_str().unwrap().to_owned());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (serde_json::from_slice(&bytes).unwrap(), next)
+    }
+
     async fn search(&self, query: &Value) -> Value {
         let (status, answer) = self.post("/api/v2/search", query).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
@@ -385,6 +400,70 @@ async fn the_index_goes_on_and_is_made_again_when_it_is_lost_or_another_ones() {
     );
     let id = log.add(&alice, "z").await;
     assert_eq!(log.retrieve(&query).await, [id]);
+}
+
+/// Whoever looks for misuse of a name takes an empty list for good news.
+#[tokio::test]
+async fn an_index_that_is_behind_is_no_answer() {
+    use sqlx::{Connection as _, SqliteConnection};
+
+    let folder = tempfile::tempdir().unwrap();
+    let alice = person("alice@example.com");
+    let query = json!({"email": "alice@example.com"});
+    let log = open(folder.path(), true).await;
+    let mut ids = vec![log.add(&alice, "a").await];
+    assert_eq!(log.retrieve(&query).await, ids);
+    let file = folder.path().join("search.sqlite");
+    let mut other = SqliteConnection::connect(&format!("sqlite:{}", file.display()))
+        .await
+        .unwrap();
+    let begin = sqlx::query("BEGIN IMMEDIATE");
+    begin.execute(&mut other).await.unwrap();
+    ids.push(log.add(&alice, "b").await);
+    let (status, refused) = log.post("/api/v1/index/retrieve", &query).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{refused}");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("has 1 of the 2 entries"), "{message}");
+    let told = log.search(&query).await;
+    assert_eq!(told["indexed"][1]["indexed"], "1", "{told}");
+    let end = sqlx::query("ROLLBACK");
+    end.execute(&mut other).await.unwrap();
+    loop {
+        let (status, found) = log.post("/api/v1/index/retrieve", &query).await;
+        if status == StatusCode::OK {
+            assert_eq!(found, json!(ids));
+            break;
+        }
+    }
+}
+
+/// Rekor v1 gives all at once; here the rest is asked for.
+#[tokio::test]
+async fn an_answer_that_has_not_all_ids_says_where_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let alice = person("alice@example.com");
+    let log = open(folder.path(), true).await;
+    let mut ids = Vec::new();
+    for message in ["a", "b", "c"] {
+        ids.push(log.add(&alice, message).await);
+    }
+    let mut query = json!({"email": "alice@example.com", "limit": 2});
+    let mut found = Vec::new();
+    for rest in [true, false] {
+        let (answer, next) = log.retrieve_some(&query).await;
+        found.push(answer);
+        assert_eq!(next.is_some(), rest);
+        query["after"] = json!(next);
+    }
+    assert_eq!(found, [&ids[..2], &ids[2..]]);
+    let (all, next) = log
+        .retrieve_some(&json!({"email": "alice@example.com"}))
+        .await;
+    assert_eq!((all, next), (ids, None));
+    for wrong in [json!({"limit": 0}), json!({"after": "x"})] {
+        let (status, _) = log.post("/api/v1/index/retrieve", &wrong).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+    }
 }
 
 #[tokio::test]

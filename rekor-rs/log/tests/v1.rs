@@ -415,6 +415,16 @@ async fn what_is_wrong_is_refused_as_upstream_does() {
         .await
         .error();
     assert_eq!(status, 400, "a lookup checks signatures too");
+    for (path, name) in [
+        ("/log/entries", "proposedEntry"),
+        ("/log/entries/retrieve", "entry"),
+    ] {
+        let nothing = Request::post(format!("/api/v1{path}"));
+        let nothing = nothing.header("content-type", "application/json");
+        let refused = log.call(nothing.body(Body::empty()).unwrap()).await;
+        let required = (422, 602, format!("{name} in body is required"));
+        assert_eq!(refused.error(), required, "{path}");
+    }
     let yaml = Request::post("/api/v1/log/entries").header("content-type", "text/plain");
     let refused = log.call(yaml.body(good.to_string().into()).unwrap()).await;
     assert_eq!(refused.error().0, 415);
@@ -478,6 +488,23 @@ async fn the_log_says_how_it_grew() {
     let key = log.get("/publicKey").await;
     assert_eq!(key.header("content-type"), "application/x-pem-file");
     assert_eq!(key.body, log.shards[0].1.public_key().to_pem().into_bytes());
+}
+
+/// What comes back right away to a log that cannot take it for a while only keeps it busy.
+#[tokio::test]
+async fn who_is_turned_away_is_told_for_how_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shards, client) = ([shard(1234)], client());
+    let log = open(folder.path(), &shards, NOW).await.unwrap();
+    log.add(&proposal(&client, "a")).await;
+    drop(log);
+    let early = "2020-01-01T00:00:00Z";
+    let log = open(folder.path(), &shards, early).await.unwrap();
+    let refused = log.post("", &proposal(&client, "b")).await;
+    let (status, code, message) = refused.error();
+    assert_eq!((status, code), (503, 503), "{message}");
+    assert!(message.contains("clock is wrong"), "{message}");
+    assert_eq!(refused.header("retry-after"), "60");
 }
 
 #[tokio::test]

@@ -11,11 +11,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
@@ -761,4 +763,37 @@ async fn a_witness_that_talks_nonsense_counts_for_nothing() {
         let shown = get(&log.router, "/checkpoint").await;
         assert_eq!(shown.status, StatusCode::SERVICE_UNAVAILABLE);
     }
+}
+
+/// One wrong answer, or one that was right before somebody put the witness in order, does not end the asking.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_that_once_knew_a_larger_tree_is_asked_again() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let signer = Signer::generate(Algorithm::Ed25519).unwrap();
+    let verifier = VerifierKey::new("localhost", signer.public_key().clone()).unwrap();
+    let mut all = witnesses(folder.path(), 0, &verifier).await;
+    let known = KnownLog {
+        origin: verifier.name().to_owned(),
+        keys: vec![verifier.clone()],
+    };
+    let bench = bench(folder.path(), "witness.example/0", vec![known]);
+    let real = bench.open().await.unwrap();
+    let first = Arc::new(AtomicBool::new(true));
+    let answer = move |request: Request<Body>| {
+        let (real, first) = (real.clone(), first.clone());
+        async move {
+            if first.swap(false, Ordering::SeqCst) {
+                return (StatusCode::CONFLICT, "99\n").into_response();
+            }
+            real.oneshot(request).await.unwrap()
+        }
+    };
+    let router = Router::new().route("/add-checkpoint", axum::routing::post(answer));
+    let (port, _stop) = serve_on(0, router).await;
+    all.keys.push(bench.key.clone());
+    all.ports.push(port);
+    let config = quick(all.policy("quorum w0\n"), WithoutQuorum::Hold);
+    let log = instance(&folder, &signer, config).await;
+    let note = log.check(&log.add(1, "?wait=witnessed").await);
+    assert_eq!(cosigned(&note, &all), [true]);
 }

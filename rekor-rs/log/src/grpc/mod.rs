@@ -149,11 +149,17 @@ fn create_entry(
                 return Err(Status::invalid_argument(known));
             }
         };
+        let headers = request.metadata().clone().into_headers();
         let proposed = request.into_inner().into_proposed().map_err(|missing| {
             Status::invalid_argument(format!("invalid request: missing {}", missing.0))
         })?;
-        let added =
-            http::add_entry(&service.state, http::Given::Proposed(proposed), wait, None).await;
+        let added = http::add_entry(
+            &service.state,
+            http::Given::Proposed(proposed),
+            wait,
+            &headers,
+        )
+        .await;
         match added {
             Ok(reply) => Ok(tonic::Response::new(reply.into())),
             Err(NotAdded { problem, index }) => Err(status(&problem, index)),

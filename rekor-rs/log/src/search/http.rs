@@ -128,7 +128,7 @@ async fn search(
     }
     let answer = Answer {
         entries,
-        next: next.map(|place| format!("{}:{}", place.tree, place.leaf)),
+        next: next.as_ref().map(on_from),
         indexed: api.indexed(&view),
     };
     Ok(([(header::CACHE_CONTROL, "no-cache")], Json(answer)).into_response())
@@ -232,7 +232,12 @@ pub(crate) fn log_entry(
     })
 }
 
-fn cursor(text: &str) -> Option<Place> {
+/// Where to go on, for [`cursor`].
+pub(crate) fn on_from(place: &Place) -> String {
+    format!("{}:{}", place.tree, place.leaf)
+}
+
+pub(crate) fn cursor(text: &str) -> Option<Place> {
     let (tree, leaf) = text.split_once(':')?;
     Some(Place {
         tree: tree.parse().ok()?,

@@ -102,11 +102,14 @@ impl View {
         self.logs.get(origin).map_or(0, |(_, size)| *size)
     }
 
-    fn has_all(&self) -> bool {
-        self.logs.keys().all(|origin| {
+    /// A log that is not in the index as far as this instance had it when it was asked, how far it is, and what the instance has.
+    pub(crate) fn behind(&self) -> Option<(&str, u64, u64)> {
+        let all = self.logs.keys().map(|origin| {
             let (indexed, size) = self.progress(origin);
-            indexed >= size
-        })
+            (origin.as_str(), indexed, size)
+        });
+        let mut behind = all.filter(|(_, indexed, size)| indexed < size);
+        behind.next()
     }
 
     /// The marks of now. What the index has of other logs is as if it was not there.
@@ -289,7 +292,7 @@ impl Search {
         let mut looks = 0_u32;
         loop {
             view.marks = view.marks(&self.index).await?;
-            if view.has_all() || Instant::now() >= until {
+            if view.behind().is_none() || Instant::now() >= until {
                 return Ok(view);
             }
             looks = looks.saturating_add(1).min(LOOKS);

@@ -33,6 +33,7 @@ use crate::forward::Forward;
 use crate::gate::{Gate, Turned};
 use crate::http::{ELSEWHERE, FROZEN, Writes, not_appended};
 use crate::search::Search;
+use crate::search::http::{cursor, on_from};
 use crate::search::question::{Question, QuestionError};
 
 /// The most entries of one `retrieve`.
@@ -43,6 +44,8 @@ const MAX_FOUND: usize = 1000;
 const MAX_ROUNDS: usize = 20;
 /// With how many search keys an entry was not put into the index, where it has too many. (Not in upstream, whose index has no limit.)
 const LEFT_OUT: HeaderName = HeaderName::from_static("x-search-keys-left-out");
+/// Where to go on with a search, `after` of the next one, when an answer has not all that there is. (Not in upstream, which gives all.)
+const NEXT: HeaderName = HeaderName::from_static("x-search-next");
 /// Numbers that go-openapi gives to values that break a schema.
 const WRONG_TYPE: u16 = 601;
 const REQUIRED: u16 = 602;
@@ -213,7 +216,7 @@ async fn add(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refused> {
     check_json(&headers)?;
-    let body = body?;
+    let body = required(body?, "proposedEntry")?;
     match &v1.writes {
         Writes::Here => {}
         Writes::Elsewhere(None) => return Err(Refused::unavailable(ELSEWHERE, 1)),
@@ -258,10 +261,10 @@ async fn add(
     let appended = appended.map_err(|error| {
         let problem = not_appended(&error);
         // A frozen tree answers 405, as v2 does; upstream's v1 has no word for it.
-        let refused = Refused::new(problem.status(), problem.message());
+        let retry_after = problem.retry_after().map(u16::try_from);
         Refused {
-            retry_after: (problem.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
-            ..refused
+            retry_after: retry_after.map(|seconds| seconds.unwrap_or(u16::MAX)),
+            ..Refused::new(problem.status(), problem.message())
         }
     })?;
     if appended.duplicate {
@@ -296,9 +299,7 @@ async fn add(
 
 /// Has the leader add an entry, and answers as it does.
 async fn send_on(forward: &Forward, headers: &HeaderMap, body: Bytes) -> Result<Response, Refused> {
-    let sent = forward
-        .send("/api/v1/log/entries", body, Some(headers))
-        .await;
+    let sent = forward.send("/api/v1/log/entries", body, headers).await;
     let answer = sent.map_err(|problem| Refused::unavailable(problem.message(), 1))?;
     let mut response = (answer.status, answer.body.clone()).into_response();
     for name in [
@@ -365,7 +366,8 @@ async fn retrieve(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refused> {
     check_json(&headers)?;
-    let query: SearchLogQuery = wire::parse(&body?).map_err(|error| {
+    let body = required(body?, "entry")?;
+    let query: SearchLogQuery = wire::parse(&body).map_err(|error| {
         Refused::bad(format!(
             "parsing entry body from \"\" failed, because {error}"
         ))
@@ -490,7 +492,8 @@ async fn public_key(
     Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response())
 }
 
-/// `POST /api/v1/index/retrieve`: ids of entries, at most [`MAX_FOUND`]; `/api/v2/search` has them all, a page at a time.
+/// `POST /api/v1/index/retrieve`: ids of entries, at most [`MAX_FOUND`] at a time. Upstream's form has no room for "indexed up to here", so an index that
+/// is behind is no answer: to whoever looks for misuse of a name, an empty list says that there is none.
 async fn search_index(
     State(v1): State<V1>,
     headers: HeaderMap,
@@ -503,7 +506,8 @@ async fn search_index(
         ));
     };
     check_json(&headers)?;
-    let mut query: Question = wire::parse(&body?).map_err(|error| {
+    let body = required(body?, "query")?;
+    let mut query: Question = wire::parse(&body).map_err(|error| {
         Refused::bad(format!(
             "parsing query body from \"\" failed, because {error}"
         ))
@@ -520,17 +524,31 @@ async fn search_index(
         }
         Refused::internal(&error)
     };
+    let most = query.limit.map_or(MAX_FOUND, usize::from).min(MAX_FOUND);
+    if most == 0 {
+        let message = "limit in body should be greater than or equal to 1";
+        return Err(Refused::schema(TOO_SMALL, message));
+    }
+    let mut next = match query.after.as_deref() {
+        None => None,
+        Some(text) => Some(cursor(text).ok_or_else(|| {
+            let message = "after in body should be the x-search-next of an earlier answer";
+            Refused::schema(PATTERN, message)
+        })?),
+    };
     let shards = v1.trees.now();
     let view = search.view(shards.sizes()).await.map_err(unanswered)?;
+    if let Some((origin, indexed, size)) = view.behind() {
+        let message = format!(
+            "the search index has {indexed} of the {size} entries of {origin}: ask again, or ask /api/v2/search, which says with each answer how far it is"
+        );
+        return Err(Refused::unavailable(message, 5));
+    }
     let mut ids = Vec::new();
-    let mut from = None;
     for _ in 0..MAX_ROUNDS {
-        if ids.len() >= MAX_FOUND {
-            break;
-        }
-        let left = MAX_FOUND.saturating_sub(ids.len());
-        let found = search.find(&view, &keys, mode, from, left).await;
-        let Found { places, next } = found.map_err(unanswered)?;
+        let left = most.saturating_sub(ids.len());
+        let found = search.find(&view, &keys, mode, next, left).await;
+        let Found { places, next: on } = found.map_err(unanswered)?;
         for place in places {
             let origin = view.origin(&place);
             let mut trees = shards.followed();
@@ -540,12 +558,18 @@ async fn search_index(
                 ids.extend(leaf.map(|leaf| shard.id(leaf).to_string()));
             }
         }
-        match next {
-            Some(next) => from = Some(next),
-            None => break,
+        next = on;
+        if next.is_none() || ids.len() >= most {
+            break;
         }
     }
-    Ok(uncached(ids))
+    let mut response = uncached(ids);
+    if let Some(next) = next {
+        let value = HeaderValue::try_from(on_from(&next));
+        let value = value.map_err(|error| Refused::internal(&error))?;
+        response.headers_mut().insert(NEXT, value);
+    }
+    Ok(response)
 }
 
 async fn unknown_path(uri: Uri) -> Refused {
@@ -638,6 +662,17 @@ fn check_json(headers: &HeaderMap) -> Result<(), Refused> {
     }
     let message = format!("unsupported media type {given:?}, only [application/json] are allowed");
     Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
+/// A body that is not empty: else upstream says that it is required, under the name that its schema has for it.
+fn required(body: Bytes, name: &str) -> Result<Bytes, Refused> {
+    if body.is_empty() {
+        return Err(Refused::schema(
+            REQUIRED,
+            format!("{name} in body is required"),
+        ));
+    }
+    Ok(body)
 }
 
 /// Path of an entry.

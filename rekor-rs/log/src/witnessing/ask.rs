@@ -147,6 +147,8 @@ impl Witness {
         for _ in 0..ATTEMPTS {
             let old = TreeSize::new(self.known.load(Ordering::Relaxed));
             if old > head.size {
+                // One answer is not believed for ever: the next round asks from the beginning, and is told again if it is so.
+                self.known.store(0, Ordering::Relaxed);
                 return Err(AskError::Ahead {
                     known: old,
                     have: head.size,

@@ -256,10 +256,24 @@ pub fn intoto(number: u32) -> String {
 }
 
 pub fn ask(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    ask_for(None, port, method, path, body)
+}
+
+/// [`ask`] as a proxy does for a client.
+pub fn ask_for(
+    client: Option<&str>,
+    port: u16,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Option<(u16, String)> {
+    let client = client.map_or_else(String::new, |client| {
+        format!("X-Forwarded-For: {client}\r\n")
+    });
     let mut stream = TcpStream::connect(("localhost", port)).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{client}\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );

@@ -19,7 +19,7 @@ use crate::error::{OpenError, disk};
 use crate::incoming::{self, Incoming};
 use crate::layout::{self, ROW};
 use crate::leaf::Leaf;
-use crate::record::{self, Record};
+use crate::record;
 use crate::recover::{self, MAX_BUNDLE, MAX_SEGMENT, MAX_TILE};
 
 /// Bytes of the index that are copied at a time.
@@ -154,15 +154,10 @@ fn last_signed(
             .read(&path, MAX_SEGMENT)
             .map_err(disk(format!("read {path}")))?
             .unwrap_or_default();
-        for record in record::records_in(&bytes) {
-            let (head, checkpoint) = match &record {
-                Record::Start(start) => (start.head, &start.checkpoint),
-                Record::Batch(batch) => (batch.head, &batch.checkpoint),
-            };
-            let opened = note::open(checkpoint, std::slice::from_ref(verifier));
-            let signed = opened.is_ok_and(|opened| *opened.head() == head);
-            if signed && last.map_or(TreeSize::EMPTY, |last| last.size) < head.size {
-                last = Some(head);
+        for found in record::likenesses_in(&bytes) {
+            let later = last.map_or(TreeSize::EMPTY, |last| last.size) < found.head.size;
+            if later && found.is_signed(verifier) {
+                last = Some(found.head);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use store::{AppendFile, Disk, Lock};
 use tlog::tile::FULL_WIDTH;
-use tlog::{Edge, TreeHead};
+use tlog::{Edge, TreeHead, TreeSize};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -61,6 +61,18 @@ pub(crate) fn start<L: Leaf>(
         copied.as_deref(),
         signer.verifier(),
     )?;
+    if copy.is_some()
+        && copied.is_none()
+        && let Some(size) = recovered.as_ref().map(|recovered| recovered.head.size)
+        && size > TreeSize::EMPTY
+    {
+        // Not refused: a log that crashed in its first seconds has none yet, nor has one that just got this setting, or a machine that is new.
+        tracing::warn!(
+            origin = signer.verifier().name(),
+            %size,
+            "there is no copy of the last checkpoint where the settings have it, so nothing tells whether this log was rolled back: is its volume mounted?"
+        );
+    }
     // Nothing was written so far.
     let Ready {
         state,

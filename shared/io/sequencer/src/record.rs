@@ -11,6 +11,7 @@
 //! All numbers are big-endian. The chain hash finds a torn record, and ties each record to all before it.
 
 use keys::sha256;
+use note::VerifierKey;
 use tlog::{Hash, TreeHead, TreeSize};
 
 const MAGIC: &[u8; 8] = b"tlogwal1";
@@ -133,12 +134,71 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Framed> {
     })
 }
 
-/// Every whole, undamaged record that begins anywhere in `bytes`.
-pub(crate) fn records_in(bytes: &[u8]) -> impl Iterator<Item = Record> + use<'_> {
+/// What looks like a record, and may be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Likeness<'a> {
+    pub(crate) kind: Kind,
+    /// The head that it would have.
+    pub(crate) head: TreeHead,
+    /// And the checkpoint.
+    pub(crate) checkpoint: &'a [u8],
+    /// From its first byte on, for [`decode`].
+    pub(crate) bytes: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Start,
+    Batch,
+}
+
+/// Everything that looks like a record anywhere in `bytes`. Visitors can have a great many of them written, inside of entries, each as long as all that
+/// follows: so whoever looks for real ones asks first whether the checkpoint is signed, and only then has the bytes hashed.
+pub(crate) fn likenesses_in(bytes: &[u8]) -> impl Iterator<Item = Likeness<'_>> {
     (0..bytes.len())
         .filter_map(move |at| bytes.get(at..))
         .filter(|rest| rest.starts_with(MAGIC))
-        .filter_map(|rest| decode(rest).map(|framed| framed.record))
+        .filter_map(Likeness::of)
+}
+
+impl<'a> Likeness<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(bytes.strip_prefix(MAGIC)?);
+        let [kind] = reader.array()?;
+        let _number = reader.u64()?;
+        let length = reader.u32()?;
+        let _chains = reader.bytes(64)?;
+        let mut reader = Reader(reader.bytes(usize::try_from(length).ok()?)?);
+        let (kind, size, root) = match kind {
+            1 => {
+                let (size, root) = (reader.u64()?, reader.array()?);
+                let _timestamp_ms = reader.u64()?;
+                (Kind::Start, size, root)
+            }
+            2 => {
+                let _before = reader.u64()?;
+                let _count = reader.u32()?;
+                let _timestamp_ms = reader.u64()?;
+                (Kind::Batch, reader.u64()?, reader.array()?)
+            }
+            _ => return None,
+        };
+        Some(Self {
+            kind,
+            head: TreeHead {
+                size: TreeSize::new(size),
+                root: Hash::new(root),
+            },
+            checkpoint: reader.counted()?,
+            bytes,
+        })
+    }
+
+    /// Whether it is a whole, undamaged record with a checkpoint of its head that this key has signed.
+    pub(crate) fn is_signed(&self, verifier: &VerifierKey) -> bool {
+        let opened = note::open(self.checkpoint, std::slice::from_ref(verifier));
+        opened.is_ok_and(|opened| *opened.head() == self.head) && decode(self.bytes).is_some()
+    }
 }
 
 fn chain_hash(kind: u8, at: Chain, length: u32, payload: &[u8]) -> [u8; 32] {
@@ -309,8 +369,45 @@ mod tests {
             (framed.record, framed.at, framed.next),
             (batch(), next, end)
         );
-        assert_eq!(records_in(&bytes[1..]).collect::<Vec<_>>(), [batch()]);
-        assert_eq!(records_in(&bytes[first + 1..]).count(), 0);
+        let found: Vec<_> = likenesses_in(&bytes).collect();
+        let expected = [(Kind::Start, &b"c"[..], 0), (Kind::Batch, b"note", first)];
+        let expected = expected.map(|(kind, checkpoint, at)| Likeness {
+            kind,
+            head: match kind {
+                Kind::Start => TreeHead::EMPTY,
+                Kind::Batch => TreeHead {
+                    size: TreeSize::new(7),
+                    root: Hash::new([9; 32]),
+                },
+            },
+            checkpoint,
+            bytes: &bytes[at..],
+        });
+        assert_eq!(found, expected);
+        assert_eq!(likenesses_in(&bytes[1..]).count(), 1);
+        assert_eq!(likenesses_in(&bytes[first + 1..]).count(), 0);
+    }
+
+    /// An entry of somebody who wants the next start to take hours: it was many times all these bytes that were hashed.
+    #[test]
+    fn what_only_looks_like_records_is_not_hashed() {
+        let verifier = {
+            let key = signer::Signer::generate(keys::Algorithm::Ed25519).unwrap();
+            VerifierKey::new("localhost", key.public_key().clone()).unwrap()
+        };
+        let (real, _) = encode(&batch(), Chain::FIRST).unwrap();
+        let count = 40_000_u32;
+        let mut bytes = Vec::new();
+        for left in (1..=count).rev() {
+            let mut one = real.clone();
+            let longest = left.saturating_mul(u32::try_from(real.len()).unwrap());
+            let longest = longest.saturating_sub(u32::try_from(HEADER).unwrap());
+            one.splice(17..21, longest.to_be_bytes());
+            bytes.extend(one);
+        }
+        let found: Vec<_> = likenesses_in(&bytes).collect();
+        assert_eq!(found.len(), usize::try_from(count).unwrap());
+        assert!(!found.iter().any(|found| found.is_signed(&verifier)));
     }
 
     #[test]
