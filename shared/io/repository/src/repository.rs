@@ -236,17 +236,34 @@ impl Repository {
             })
     }
 
-    /// What waits for signatures, against what is published now.
+    /// What waits for signatures, against what is published now. Refused as a whole where one of the files cannot be used; see
+    /// [`staged_each`](Self::staged_each).
     pub fn staged(&self, now: Time) -> Result<Vec<Staged>, RepositoryError> {
+        self.staged_each(now)?.into_iter().collect()
+    }
+
+    /// What waits for signatures, one by one: a file that cannot be used (damaged, grown too old, without its delegation) says nothing about the
+    /// others.
+    pub fn staged_each(
+        &self,
+        now: Time,
+    ) -> Result<Vec<Result<Staged, RepositoryError>>, RepositoryError> {
         let published = self.published()?;
         let mut staged = Vec::new();
-        for name in self.list("staged")? {
-            let Some(role) = name.strip_suffix(".json") else {
+        for file in self.list("staged")? {
+            let Some(name) = file.strip_suffix(".json") else {
                 continue;
             };
-            let role = RoleName::parse(role)?;
-            if let Some(one) = self.staged_one(&role, published.as_ref(), now)? {
-                staged.push(one);
+            let one = RoleName::parse(name)
+                .map_err(RepositoryError::from)
+                .and_then(|role| self.staged_one(&role, published.as_ref(), now));
+            match one {
+                Ok(None) => {}
+                Ok(Some(one)) => staged.push(Ok(one)),
+                Err(source) => staged.push(Err(RepositoryError::Staged {
+                    role: name.to_owned(),
+                    source: Box::new(source),
+                })),
             }
         }
         Ok(staged)
@@ -622,7 +639,11 @@ impl Writer<'_> {
 
     /// Takes a staged change back.
     pub fn discard(&self, role: &RoleName) -> Result<(), RepositoryError> {
-        self.remove(&format!("staged/{role}.json"))?;
+        let file = format!("staged/{role}.json");
+        if read(&*self.repository.disk, &file, FILE_MAX)?.is_none() {
+            return Err(RepositoryError::Missing(file));
+        }
+        self.remove(&file)?;
         if *role == RoleName::TARGETS {
             self.remove_staged_contents()?;
         }
@@ -732,34 +753,33 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Delegated roles that wait name the targets that delegate to them.
+    /// Delegated roles that wait name the targets that delegate to them. One that cannot be used stays as it is, for `staged_each` to tell of.
     fn restage_delegated(
         &self,
         published: Option<&Published>,
         now: Time,
     ) -> Result<(), RepositoryError> {
         for name in self.repository.list("staged")? {
-            let Some(role) = name
+            let role = name
                 .strip_suffix(".json")
-                .map(RoleName::parse)
-                .transpose()?
-            else {
+                .and_then(|name| RoleName::parse(name).ok());
+            let Some(role @ RoleName::Delegated(_)) = role else {
                 continue;
             };
-            if !matches!(role, RoleName::Delegated(_)) {
+            let file = format!("staged/{role}.json");
+            let Some(bytes) = read(&*self.repository.disk, &file, FILE_MAX)? else {
                 continue;
-            }
-            if let Some(bytes) = read(
-                &*self.repository.disk,
-                &format!("staged/{role}.json"),
-                FILE_MAX,
-            )? {
-                let signed = Request::parse(&bytes)?
-                    .metadata
-                    .get("signed")
-                    .cloned()
-                    .unwrap_or_default();
-                self.stage(Document::read(role, &signed)?, published, now)?;
+            };
+            let Ok(request) = Request::parse(&bytes) else {
+                continue;
+            };
+            let signed = request.metadata.get("signed").cloned().unwrap_or_default();
+            let Ok(document) = Document::read(role, &signed) else {
+                continue;
+            };
+            match self.stage(document, published, now) {
+                Err(error @ RepositoryError::Disk { .. }) => return Err(error),
+                Ok(()) | Err(_) => {}
             }
         }
         Ok(())

@@ -70,7 +70,11 @@ async fn keep(repository: Arc<Repository>, clock: Clock, health: Health) {
                     );
                 }
             }
-            Err(error) => tracing::error!(error = shown(&error), "the repository cannot be read"),
+            Err(error) => {
+                // Or a monitor would go on with what was found out when it could.
+                metrics::gauge!("tuf_status").set(f64::from(Level::Broken.exit_code()));
+                tracing::error!(error = shown(&error), "the repository cannot be read");
+            }
         }
     }
 }
@@ -94,9 +98,15 @@ async fn look(repository: &Repository, now: jiff::Timestamp) -> Result<(), Repos
     if !done.written.is_empty() {
         tracing::info!(written = done.written.join(" "), "refreshed");
     }
+    for note in done.notes {
+        tracing::warn!(note, "the repository needs somebody");
+    }
     // At each look: a place that was away, or a publisher that was killed, must not wait for the next timestamp.
-    writer.copy_out().await?;
-    Ok(())
+    let copied = writer.copy_out().await;
+    for place in &copied.done {
+        tracing::debug!(place, "copied");
+    }
+    copied.whole()
 }
 
 #[expect(

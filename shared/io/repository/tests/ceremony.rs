@@ -20,6 +20,7 @@ use common::{
 };
 use keys::Algorithm;
 use repository::{Repository, RepositoryError, sign_file};
+use store::Disk as _;
 use store::sim::SimDisk;
 use tuf::{CeremonyError, Request, RoleName};
 
@@ -479,6 +480,88 @@ async fn a_team_answers_for_its_tags() {
     let shown = words();
     assert!(shown[0].starts_with("not verified: team-a"), "{shown:?}");
     assert!(shown.iter().any(|word| word.contains("v1")), "{shown:?}");
+}
+
+/// A merge conflict in git, a team that never signed, a delegation that was taken back: none of it lets the repository expire, or hides that it will.
+#[tokio::test]
+async fn a_proposal_that_cannot_be_used_stops_neither_refresh_nor_status() {
+    let disk = SimDisk::new();
+    let (three, team, online) = (people(3), people(1), key(Algorithm::EcdsaP256Sha256));
+    let by = std::slice::from_ref(&online);
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let role = RoleName::parse("team").unwrap();
+    let delegation = tuf::Delegation {
+        name: role.clone(),
+        paths: vec!["registry.example.com/team/*".to_owned()],
+        terminating: false,
+    };
+    let staged = store::Path::new("staged/team.json").unwrap();
+    let delegate = |now| {
+        let writer = repository.write().unwrap();
+        writer.delegate(&delegation, &signers(&team, 1), now)
+    };
+    let discard = |role: &RoleName| repository.write().unwrap().discard(role);
+    let check = async |why: &str, now| {
+        let status = repository.status(now).unwrap();
+        assert!(status.roles.len() == 4 && !status.clients.is_empty());
+        assert_eq!(status.level, repository::Level::Due, "{:?}", status.notes);
+        let said = |note: &String| {
+            note.contains("staged/team.json cannot be used")
+                && note.contains("root discard team")
+                && note.contains(why)
+        };
+        assert!(status.notes.iter().any(said), "{why}: {:?}", status.notes);
+        let writer = repository.write().unwrap();
+        let refreshed = writer.refresh(by, repository::Timestamp::Always, now).await;
+        assert_eq!(refreshed.unwrap().written, ["timestamp.json"]);
+        all_clients(&disk, now);
+        // To publish without a word would be another thing.
+        let published = writer.publish(by, now).await.unwrap_err();
+        assert!(
+            matches!(&published, RepositoryError::Staged { role, .. } if role == "team"),
+            "{published}"
+        );
+    };
+
+    delegate(start()).unwrap();
+    discard(&RoleName::TARGETS).unwrap();
+    check("delegations", start()).await;
+    let again = discard(&RoleName::TARGETS).unwrap_err();
+    assert!(matches!(again, RepositoryError::Missing(_)), "{again}");
+
+    // Nobody signed it for longer than it would hold.
+    discard(&role).unwrap();
+    delegate(start()).unwrap();
+    sign_all(&repository, &three, start()).await;
+    let late = start() + days(300);
+    repository
+        .write()
+        .unwrap()
+        .edit_targets(late, &content("two"), |_| Ok(()))
+        .unwrap();
+    let much_later = start() + days(181);
+    let writer = repository.write().unwrap();
+    writer
+        .refresh(by, repository::Timestamp::Always, much_later)
+        .await
+        .unwrap();
+    drop(writer);
+    check("would expire", much_later).await;
+
+    // As git leaves it.
+    disk.replace_durable(&staged, b"<<<<<<< HEAD\n{}\n")
+        .unwrap();
+    check("not a signing request", start()).await;
+    // Others go on with what they propose.
+    repository
+        .write()
+        .unwrap()
+        .edit_targets(start(), &content("three"), |_| Ok(()))
+        .unwrap();
+    discard(&role).unwrap();
+    let status = repository.status(start()).unwrap();
+    assert!(status.notes.is_empty(), "{:?}", status.notes);
 }
 
 #[tokio::test]
