@@ -188,6 +188,8 @@ fn change(
     now: Timestamp,
     edit: impl FnOnce(&mut shape::TrustedRoot, &mut shape::SigningConfig) -> Result<()>,
 ) -> Result<()> {
+    // Before anything is read: of two that change them at the same time the second one goes on from what the first one wrote.
+    let writer = repository.write_soon()?;
     let root = repository.content(TRUSTED_ROOT)?;
     let config = repository.content(SIGNING_CONFIG)?;
     let mut root = root
@@ -197,9 +199,8 @@ fn change(
         .map_or_else(|| Ok(author::empty_config()), |bytes| wire::parse(&bytes))
         .context(SIGNING_CONFIG)?;
     edit(&mut root, &mut config)?;
-    repository
-        .write_soon()?
-        .edit_targets(now, &written(&root, &config)?, |_| Ok(()))?;
+    writer.edit_targets(now, &written(&root, &config)?, |_| Ok(()))?;
+    drop(writer);
     tell::staged(repository, now)
 }
 
