@@ -482,6 +482,41 @@ async fn a_team_answers_for_its_tags() {
     assert!(shown.iter().any(|word| word.contains("v1")), "{shown:?}");
 }
 
+/// As in repositories of other tools: clients go on without a role that the snapshot does not list, and so do we.
+#[tokio::test]
+async fn a_delegation_that_nobody_signs_for_yet_keeps_the_others_from_nothing() {
+    let disk = SimDisk::new();
+    let (three, team, online) = (people(3), people(1), key(Algorithm::EcdsaP256Sha256));
+    let by = std::slice::from_ref(&online);
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let role = RoleName::parse("team").unwrap();
+    let delegation = tuf::Delegation {
+        name: role.clone(),
+        paths: vec!["registry.example.com/team/*".to_owned()],
+        terminating: false,
+    };
+    let delegated = repository
+        .write()
+        .unwrap()
+        .delegate(&delegation, &signers(&team, 1), start());
+    delegated.unwrap();
+    repository.write().unwrap().discard(&role).unwrap();
+    sign_all(&repository, &three, start()).await;
+    let done = repository.write().unwrap().publish(by, start()).await;
+    assert!(done.unwrap().written.contains(&"2.targets.json".to_owned()));
+    let later = start() + days(6);
+    let writer = repository.write().unwrap();
+    let done = writer
+        .refresh(by, repository::Timestamp::WhenDue, later)
+        .await;
+    assert_eq!(done.unwrap().written, ["timestamp.json"]);
+    drop(writer);
+    all_clients(&disk, later);
+    let status = repository.status(later).unwrap();
+    assert_eq!(status.level, repository::Level::Ok, "{:?}", status.notes);
+}
+
 /// A merge conflict in git, a team that never signed, a delegation that was taken back: none of it lets the repository expire, or hides that it will.
 #[tokio::test]
 async fn a_proposal_that_cannot_be_used_stops_neither_refresh_nor_status() {
