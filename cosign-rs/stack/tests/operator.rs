@@ -178,6 +178,10 @@ async fn services_people_and_keys_come_and_go_and_verifiers_see_it() {
     let (old, new) = (stack.addresses().clone(), second.addresses().clone());
     let host = old.registry.strip_prefix("http://").unwrap();
 
+    // Names that no file can have are not there, as any other.
+    let long = format!("{}/{}.json", old.tuf, "a".repeat(300));
+    assert_eq!(reqwest::get(long).await.unwrap().status(), 404);
+
     // Three people, an online key; a tag in a registry and a tar file are its places.
     let people = ["alice", "bob", "carol"].map(|name| scene.signer(name));
     let mut init = vec!["init", "--operator", "example.org", "--threshold", "2"];

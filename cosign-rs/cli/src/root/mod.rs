@@ -500,6 +500,11 @@ fn above(repository: &Repository, role: &RoleName, now: Timestamp) -> Result<tuf
 fn delegate(state: &Path, delegate: &Delegate) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
+    let role = RoleName::parse(&delegate.role)?;
+    if delegate.remove {
+        repository.write_soon()?.undelegate(&role, now)?;
+        return tell::next_steps(&repository, state, now);
+    }
     let signers = public_keys(&delegate.signers)?;
     let writer = repository.write_soon()?;
     for (name, key) in &signers {
@@ -520,7 +525,7 @@ fn delegate(state: &Path, delegate: &Delegate) -> Result<()> {
         );
     }
     let delegation = Delegation {
-        name: RoleName::parse(&delegate.role)?,
+        name: role,
         paths: delegate.paths.clone(),
         terminating: delegate.terminating,
     };

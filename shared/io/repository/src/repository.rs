@@ -594,10 +594,30 @@ impl Writer<'_> {
                 Document::read(role.clone(), &signed)?
             }
             (None, None) => {
-                Document::new(role.clone(), Version::ONE, self.repository.end(role, now))
+                // A name that was delegated to before: clients have seen its versions.
+                let seen = self.repository.versions(role)?.last().copied();
+                let version = seen.map_or(Ok(Version::ONE), Version::next);
+                Document::new(
+                    role.clone(),
+                    version.map_err(at_the_end)?,
+                    self.repository.end(role, now),
+                )
             }
         };
         self.stage(document, Some(&published), now)
+    }
+
+    /// Stages targets that delegate to a role no more. What of it is published stays listed in the snapshot, as clients want it, and nobody looks for it
+    /// any more; what of it waits for signatures is taken away.
+    pub fn undelegate(&self, role: &RoleName, now: Time) -> Result<(), RepositoryError> {
+        self.edit_targets(now, &BTreeMap::new(), |targets| {
+            Ok(targets.remove_delegation(role)?)
+        })?;
+        let file = format!("staged/{role}.json");
+        if read(&*self.repository.disk, &file, FILE_MAX)?.is_some() {
+            self.remove(&file)?;
+        }
+        Ok(())
     }
 
     /// Stages a change of a delegated role.
@@ -777,9 +797,9 @@ impl Writer<'_> {
             let Ok(document) = Document::read(role, &signed) else {
                 continue;
             };
-            match self.stage(document, published, now) {
-                Err(error @ RepositoryError::Disk { .. }) => return Err(error),
-                Ok(()) | Err(_) => {}
+            if let Err(error @ RepositoryError::Disk { .. }) = self.stage(document, published, now)
+            {
+                return Err(error);
             }
         }
         Ok(())

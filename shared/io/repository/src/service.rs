@@ -20,6 +20,9 @@ use crate::status::Level;
 /// How often it looks whether something is due.
 const CHECK_EVERY: Duration = Duration::from_mins(15);
 
+/// Longest name of a file: that of most file systems.
+const FILE_NAME_MAX: usize = 255;
+
 struct Served {
     repository: Arc<Repository>,
     keeper: JoinHandle<()>,
@@ -136,6 +139,10 @@ fn figures(status: &crate::Status, now: jiff::Timestamp) {
 }
 
 async fn file(State(served): State<Arc<Served>>, UrlPath(name): UrlPath<String>) -> Response {
+    // No file system has it, and none of our names comes near: no failure of ours.
+    if name.split('/').any(|part| part.len() > FILE_NAME_MAX) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let read = {
         let (repository, name) = (served.repository.clone(), name.clone());
         tokio::task::spawn_blocking(move || repository.published_file(&name)).await

@@ -517,6 +517,64 @@ async fn a_delegation_that_nobody_signs_for_yet_keeps_the_others_from_nothing() 
     assert_eq!(status.level, repository::Level::Ok, "{:?}", status.notes);
 }
 
+/// Or its end, which nobody renews, would stay what `status` tells of for ever.
+#[tokio::test]
+async fn a_team_that_is_no_more_leaves_nothing_that_expires_and_its_name_goes_on_with_higher_versions()
+ {
+    let disk = SimDisk::new();
+    let (three, team, online) = (people(3), people(1), key(Algorithm::EcdsaP256Sha256));
+    let by = std::slice::from_ref(&online);
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let role = RoleName::parse("team").unwrap();
+    let delegation = tuf::Delegation {
+        name: role.clone(),
+        paths: vec!["registry.example.com/team/*".to_owned()],
+        terminating: true,
+    };
+    let signers = signers(&team, 1);
+    let publish = async |now| {
+        sign_all(&repository, &three, now).await;
+        sign_all(&repository, &team, now).await;
+        let writer = repository.write().unwrap();
+        writer.publish(by, now).await.unwrap();
+    };
+    repository
+        .write()
+        .unwrap()
+        .delegate(&delegation, &signers, start())
+        .unwrap();
+    publish(start()).await;
+    let late = start() + days(200);
+    let refresh = async |now| {
+        let writer = repository.write().unwrap();
+        writer
+            .refresh(by, repository::Timestamp::WhenDue, now)
+            .await
+            .unwrap();
+    };
+    refresh(late).await;
+    let status = repository.status(late).unwrap();
+    assert_eq!(status.level, repository::Level::Broken);
+    repository.write().unwrap().undelegate(&role, late).unwrap();
+    publish(late).await;
+    let status = repository.status(late).unwrap();
+    assert_eq!(status.level, repository::Level::Ok, "{:?}", status.notes);
+    all_clients(&disk, late);
+    let none = repository.write().unwrap().undelegate(&role, late);
+    assert!(none.is_err());
+
+    repository
+        .write()
+        .unwrap()
+        .delegate(&delegation, &signers, late)
+        .unwrap();
+    publish(late).await;
+    all_clients(&disk, late);
+    let published = repository.published().unwrap().unwrap();
+    assert_eq!(published.delegated[&role].document.version().get(), 2);
+}
+
 /// A merge conflict in git, a team that never signed, a delegation that was taken back: none of it lets the repository expire, or hides that it will.
 #[tokio::test]
 async fn a_proposal_that_cannot_be_used_stops_neither_refresh_nor_status() {

@@ -647,7 +647,8 @@ mod tests {
         folder.initialize(&own, None, b"", true).unwrap();
         let remote = temporary.path().join("remote.json");
         let whole = fs::read(&remote).unwrap();
-        for damaged in [&whole[..whole.len() - 2], b"", b"{}", &[b' '; NOTE_MAX + 1]] {
+        let long = vec![b' '; NOTE_MAX + 1];
+        for damaged in [&whole[..whole.len() - 2], b"", b"{}", &long] {
             fs::write(&remote, damaged).unwrap();
             let refused = folder.domain(None).unwrap_err();
             assert!(matches!(refused, DomainError::Default { .. }), "{refused}");
