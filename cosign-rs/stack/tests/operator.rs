@@ -158,9 +158,12 @@ fn handed_over(list: &Value, new: &str) -> Timestamp {
 
 fn ends(list: &Value, key: bool) -> Vec<Option<Timestamp>> {
     let windows = list.as_array().unwrap().iter();
-    let windows = windows.map(|one| match key {
-        true => &one["publicKey"]["validFor"],
-        false => &one["validFor"],
+    let windows = windows.map(|one| {
+        if key {
+            &one["publicKey"]["validFor"]
+        } else {
+            &one["validFor"]
+        }
     });
     windows.map(|one| window(one).1).collect()
 }
