@@ -293,9 +293,16 @@ impl Writer<'_> {
         };
         let root = new(TRUSTED_ROOT)?;
         let mut findings = Vec::new();
-        for name in listed.keys() {
+        let old_root = self.repository().published_content(TRUSTED_ROOT)?;
+        let looked_at = |name: &&String| *name == TRUSTED_ROOT || trusted::is_signing_config(name);
+        for name in listed.keys().filter(looked_at) {
             if let Some(content) = new(name)? {
-                findings.extend(trusted::findings(name, &content, root.as_deref()));
+                let old = self.repository().published_content(name)?;
+                findings.extend(trusted::new_findings(
+                    name,
+                    (&content, root.as_deref()),
+                    (old.as_deref(), old_root.as_deref()),
+                ));
             }
         }
         // In development there is nobody to break, and services move as they like.

@@ -837,6 +837,19 @@ impl Writer<'_> {
             };
             contents.insert(name.clone(), Content { old, new });
         }
+        // Whether a signing config fits is seen against the trusted root, also where that one stays.
+        let root = crate::TRUSTED_ROOT;
+        if contents
+            .keys()
+            .any(|name| crate::trusted::is_signing_config(name))
+            && !contents.contains_key(root)
+            && let Some(file) = listed.get(root)
+        {
+            let content = self.repository.content(root)?;
+            let same = text(content.filter(|content| TargetFile::of(content) == *file));
+            let (old, new) = (same.clone(), same);
+            contents.insert(root.to_owned(), Content { old, new });
+        }
         Ok(contents)
     }
 
@@ -942,16 +955,19 @@ pub fn review(request: &Request, now: Time) -> Result<Review, RepositoryError> {
                 .map(ToString::to_string),
         );
     }
+    let root = opened.contents.get(crate::TRUSTED_ROOT);
+    let bytes = |text: Option<&'_ String>| text.map(|text| text.as_bytes().to_vec());
+    let (new_root, old_root) = (
+        bytes(root.and_then(|root| root.new.as_ref())),
+        bytes(root.and_then(|root| root.old.as_ref())),
+    );
     for (name, content) in &opened.contents {
         if let Some(new) = &content.new {
-            let root = opened
-                .contents
-                .get(crate::TRUSTED_ROOT)
-                .and_then(|content| content.new.as_ref());
-            findings.extend(crate::trusted::findings(
+            let old = content.old.as_ref().map(String::as_bytes);
+            findings.extend(crate::trusted::new_findings(
                 name,
-                new.as_bytes(),
-                root.map(String::as_bytes),
+                (new.as_bytes(), new_root.as_deref()),
+                (old, old_root.as_deref()),
             ));
         }
     }

@@ -575,6 +575,49 @@ async fn a_team_that_is_no_more_leaves_nothing_that_expires_and_its_name_goes_on
     assert_eq!(published.delegated[&role].document.version().get(), 2);
 }
 
+/// A signer sees what would break clients, also where the trusted root stays as it is.
+#[tokio::test]
+async fn a_signing_config_is_held_against_the_trusted_root_before_it_is_signed() {
+    const ROOT: &[u8] = include_bytes!("../../../../testdata/trust/public-good.json");
+    const CONFIG: &[u8] = include_bytes!("../../../../testdata/trust/public-good-signing.json");
+    let disk = SimDisk::new();
+    let (three, online) = (people(3), key(Algorithm::EcdsaP256Sha256));
+    let by = std::slice::from_ref(&online);
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let propose = |name: &str, content: &[u8]| {
+        let contents = BTreeMap::from([(name.to_owned(), content.to_vec())]);
+        let writer = repository.write().unwrap();
+        writer.edit_targets(start(), &contents, |_| Ok(())).unwrap();
+        disk.files()[&store::Path::new("staged/targets.json").unwrap()].clone()
+    };
+    propose(repository::TRUSTED_ROOT, ROOT);
+    propose(repository::SIGNING_CONFIG, CONFIG);
+    sign_all(&repository, &three, start()).await;
+    let done = repository.write().unwrap().publish(by, start()).await;
+    done.unwrap();
+
+    let text = String::from_utf8(CONFIG.to_vec()).unwrap();
+    let elsewhere = text.replace("timestamp.sigstore.dev", "timestamp.example.com");
+    let request = propose(repository::SIGNING_CONFIG, elsewhere.as_bytes());
+    let refused = sign_file(&request, &three[0], start()).await.unwrap_err();
+    assert!(
+        matches!(&refused, RepositoryError::Lint(found) if found.len() == 1),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("unknown-service"), "{refused}");
+    let operator = text.replace(
+        "\"operator\": \"sigstore.dev\"",
+        "\"operator\": \"example.com\"",
+    );
+    assert_ne!(operator, text);
+    let request = propose(repository::SIGNING_CONFIG, operator.as_bytes());
+    let (_, review) = sign_file(&request, &three[0], start()).await.unwrap();
+    // What stays is no news.
+    let news = |word: &String| word.contains("clients trust");
+    assert!(!review.words.iter().any(news), "{:?}", review.words);
+}
+
 /// A merge conflict in git, a team that never signed, a delegation that was taken back: none of it lets the repository expire, or hides that it will.
 #[tokio::test]
 async fn a_proposal_that_cannot_be_used_stops_neither_refresh_nor_status() {
