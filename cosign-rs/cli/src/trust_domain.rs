@@ -242,6 +242,9 @@ fn named(folder: &Folder, flag: Option<&str>) -> Result<Domain> {
     }
     folder.domain(named.as_deref()).map_err(|error| {
         let hint = match &error {
+            DomainError::Default { .. } => {
+                "name one with --trust-domain, or run `cosign-rs initialize` again: it writes the note anew".to_owned()
+            }
             DomainError::Unknown(_) => "`cosign-rs trust list` shows those that are known".to_owned(),
             DomainError::NotInitialised(mirror) => format!(
                 "get its root from somebody you trust, and run `cosign-rs initialize --mirror {mirror} --root ROOT`"

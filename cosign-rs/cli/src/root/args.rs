@@ -332,10 +332,14 @@ pub(crate) struct Delegate {
     /// Name of the role
     pub(crate) role: String,
     /// Targets that it answers for, as registry.example.com/team/*; may be repeated
-    #[arg(long = "path", required = true, value_name = "PATTERN")]
+    #[arg(
+        long = "path",
+        required_unless_present = "remove",
+        value_name = "PATTERN"
+    )]
     pub(crate) paths: Vec<String>,
     /// Who signs: name and public key (PEM); may be repeated
-    #[arg(long = "signer", required = true, value_name = "NAME=FILE", value_parser = named_file)]
+    #[arg(long = "signer", required_unless_present = "remove", value_name = "NAME=FILE", value_parser = named_file)]
     pub(crate) signers: Vec<(String, PathBuf)>,
     /// How many of them have to sign
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -343,6 +347,9 @@ pub(crate) struct Delegate {
     /// Nobody else answers for these targets
     #[arg(long)]
     pub(crate) terminating: bool,
+    /// Delegate to it no more: what it said does not count from then on
+    #[arg(long, conflicts_with_all = ["paths", "signers", "threshold", "terminating"])]
+    pub(crate) remove: bool,
 }
 
 /// `tag`.

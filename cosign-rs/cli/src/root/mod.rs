@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 use keys::{Algorithm, PublicKey};
-use repository::{Beginning, ImportFiles, Repository, Signers, policy, sign_file};
+use repository::{Beginning, ImportFiles, Repository, RepositoryError, Signers, policy, sign_file};
 use signer::{KeyRef, Signer};
 use store::fs::Folder;
 use tuf::{Delegation, Request, Role, RoleName, TargetFile, Version};
@@ -356,7 +356,17 @@ fn policy_key(reference: &str, secret_file: Option<&str>, state: &Path) -> Resul
 async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
-    if rotate.roles == ["online"] {
+    if rotate.roles.iter().any(|role| role == "online") {
+        ensure!(
+            rotate.roles.len() == 1
+                && rotate.add.is_empty()
+                && rotate.remove.is_empty()
+                && rotate.threshold.is_none(),
+            advice(
+                "online is rotated by itself, to one key",
+                "`cosign-rs root rotate online --key KEY`; --add, --remove and --threshold are for people"
+            )
+        );
         let reference = rotate
             .key
             .as_ref()
@@ -385,6 +395,20 @@ async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
         drop(writer);
         return tell::next_steps(&repository, state, now);
     }
+    ensure!(
+        rotate.key.is_none(),
+        advice(
+            "--key is the new key of online, and of no other role",
+            "name who may sign with --add NAME=FILE"
+        )
+    );
+    ensure!(
+        !rotate.add.is_empty() || !rotate.remove.is_empty() || rotate.threshold.is_some(),
+        advice(
+            "nothing would change",
+            "name --add, --remove or --threshold; `cosign-rs root propose --renew ROLE` gives a role a new end"
+        )
+    );
     let added = public_keys(&rotate.add)?;
     let names = repository.key_names()?;
     let writer = repository.write_soon()?;
@@ -419,14 +443,12 @@ async fn rotate(state: &Path, rotate: &Rotate) -> Result<()> {
             threshold: rotate.threshold.unwrap_or(from.threshold),
         };
         if let RoleName::Delegated(_) = &role {
-            let published = repository
-                .published()?
-                .and_then(|published| published.targets);
-            let delegations = published
-                .map(|held| held.document.delegations())
-                .transpose()?
-                .unwrap_or_default();
-            let delegation = delegations.into_iter().find(|one| one.name == role);
+            // With its paths as they are proposed, if they are.
+            let above = above(&repository, &RoleName::TARGETS, now)?;
+            let delegation = above
+                .delegations()?
+                .into_iter()
+                .find(|one| one.name == role);
             writer.delegate(
                 &delegation.with_context(|| format!("no delegation to {role}"))?,
                 &signers,
@@ -446,19 +468,7 @@ fn signers_of(repository: &Repository, role: &RoleName, now: Timestamp) -> Resul
         RoleName::Delegated(_) => RoleName::TARGETS,
         RoleName::Top(_) => RoleName::ROOT,
     };
-    let staged = repository
-        .staged(now)?
-        .into_iter()
-        .find(|one| one.role == above);
-    let document = if let Some(staged) = staged {
-        staged.ceremony.document().clone()
-    } else {
-        let published = repository
-            .published()?
-            .context("nothing is published yet")?;
-        let held = published.of(&above).context("nothing is published yet")?;
-        held.document.clone()
-    };
+    let document = self::above(repository, &above, now)?;
     let keys = document.signers(role)?;
     Ok(Signers {
         threshold: document.threshold(role)?,
@@ -469,9 +479,32 @@ fn signers_of(repository: &Repository, role: &RoleName, now: Timestamp) -> Resul
     })
 }
 
+/// Root or targets as proposed, or else as published.
+fn above(repository: &Repository, role: &RoleName, now: Timestamp) -> Result<tuf::Document> {
+    for staged in repository.staged_each(now)? {
+        match staged {
+            Ok(one) if one.role == *role => return Ok(one.ceremony.document().clone()),
+            Err(RepositoryError::Staged { role: name, source }) if name == role.as_str() => {
+                return Err(RepositoryError::Staged { role: name, source }.into());
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let published = repository
+        .published()?
+        .context("nothing is published yet")?;
+    let held = published.of(role).context("nothing is published yet")?;
+    Ok(held.document.clone())
+}
+
 fn delegate(state: &Path, delegate: &Delegate) -> Result<()> {
     let now = Timestamp::now();
     let repository = open(state)?;
+    let role = RoleName::parse(&delegate.role)?;
+    if delegate.remove {
+        repository.write_soon()?.undelegate(&role, now)?;
+        return tell::next_steps(&repository, state, now);
+    }
     let signers = public_keys(&delegate.signers)?;
     let writer = repository.write_soon()?;
     for (name, key) in &signers {
@@ -492,7 +525,7 @@ fn delegate(state: &Path, delegate: &Delegate) -> Result<()> {
         );
     }
     let delegation = Delegation {
-        name: RoleName::parse(&delegate.role)?,
+        name: role,
         paths: delegate.paths.clone(),
         terminating: delegate.terminating,
     };

@@ -91,10 +91,19 @@ pub(super) async fn add_shard(repository: &Repository, add: &AddShard) -> Result
         Ok(())
     })?;
     say(&format!(
-        "clients sign with it from {start} on, if this is published before {}",
-        start.checked_sub(policy.rollout.life).unwrap_or(start)
+        "clients sign with it from {start} on, {}",
+        if_published(repository, start)
     ));
     Ok(())
+}
+
+/// Verifiers with a timestamp of the last moment before the publication know of it when that ends.
+fn if_published(repository: &Repository, start: Timestamp) -> String {
+    let life = repository.policy().rollout.life;
+    format!(
+        "if this is published before {}",
+        start.checked_sub(life).unwrap_or(start)
+    )
 }
 
 pub(super) async fn add_ca(repository: &Repository, add: &AddCa) -> Result<()> {
@@ -118,6 +127,7 @@ pub(super) async fn add_ca(repository: &Repository, add: &AddCa) -> Result<()> {
         (AuthorityKind::Certificates, ServiceKind::Fulcio, base)
     };
     let since = add.since.unwrap_or_else(|| whole_second(now));
+    let mut is_new = false;
     change(repository, now, |root, config| {
         let mut new = 0;
         for chain in &chains {
@@ -134,8 +144,19 @@ pub(super) async fn add_ca(repository: &Repository, add: &AddCa) -> Result<()> {
         if !called {
             author::open_service(config, service, &url, 1, operator, start)?;
         }
+        is_new = !called;
         Ok(())
-    })
+    })?;
+    let published = if_published(repository, start);
+    say(&if is_new {
+        format!("clients call it from {start} on, {published}")
+    } else {
+        // Nothing in the signing config keeps it from the new chain until then.
+        format!(
+            "all verifiers know the new chain from {start} on, {published}: let it sign with it no sooner"
+        )
+    });
+    Ok(())
 }
 
 pub(super) async fn add_log(repository: &Repository, add: &AddLog) -> Result<()> {
@@ -160,7 +181,13 @@ pub(super) async fn add_log(repository: &Repository, add: &AddLog) -> Result<()>
             &key,
             add.since.unwrap_or_else(|| whole_second(now)),
         )?)
-    })
+    })?;
+    let start = author::start(None, now, &repository.policy().rollout)?;
+    say(&format!(
+        "all verifiers know it from {start} on, {}: let nothing rely on it sooner",
+        if_published(repository, start)
+    ));
+    Ok(())
 }
 
 pub(super) fn retire(repository: &Repository, retire: &Retire) -> Result<()> {
@@ -188,6 +215,8 @@ fn change(
     now: Timestamp,
     edit: impl FnOnce(&mut shape::TrustedRoot, &mut shape::SigningConfig) -> Result<()>,
 ) -> Result<()> {
+    // Before anything is read: of two that change them at the same time the second one goes on from what the first one wrote.
+    let writer = repository.write_soon()?;
     let root = repository.content(TRUSTED_ROOT)?;
     let config = repository.content(SIGNING_CONFIG)?;
     let mut root = root
@@ -197,9 +226,8 @@ fn change(
         .map_or_else(|| Ok(author::empty_config()), |bytes| wire::parse(&bytes))
         .context(SIGNING_CONFIG)?;
     edit(&mut root, &mut config)?;
-    repository
-        .write_soon()?
-        .edit_targets(now, &written(&root, &config)?, |_| Ok(()))?;
+    writer.edit_targets(now, &written(&root, &config)?, |_| Ok(()))?;
+    drop(writer);
     tell::staged(repository, now)
 }
 

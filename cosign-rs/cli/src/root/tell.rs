@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use repository::{Done, Level, Repository, Review, Status, Writer};
+use repository::{Done, Level, Repository, Review, Staged, Status, Writer};
 use tuf::{Request, RoleName};
 
 use crate::failure::{in_line, say};
@@ -32,9 +32,18 @@ pub(super) fn request(request: &Request, now: Timestamp) -> Result<Review> {
 
 /// Shows all that is staged.
 pub(super) fn staged(repository: &Repository, now: Timestamp) -> Result<()> {
-    for staged in repository.staged(now)? {
-        say(&format!("staged/{}.json:", staged.role));
-        request(&staged.request, now)?;
+    for staged in repository.staged_each(now)? {
+        match staged {
+            Ok(staged) => {
+                say(&format!("staged/{}.json:", staged.role));
+                request(&staged.request, now)?;
+            }
+            // What was asked for is done; this is about another proposal.
+            Err(error) => say(&format!(
+                "note: {}",
+                in_line(&format!("{:#}", anyhow::Error::from(error)))
+            )),
+        }
     }
     Ok(())
 }
@@ -42,8 +51,10 @@ pub(super) fn staged(repository: &Repository, now: Timestamp) -> Result<()> {
 /// Shows what is staged, and who does what next.
 pub(super) fn next_steps(repository: &Repository, state: &Path, now: Timestamp) -> Result<()> {
     staged(repository, now)?;
-    let all = repository.staged(now)?;
-    if !all.is_empty() && all.iter().all(|one| one.ceremony.is_complete()) {
+    let all = repository.staged_each(now)?;
+    let is_complete =
+        |one: &Result<Staged, _>| one.as_ref().is_ok_and(|one| one.ceremony.is_complete());
+    if !all.is_empty() && all.iter().all(is_complete) {
         say(&format!(
             "all signatures are there: cosign-rs root --state {} publish",
             state.display()
@@ -67,8 +78,9 @@ pub(super) async fn done(writer: &Writer<'_>, done: &Done, notes: &[String]) -> 
     } else {
         say(&format!("published {}", done.written.join(" ")));
     }
-    for copied in writer.copy_out().await? {
-        say(&format!("copied to {copied}"));
+    let copied = writer.copy_out().await;
+    for place in &copied.done {
+        say(&format!("copied to {place}"));
     }
     if done.written.iter().any(|name| name.ends_with(".root.json"))
         && let Some(first) = repository.versions(&RoleName::ROOT)?.last()
@@ -79,7 +91,7 @@ pub(super) async fn done(writer: &Writer<'_>, done: &Done, notes: &[String]) -> 
             hex::encode(keys::sha256(&bytes))
         ));
     }
-    Ok(())
+    Ok(copied.whole()?)
 }
 
 /// How things stand.

@@ -52,6 +52,17 @@ pub enum RepositoryError {
     /// A change of the trusted root or the signing config.
     #[error(transparent)]
     Trust(#[from] trust::author::AuthorError),
+    /// A proposal that cannot be used as it is.
+    #[error(
+        "staged/{role}.json cannot be used: propose it again, or take it back with `cosign-rs root discard {role}`"
+    )]
+    Staged {
+        /// The name of its file, which is its role's.
+        role: String,
+        /// What is wrong.
+        #[source]
+        source: Box<RepositoryError>,
+    },
     /// A key.
     #[error("{0}")]
     Key(String),
@@ -89,6 +100,9 @@ pub enum RepositoryError {
         /// What came.
         what: String,
     },
+    /// Places to publish to: what failed at each. The others have their copies.
+    #[error("not copied everywhere; the next publish or refresh tries again:\n  {}", .0.join("\n  "))]
+    Places(Vec<String>),
     /// A place to publish to.
     #[error("publishing to {place}: {what}")]
     Place {

@@ -21,6 +21,7 @@ mod trusted;
 
 pub use error::RepositoryError;
 pub use exchange::Files as ImportFiles;
+pub use places::Copied;
 pub use policy::Policy;
 pub use publish::{Done, Timestamp};
 pub use published::{Published, Seen, walk};

@@ -38,36 +38,63 @@ pub fn cache_control(name: &str) -> &'static str {
     }
 }
 
-impl Writer<'_> {
-    /// Copies everything to every place of the policy; what was written. Only who may write does: two that copy at the same time could put an older
-    /// timestamp over a newer one. What failed is made up for by the next call, as each compares what is there.
-    pub async fn copy_out(&self) -> Result<Vec<String>, RepositoryError> {
-        let repository = self.repository();
-        let mut said = Vec::new();
-        for place in &repository.policy().places {
-            let written = match place {
-                Place::Folder(folder) => format!(
-                    "{}: {} files",
-                    folder.display(),
-                    repository.copy_to_folder(folder)?
-                ),
-                Place::Tar(file) => {
-                    repository.copy_to_tar(file)?;
-                    format!("{}: written", file.display())
-                }
-                Place::Registry(reference) => {
-                    let (digest, written) = repository.copy_to_registry(reference).await?;
-                    let word = if written { "written" } else { "there already" };
-                    format!("oci://{reference}: {word}, {digest}")
-                }
-                Place::Bucket(bucket) => {
-                    let files = repository.copy_to_bucket(bucket).await?;
-                    format!("bucket {}: {files} files", bucket.bucket)
-                }
-            };
-            said.push(written);
+/// What became of the copies, place by place.
+#[derive(Debug, Default)]
+pub struct Copied {
+    /// Where one is, and what was written for it.
+    pub done: Vec<String>,
+    /// Where none could be made, and why.
+    pub failed: Vec<String>,
+}
+
+impl Copied {
+    /// An error where a place has no copy.
+    pub fn whole(self) -> Result<(), RepositoryError> {
+        if self.failed.is_empty() {
+            Ok(())
+        } else {
+            Err(RepositoryError::Places(self.failed))
         }
-        Ok(said)
+    }
+}
+
+impl Writer<'_> {
+    /// Copies everything to every place of the policy; a place that is away keeps no other one from its copy. Only who may write does: two that
+    /// copy at the same time could put an older timestamp over a newer one. What failed is made up for by the next call, as each compares what is
+    /// there.
+    pub async fn copy_out(&self) -> Copied {
+        let mut copied = Copied::default();
+        for place in &self.repository().policy().places {
+            match self.copy_to(place).await {
+                Ok(done) => copied.done.push(done),
+                Err(error) => copied.failed.push(published::chain(&error)),
+            }
+        }
+        copied
+    }
+
+    async fn copy_to(&self, place: &Place) -> Result<String, RepositoryError> {
+        let repository = self.repository();
+        Ok(match place {
+            Place::Folder(folder) => format!(
+                "{}: {} files",
+                folder.display(),
+                repository.copy_to_folder(folder)?
+            ),
+            Place::Tar(file) => {
+                repository.copy_to_tar(file)?;
+                format!("{}: written", file.display())
+            }
+            Place::Registry(reference) => {
+                let (digest, written) = repository.copy_to_registry(reference).await?;
+                let word = if written { "written" } else { "there already" };
+                format!("oci://{reference}: {word}, {digest}")
+            }
+            Place::Bucket(bucket) => {
+                let files = repository.copy_to_bucket(bucket).await?;
+                format!("bucket {}: {files} files", bucket.bucket)
+            }
+        })
     }
 }
 
@@ -115,12 +142,14 @@ impl Repository {
         };
         let disk = Folder::open(folder).map_err(failed)?;
         let mut names = self.published_names()?;
-        if disk
+        match disk
             .read(&path("timestamp.json")?, FILE_MAX)
             .map_err(failed)?
-            .is_none()
         {
-            begin(&mut names);
+            None => begin(&mut names),
+            Some(there) => self
+                .not_behind(&there)
+                .map_err(|what| failed(std::io::Error::other(what)))?,
         }
         let mut written = 0;
         for name in names {
@@ -208,11 +237,51 @@ impl Repository {
             artifact_type: tuf::artifact::ARTIFACT_TYPE,
             name: tuf::artifact::FILE_NAME,
         };
-        let pushed = registry.push_artifact(reference, kind, &files).await;
-        pushed.map_err(|error| RepositoryError::Place {
+        let failed = |what: String| RepositoryError::Place {
             place: format!("oci://{reference}"),
-            what: published::chain(&error),
-        })
+            what,
+        };
+        // What cannot be read as a repository is none, and is replaced.
+        if let Ok(there) = registry.artifact(reference, kind).await
+            && let Ok(Some(there)) = registry
+                .artifact_file(
+                    &there,
+                    "timestamp.json",
+                    RoleName::TIMESTAMP.kind().size_max(),
+                )
+                .await
+        {
+            self.not_behind(&there).map_err(failed)?;
+        }
+        let pushed = registry.push_artifact(reference, kind, &files).await;
+        pushed.map_err(|error| failed(published::chain(&error)))
+    }
+
+    /// Is what a place has newer than what is here? Then somebody publishes there from another copy of this folder, and clients that have seen
+    /// their timestamp would take ours for a rollback. What the online key has not signed as of our newest root is nobody's: it is replaced.
+    fn not_behind(&self, there: &[u8]) -> Result<(), String> {
+        let published = self.published().map_err(|error| published::chain(&error))?;
+        let Some(published) = published else {
+            return Ok(());
+        };
+        let Ok(there) = published::parse("timestamp.json", &RoleName::TIMESTAMP, there.to_vec())
+        else {
+            return Ok(());
+        };
+        let keys = published.root.document.signers(&RoleName::TIMESTAMP);
+        let ours = keys.is_ok_and(|keys| {
+            there
+                .envelope()
+                .is_ok_and(|envelope| envelope.verified(&keys).is_ok())
+        });
+        let (newer, here) = (there.document.version(), published.timestamp_version);
+        match here {
+            Some(here) if ours && newer > here => Err(format!(
+                "it has timestamp {newer}, and this folder has {here}: somebody publishes there from another copy of it. Clients that have seen theirs \
+                 would refuse ours as a rollback, so nothing was copied: take the files that are there into published/ first"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The files that a client reads who begins at any root.
@@ -277,8 +346,15 @@ impl Repository {
     async fn copy_to_store(&self, store: &dyn ObjectStore, prefix: &str) -> Result<usize, String> {
         let mut names = self.published_names().map_err(|error| error.to_string())?;
         let key = |name: &str| Key::from(format!("{prefix}{name}"));
-        if store.head(&key("timestamp.json")).await.is_err() {
-            begin(&mut names);
+        // A bucket that does not answer is not an empty one, in which roots would come first.
+        match store.get(&key("timestamp.json")).await {
+            Err(object_store::Error::NotFound { .. }) => begin(&mut names),
+            Err(error) => return Err(format!("timestamp.json: {error}")),
+            Ok(there) if there.meta.size > FILE_MAX => {}
+            Ok(there) => {
+                let there = there.bytes().await;
+                self.not_behind(&there.map_err(|error| format!("timestamp.json: {error}"))?)?;
+            }
         }
         let mut put = 0;
         for name in names {
@@ -461,6 +537,56 @@ mod tests {
                 .unwrap(),
             there
         );
+    }
+
+    /// Somebody else has a copy of the state folder, and refreshed it since: what clients have seen is not taken back.
+    #[tokio::test]
+    async fn a_place_that_is_ahead_of_this_folder_is_left_as_it_is() {
+        let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
+        let (repository, online) = repository(now).await;
+        let (bucket, folder) = (InMemory::new(), tempfile::tempdir().unwrap());
+        repository.copy_to_store(&bucket, "").await.unwrap();
+        repository.copy_to_folder(folder.path()).unwrap();
+        let old = repository
+            .published_file("timestamp.json")
+            .unwrap()
+            .unwrap();
+        let writer = repository.write().unwrap();
+        let by = std::slice::from_ref(&online);
+        writer
+            .refresh(by, crate::Timestamp::Always, now)
+            .await
+            .unwrap();
+        repository.copy_to_store(&bucket, "").await.unwrap();
+        repository.copy_to_folder(folder.path()).unwrap();
+        let newer = repository
+            .published_file("timestamp.json")
+            .unwrap()
+            .unwrap();
+        // As it is in the older copy.
+        writer.put("published/timestamp.json", &old).unwrap();
+        let refused = repository.copy_to_store(&bucket, "").await.unwrap_err();
+        assert!(
+            refused.contains("it has timestamp 2, and this folder has 1"),
+            "{refused}"
+        );
+        let refused = repository.copy_to_folder(folder.path()).unwrap_err();
+        assert!(refused.to_string().contains("as a rollback"), "{refused}");
+        let key = Key::from("timestamp.json");
+        let there = bucket.get(&key).await.unwrap().bytes().await.unwrap();
+        assert_eq!(newer, there);
+        // What nobody of us signed stands in no way, whatever version it claims.
+        let text = String::from_utf8(newer).unwrap();
+        let forged = text.replacen("\"version\": 2", "\"version\": 99", 1);
+        assert_ne!(forged, text);
+        for junk in [forged.as_str(), "<html>"] {
+            std::fs::write(folder.path().join("timestamp.json"), junk).unwrap();
+            bucket.put(&key, junk.to_owned().into()).await.unwrap();
+            assert_eq!(repository.copy_to_folder(folder.path()).unwrap(), 1);
+            repository.copy_to_store(&bucket, "").await.unwrap();
+            let there = bucket.get(&key).await.unwrap().bytes().await.unwrap();
+            assert_eq!(old, there);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tuf::metadata::Version;
 use tuf::{Ceremony, Document, RoleName, Sealed};
 
 use crate::error::RepositoryError;
-use crate::published::{Held, Published, walk};
+use crate::published::{Held, Published, chain, walk};
 use crate::repository::{Repository, Writer, at_the_end, new_findings, online_required};
 use crate::{SIGNING_CONFIG, TRUSTED_ROOT, trusted};
 
@@ -178,27 +178,25 @@ impl Writer<'_> {
             self.put(&format!("published/{name}"), content)?;
             done.written.push(name.clone());
         }
-        self.clear_staged()?;
+        done.notes.extend(self.clear_staged()?);
         Ok(done)
     }
 
-    /// Takes away what came into force, also what a stop left after an earlier publication.
-    fn clear_staged(&self) -> Result<(), RepositoryError> {
+    /// Takes away what came into force, also what a stop left after an earlier publication. What it cannot read is told and left there: a damaged
+    /// proposal does not keep the repository from its next timestamp.
+    fn clear_staged(&self) -> Result<Vec<String>, RepositoryError> {
         let repository = self.repository();
+        let mut notes = Vec::new();
         let staged = repository.list("staged")?;
         if staged.is_empty() {
-            return Ok(());
+            return Ok(notes);
         }
         let Some(published) = repository.published()? else {
-            return Ok(());
+            return Ok(notes);
         };
         let mut targets_wait = false;
         for name in staged {
-            let Some(role) = name
-                .strip_suffix(".json")
-                .map(RoleName::parse)
-                .transpose()?
-            else {
+            let Some(role) = name.strip_suffix(".json") else {
                 continue;
             };
             let Some(bytes) =
@@ -206,7 +204,19 @@ impl Writer<'_> {
             else {
                 continue;
             };
-            let request = tuf::Request::parse(&bytes)?;
+            let read = RoleName::parse(role)
+                .map_err(RepositoryError::from)
+                .and_then(|role| Ok((role, tuf::Request::parse(&bytes)?)));
+            let (role, request) = match read {
+                Ok(read) => read,
+                Err(source) => {
+                    targets_wait |= role == RoleName::TARGETS.as_str();
+                    let role = role.to_owned();
+                    let source = Box::new(source);
+                    notes.push(chain(&RepositoryError::Staged { role, source }));
+                    continue;
+                }
+            };
             let held = published.of(&role);
             if held.is_some_and(|held| {
                 request.metadata.get("signed") == Some(&held.document.to_value())
@@ -219,7 +229,7 @@ impl Writer<'_> {
         if !targets_wait {
             self.remove_staged_contents()?;
         }
-        Ok(())
+        Ok(notes)
     }
 
     /// Contents of all targets of the new version, by their path.
@@ -283,9 +293,16 @@ impl Writer<'_> {
         };
         let root = new(TRUSTED_ROOT)?;
         let mut findings = Vec::new();
-        for name in listed.keys() {
+        let old_root = self.repository().published_content(TRUSTED_ROOT)?;
+        let looked_at = |name: &&String| *name == TRUSTED_ROOT || trusted::is_signing_config(name);
+        for name in listed.keys().filter(looked_at) {
             if let Some(content) = new(name)? {
-                findings.extend(trusted::findings(name, &content, root.as_deref()));
+                let old = self.repository().published_content(name)?;
+                findings.extend(trusted::new_findings(
+                    name,
+                    (&content, root.as_deref()),
+                    (old.as_deref(), old_root.as_deref()),
+                ));
             }
         }
         // In development there is nobody to break, and services move as they like.

@@ -235,6 +235,10 @@ pub fn walk(files: Files<'_>, start: Version, now: Time) -> Result<Seen, Reposit
     accept(&targets, &keys(&RoleName::TARGETS)?)?;
     fresh(&targets)?;
     for delegation in targets.document.delegations()? {
+        // What the snapshot does not list is not published: clients go on without it.
+        if version_of(&snapshot.document, &delegation.name)?.is_none() {
+            continue;
+        }
         let role = below(&snapshot, &delegation.name)?;
         accept(&role, &targets.document.signers(&delegation.name)?)?;
         // A delegated role that ended hinders only those who look for its targets, and its team renews it.

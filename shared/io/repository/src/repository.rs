@@ -236,17 +236,34 @@ impl Repository {
             })
     }
 
-    /// What waits for signatures, against what is published now.
+    /// What waits for signatures, against what is published now. Refused as a whole where one of the files cannot be used; see
+    /// [`staged_each`](Self::staged_each).
     pub fn staged(&self, now: Time) -> Result<Vec<Staged>, RepositoryError> {
+        self.staged_each(now)?.into_iter().collect()
+    }
+
+    /// What waits for signatures, one by one: a file that cannot be used (damaged, grown too old, without its delegation) says nothing about the
+    /// others.
+    pub fn staged_each(
+        &self,
+        now: Time,
+    ) -> Result<Vec<Result<Staged, RepositoryError>>, RepositoryError> {
         let published = self.published()?;
         let mut staged = Vec::new();
-        for name in self.list("staged")? {
-            let Some(role) = name.strip_suffix(".json") else {
+        for file in self.list("staged")? {
+            let Some(name) = file.strip_suffix(".json") else {
                 continue;
             };
-            let role = RoleName::parse(role)?;
-            if let Some(one) = self.staged_one(&role, published.as_ref(), now)? {
-                staged.push(one);
+            let one = RoleName::parse(name)
+                .map_err(RepositoryError::from)
+                .and_then(|role| self.staged_one(&role, published.as_ref(), now));
+            match one {
+                Ok(None) => {}
+                Ok(Some(one)) => staged.push(Ok(one)),
+                Err(source) => staged.push(Err(RepositoryError::Staged {
+                    role: name.to_owned(),
+                    source: Box::new(source),
+                })),
             }
         }
         Ok(staged)
@@ -577,10 +594,30 @@ impl Writer<'_> {
                 Document::read(role.clone(), &signed)?
             }
             (None, None) => {
-                Document::new(role.clone(), Version::ONE, self.repository.end(role, now))
+                // A name that was delegated to before: clients have seen its versions.
+                let seen = self.repository.versions(role)?.last().copied();
+                let version = seen.map_or(Ok(Version::ONE), Version::next);
+                Document::new(
+                    role.clone(),
+                    version.map_err(at_the_end)?,
+                    self.repository.end(role, now),
+                )
             }
         };
         self.stage(document, Some(&published), now)
+    }
+
+    /// Stages targets that delegate to a role no more. What of it is published stays listed in the snapshot, as clients want it, and nobody looks for it
+    /// any more; what of it waits for signatures is taken away.
+    pub fn undelegate(&self, role: &RoleName, now: Time) -> Result<(), RepositoryError> {
+        self.edit_targets(now, &BTreeMap::new(), |targets| {
+            Ok(targets.remove_delegation(role)?)
+        })?;
+        let file = format!("staged/{role}.json");
+        if read(&*self.repository.disk, &file, FILE_MAX)?.is_some() {
+            self.remove(&file)?;
+        }
+        Ok(())
     }
 
     /// Stages a change of a delegated role.
@@ -622,7 +659,11 @@ impl Writer<'_> {
 
     /// Takes a staged change back.
     pub fn discard(&self, role: &RoleName) -> Result<(), RepositoryError> {
-        self.remove(&format!("staged/{role}.json"))?;
+        let file = format!("staged/{role}.json");
+        if read(&*self.repository.disk, &file, FILE_MAX)?.is_none() {
+            return Err(RepositoryError::Missing(file));
+        }
+        self.remove(&file)?;
         if *role == RoleName::TARGETS {
             self.remove_staged_contents()?;
         }
@@ -732,34 +773,33 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Delegated roles that wait name the targets that delegate to them.
+    /// Delegated roles that wait name the targets that delegate to them. One that cannot be used stays as it is, for `staged_each` to tell of.
     fn restage_delegated(
         &self,
         published: Option<&Published>,
         now: Time,
     ) -> Result<(), RepositoryError> {
         for name in self.repository.list("staged")? {
-            let Some(role) = name
+            let role = name
                 .strip_suffix(".json")
-                .map(RoleName::parse)
-                .transpose()?
-            else {
+                .and_then(|name| RoleName::parse(name).ok());
+            let Some(role @ RoleName::Delegated(_)) = role else {
                 continue;
             };
-            if !matches!(role, RoleName::Delegated(_)) {
+            let file = format!("staged/{role}.json");
+            let Some(bytes) = read(&*self.repository.disk, &file, FILE_MAX)? else {
                 continue;
-            }
-            if let Some(bytes) = read(
-                &*self.repository.disk,
-                &format!("staged/{role}.json"),
-                FILE_MAX,
-            )? {
-                let signed = Request::parse(&bytes)?
-                    .metadata
-                    .get("signed")
-                    .cloned()
-                    .unwrap_or_default();
-                self.stage(Document::read(role, &signed)?, published, now)?;
+            };
+            let Ok(request) = Request::parse(&bytes) else {
+                continue;
+            };
+            let signed = request.metadata.get("signed").cloned().unwrap_or_default();
+            let Ok(document) = Document::read(role, &signed) else {
+                continue;
+            };
+            if let Err(error @ RepositoryError::Disk { .. }) = self.stage(document, published, now)
+            {
+                return Err(error);
             }
         }
         Ok(())
@@ -796,6 +836,19 @@ impl Writer<'_> {
                 None => None,
             };
             contents.insert(name.clone(), Content { old, new });
+        }
+        // Whether a signing config fits is seen against the trusted root, also where that one stays.
+        let root = crate::TRUSTED_ROOT;
+        if contents
+            .keys()
+            .any(|name| crate::trusted::is_signing_config(name))
+            && !contents.contains_key(root)
+            && let Some(file) = listed.get(root)
+        {
+            let content = self.repository.content(root)?;
+            let same = text(content.filter(|content| TargetFile::of(content) == *file));
+            let (old, new) = (same.clone(), same);
+            contents.insert(root.to_owned(), Content { old, new });
         }
         Ok(contents)
     }
@@ -902,16 +955,19 @@ pub fn review(request: &Request, now: Time) -> Result<Review, RepositoryError> {
                 .map(ToString::to_string),
         );
     }
+    let root = opened.contents.get(crate::TRUSTED_ROOT);
+    let bytes = |text: Option<&'_ String>| text.map(|text| text.as_bytes().to_vec());
+    let (new_root, old_root) = (
+        bytes(root.and_then(|root| root.new.as_ref())),
+        bytes(root.and_then(|root| root.old.as_ref())),
+    );
     for (name, content) in &opened.contents {
         if let Some(new) = &content.new {
-            let root = opened
-                .contents
-                .get(crate::TRUSTED_ROOT)
-                .and_then(|content| content.new.as_ref());
-            findings.extend(crate::trusted::findings(
+            let old = content.old.as_ref().map(String::as_bytes);
+            findings.extend(crate::trusted::new_findings(
                 name,
-                new.as_bytes(),
-                root.map(String::as_bytes),
+                (new.as_bytes(), new_root.as_deref()),
+                (old, old_root.as_deref()),
             ));
         }
     }

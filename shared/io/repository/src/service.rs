@@ -20,6 +20,9 @@ use crate::status::Level;
 /// How often it looks whether something is due.
 const CHECK_EVERY: Duration = Duration::from_mins(15);
 
+/// Longest name of a file: that of most file systems.
+const FILE_NAME_MAX: usize = 255;
+
 struct Served {
     repository: Arc<Repository>,
     keeper: JoinHandle<()>,
@@ -70,7 +73,11 @@ async fn keep(repository: Arc<Repository>, clock: Clock, health: Health) {
                     );
                 }
             }
-            Err(error) => tracing::error!(error = shown(&error), "the repository cannot be read"),
+            Err(error) => {
+                // Or a monitor would go on with what was found out when it could.
+                metrics::gauge!("tuf_status").set(f64::from(Level::Broken.exit_code()));
+                tracing::error!(error = shown(&error), "the repository cannot be read");
+            }
         }
     }
 }
@@ -94,9 +101,15 @@ async fn look(repository: &Repository, now: jiff::Timestamp) -> Result<(), Repos
     if !done.written.is_empty() {
         tracing::info!(written = done.written.join(" "), "refreshed");
     }
+    for note in done.notes {
+        tracing::warn!(note, "the repository needs somebody");
+    }
     // At each look: a place that was away, or a publisher that was killed, must not wait for the next timestamp.
-    writer.copy_out().await?;
-    Ok(())
+    let copied = writer.copy_out().await;
+    for place in &copied.done {
+        tracing::debug!(place, "copied");
+    }
+    copied.whole()
 }
 
 #[expect(
@@ -126,6 +139,10 @@ fn figures(status: &crate::Status, now: jiff::Timestamp) {
 }
 
 async fn file(State(served): State<Arc<Served>>, UrlPath(name): UrlPath<String>) -> Response {
+    // No file system has it, and none of our names comes near: no failure of ours.
+    if name.split('/').any(|part| part.len() > FILE_NAME_MAX) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let read = {
         let (repository, name) = (served.repository.clone(), name.clone());
         tokio::task::spawn_blocking(move || repository.published_file(&name)).await

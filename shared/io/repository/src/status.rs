@@ -7,7 +7,7 @@ use tuf::metadata::{Role, Version};
 use tuf::{Progress, RoleName};
 
 use crate::error::RepositoryError;
-use crate::published::walk;
+use crate::published::{chain, walk};
 use crate::repository::Repository;
 use crate::{SIGNING_CONFIG, TRUSTED_ROOT, trusted};
 
@@ -203,8 +203,15 @@ impl Repository {
             },
             None => id.to_string(),
         };
-        for staged in self.staged(now)? {
+        for staged in self.staged_each(now)? {
             status.level = status.level.max(Level::Due);
+            let staged = match staged {
+                Ok(staged) => staged,
+                Err(error) => {
+                    status.notes.push(chain(&error));
+                    continue;
+                }
+            };
             let signatures = |progress: Progress| Signatures {
                 by: progress.by,
                 have: progress.have,

@@ -49,6 +49,19 @@ pub(crate) fn findings(name: &str, content: &[u8], root: Option<&[u8]>) -> Vec<S
         .collect()
 }
 
+/// The same without what the version before had already: clients of a repository that was taken over live with that.
+pub(crate) fn new_findings(
+    name: &str,
+    (content, root): (&[u8], Option<&[u8]>),
+    (old_content, old_root): (Option<&[u8]>, Option<&[u8]>),
+) -> Vec<String> {
+    let before = old_content.map(|old| findings(name, old, old_root));
+    let before = before.unwrap_or_default();
+    let mut found = findings(name, content, root);
+    found.retain(|finding| !before.contains(finding));
+    found
+}
+
 /// What the new ones may not do to clients that have the old ones.
 pub(crate) fn rollout_findings(
     old: (Bytes, Bytes),
@@ -65,6 +78,6 @@ pub(crate) fn rollout_findings(
         .collect()
 }
 
-fn is_signing_config(name: &str) -> bool {
+pub(crate) fn is_signing_config(name: &str) -> bool {
     name.starts_with("signing_config") && name.ends_with(".v0.2.json")
 }

@@ -20,6 +20,7 @@ use common::{
 };
 use keys::Algorithm;
 use repository::{Repository, RepositoryError, sign_file};
+use store::Disk as _;
 use store::sim::SimDisk;
 use tuf::{CeremonyError, Request, RoleName};
 
@@ -479,6 +480,224 @@ async fn a_team_answers_for_its_tags() {
     let shown = words();
     assert!(shown[0].starts_with("not verified: team-a"), "{shown:?}");
     assert!(shown.iter().any(|word| word.contains("v1")), "{shown:?}");
+}
+
+/// As in repositories of other tools: clients go on without a role that the snapshot does not list, and so do we.
+#[tokio::test]
+async fn a_delegation_that_nobody_signs_for_yet_keeps_the_others_from_nothing() {
+    let disk = SimDisk::new();
+    let (three, team, online) = (people(3), people(1), key(Algorithm::EcdsaP256Sha256));
+    let by = std::slice::from_ref(&online);
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let role = RoleName::parse("team").unwrap();
+    let delegation = tuf::Delegation {
+        name: role.clone(),
+        paths: vec!["registry.example.com/team/*".to_owned()],
+        terminating: false,
+    };
+    let delegated = repository
+        .write()
+        .unwrap()
+        .delegate(&delegation, &signers(&team, 1), start());
+    delegated.unwrap();
+    repository.write().unwrap().discard(&role).unwrap();
+    sign_all(&repository, &three, start()).await;
+    let done = repository.write().unwrap().publish(by, start()).await;
+    assert!(done.unwrap().written.contains(&"2.targets.json".to_owned()));
+    let later = start() + days(6);
+    let writer = repository.write().unwrap();
+    let done = writer
+        .refresh(by, repository::Timestamp::WhenDue, later)
+        .await;
+    assert_eq!(done.unwrap().written, ["timestamp.json"]);
+    drop(writer);
+    all_clients(&disk, later);
+    let status = repository.status(later).unwrap();
+    assert_eq!(status.level, repository::Level::Ok, "{:?}", status.notes);
+}
+
+/// Or its end, which nobody renews, would stay what `status` tells of for ever.
+#[tokio::test]
+async fn a_team_that_is_no_more_leaves_nothing_that_expires_and_its_name_goes_on_with_higher_versions()
+ {
+    let disk = SimDisk::new();
+    let (three, team, online) = (people(3), people(1), key(Algorithm::EcdsaP256Sha256));
+    let by = std::slice::from_ref(&online);
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let role = RoleName::parse("team").unwrap();
+    let delegation = tuf::Delegation {
+        name: role.clone(),
+        paths: vec!["registry.example.com/team/*".to_owned()],
+        terminating: true,
+    };
+    let signers = signers(&team, 1);
+    let publish = async |now| {
+        sign_all(&repository, &three, now).await;
+        sign_all(&repository, &team, now).await;
+        let writer = repository.write().unwrap();
+        writer.publish(by, now).await.unwrap();
+    };
+    repository
+        .write()
+        .unwrap()
+        .delegate(&delegation, &signers, start())
+        .unwrap();
+    publish(start()).await;
+    let late = start() + days(200);
+    let refresh = async |now| {
+        let writer = repository.write().unwrap();
+        writer
+            .refresh(by, repository::Timestamp::WhenDue, now)
+            .await
+            .unwrap();
+    };
+    refresh(late).await;
+    let status = repository.status(late).unwrap();
+    assert_eq!(status.level, repository::Level::Broken);
+    repository.write().unwrap().undelegate(&role, late).unwrap();
+    publish(late).await;
+    let status = repository.status(late).unwrap();
+    assert_eq!(status.level, repository::Level::Ok, "{:?}", status.notes);
+    all_clients(&disk, late);
+    let none = repository.write().unwrap().undelegate(&role, late);
+    assert!(none.is_err());
+
+    repository
+        .write()
+        .unwrap()
+        .delegate(&delegation, &signers, late)
+        .unwrap();
+    publish(late).await;
+    all_clients(&disk, late);
+    let published = repository.published().unwrap().unwrap();
+    assert_eq!(published.delegated[&role].document.version().get(), 2);
+}
+
+/// A signer sees what would break clients, also where the trusted root stays as it is.
+#[tokio::test]
+async fn a_signing_config_is_held_against_the_trusted_root_before_it_is_signed() {
+    const ROOT: &[u8] = include_bytes!("../../../../testdata/trust/public-good.json");
+    const CONFIG: &[u8] = include_bytes!("../../../../testdata/trust/public-good-signing.json");
+    let disk = SimDisk::new();
+    let (three, online) = (people(3), key(Algorithm::EcdsaP256Sha256));
+    let by = std::slice::from_ref(&online);
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let propose = |name: &str, content: &[u8]| {
+        let contents = BTreeMap::from([(name.to_owned(), content.to_vec())]);
+        let writer = repository.write().unwrap();
+        writer.edit_targets(start(), &contents, |_| Ok(())).unwrap();
+        disk.files()[&store::Path::new("staged/targets.json").unwrap()].clone()
+    };
+    propose(repository::TRUSTED_ROOT, ROOT);
+    propose(repository::SIGNING_CONFIG, CONFIG);
+    sign_all(&repository, &three, start()).await;
+    let done = repository.write().unwrap().publish(by, start()).await;
+    done.unwrap();
+
+    let text = String::from_utf8(CONFIG.to_vec()).unwrap();
+    let elsewhere = text.replace("timestamp.sigstore.dev", "timestamp.example.com");
+    let request = propose(repository::SIGNING_CONFIG, elsewhere.as_bytes());
+    let refused = sign_file(&request, &three[0], start()).await.unwrap_err();
+    assert!(
+        matches!(&refused, RepositoryError::Lint(found) if found.len() == 1),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("unknown-service"), "{refused}");
+    let operator = text.replace(
+        "\"operator\": \"sigstore.dev\"",
+        "\"operator\": \"example.com\"",
+    );
+    assert_ne!(operator, text);
+    let request = propose(repository::SIGNING_CONFIG, operator.as_bytes());
+    let (_, review) = sign_file(&request, &three[0], start()).await.unwrap();
+    // What stays is no news.
+    let news = |word: &String| word.contains("clients trust");
+    assert!(!review.words.iter().any(news), "{:?}", review.words);
+}
+
+/// A merge conflict in git, a team that never signed, a delegation that was taken back: none of it lets the repository expire, or hides that it will.
+#[tokio::test]
+async fn a_proposal_that_cannot_be_used_stops_neither_refresh_nor_status() {
+    let disk = SimDisk::new();
+    let (three, team, online) = (people(3), people(1), key(Algorithm::EcdsaP256Sha256));
+    let by = std::slice::from_ref(&online);
+    published(&disk, &three, &online, start()).await;
+    let repository = open(&disk);
+    let role = RoleName::parse("team").unwrap();
+    let delegation = tuf::Delegation {
+        name: role.clone(),
+        paths: vec!["registry.example.com/team/*".to_owned()],
+        terminating: false,
+    };
+    let staged = store::Path::new("staged/team.json").unwrap();
+    let delegate = |now| {
+        let writer = repository.write().unwrap();
+        writer.delegate(&delegation, &signers(&team, 1), now)
+    };
+    let discard = |role: &RoleName| repository.write().unwrap().discard(role);
+    let check = async |why: &str, now| {
+        let status = repository.status(now).unwrap();
+        assert!(status.roles.len() == 4 && !status.clients.is_empty());
+        assert_eq!(status.level, repository::Level::Due, "{:?}", status.notes);
+        let said = |note: &String| {
+            note.contains("staged/team.json cannot be used")
+                && note.contains("root discard team")
+                && note.contains(why)
+        };
+        assert!(status.notes.iter().any(said), "{why}: {:?}", status.notes);
+        let writer = repository.write().unwrap();
+        let refreshed = writer.refresh(by, repository::Timestamp::Always, now).await;
+        assert_eq!(refreshed.unwrap().written, ["timestamp.json"]);
+        all_clients(&disk, now);
+        // To publish without a word would be another thing.
+        let published = writer.publish(by, now).await.unwrap_err();
+        assert!(
+            matches!(&published, RepositoryError::Staged { role, .. } if role == "team"),
+            "{published}"
+        );
+    };
+
+    delegate(start()).unwrap();
+    discard(&RoleName::TARGETS).unwrap();
+    check("delegations", start()).await;
+    let again = discard(&RoleName::TARGETS).unwrap_err();
+    assert!(matches!(again, RepositoryError::Missing(_)), "{again}");
+
+    // Nobody signed it for longer than it would hold.
+    discard(&role).unwrap();
+    delegate(start()).unwrap();
+    sign_all(&repository, &three, start()).await;
+    let late = start() + days(300);
+    repository
+        .write()
+        .unwrap()
+        .edit_targets(late, &content("two"), |_| Ok(()))
+        .unwrap();
+    let much_later = start() + days(181);
+    let writer = repository.write().unwrap();
+    writer
+        .refresh(by, repository::Timestamp::Always, much_later)
+        .await
+        .unwrap();
+    drop(writer);
+    check("would expire", much_later).await;
+
+    // As git leaves it.
+    disk.replace_durable(&staged, b"<<<<<<< HEAD\n{}\n")
+        .unwrap();
+    check("not a signing request", start()).await;
+    // Others go on with what they propose.
+    repository
+        .write()
+        .unwrap()
+        .edit_targets(start(), &content("three"), |_| Ok(()))
+        .unwrap();
+    discard(&role).unwrap();
+    let status = repository.status(start()).unwrap();
+    assert!(status.notes.is_empty(), "{:?}", status.notes);
 }
 
 #[tokio::test]

@@ -79,6 +79,33 @@ async fn a_copy_in_a_folder_is_read_like_the_original_and_a_tar_is_the_same_twic
     }
 }
 
+/// Of two places one is away: the other one has its copy all the same, or it would expire.
+#[tokio::test]
+async fn a_place_that_is_away_keeps_no_other_from_its_copy() {
+    let disk = SimDisk::new();
+    let (three, online) = (people(3), key(Algorithm::EcdsaP256Sha256));
+    let folder = tempfile::tempdir().unwrap();
+    let (away, there) = (folder.path().join("away"), folder.path().join("there"));
+    std::fs::write(&away, "a file, and no folder").unwrap();
+    let policy = format!(
+        "{}\n[[publish]]\nfolder = \"{}\"\n[[publish]]\nfolder = \"{}\"\n",
+        common::policy(),
+        away.display(),
+        there.display()
+    );
+    common::published_with(&disk, &policy, &three, &online, start()).await;
+    let repository = open(&disk);
+    let copied = repository.write().unwrap().copy_out().await;
+    assert_eq!(copied.done, [format!("{}: 6 files", there.display())]);
+    let error = copied.whole().unwrap_err().to_string();
+    assert!(
+        error.starts_with("not copied everywhere") && error.contains(&away.display().to_string()),
+        "{error}"
+    );
+    let read = |name: &str| Ok(std::fs::read(there.join(name)).ok());
+    walk(&read, Version::ONE, start()).unwrap();
+}
+
 /// A repository as tuf-on-ci keeps it: unversioned files, a history of roots, targets under their plain names, and fields of its own.
 struct OnCi {
     offline: Vec<Signer>,

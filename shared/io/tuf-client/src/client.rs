@@ -232,10 +232,26 @@ impl Client {
                 why: "there is none".to_owned(),
             });
         }
+        match self.cached(now, mode, File::in_cache) {
+            // Another process refreshes at this moment, or one never came to its end: what held before it holds as long as it ever did.
+            Err(error @ UpdateError::NotCached { .. }) => {
+                self.cached(now, mode, last_whole).map_err(|_| error)
+            }
+            whole => whole,
+        }
+    }
+
+    /// An update from the cache, whose files have these names.
+    fn cached(
+        &self,
+        now: Timestamp,
+        mode: Mode,
+        name: fn(&File) -> String,
+    ) -> Result<Followed, UpdateError> {
         let mut update = Update::start(&self.pinned, now, mode)?;
         let mut warnings = Vec::new();
         while let Some(want) = update.wants() {
-            let found = self.cache.read(&want.file.in_cache(), want.max_bytes);
+            let found = self.cache.read(&name(&want.file), want.max_bytes);
             let kept = update.feed(found.as_deref())?;
             self.keep(kept, &mut warnings);
         }
@@ -387,6 +403,7 @@ impl Client {
             // A crash after any of these leaves what the next update begins with: it checks each file again, and fetches what does not go together.
             self.keep(kept, &mut warnings);
         }
+        self.keep_whole(&mut warnings);
         // Last, so that a cache that is half refreshed is no young one.
         if let Err(error) = self.cache.set_refreshed(now) {
             self.not_kept(&error, &mut warnings);
@@ -430,6 +447,28 @@ impl Client {
         Ok(found.map(Vec::from))
     }
 
+    /// Copies of what goes together, for those who come while the next update is under way, or after one that was cut off.
+    fn keep_whole(&self, warnings: &mut Vec<Warning>) {
+        let targets = File::Targets {
+            role: tuf::Role::Targets.name().to_owned(),
+            version: None,
+        };
+        for (file, role) in [
+            (File::Timestamp, tuf::Role::Timestamp),
+            (File::Snapshot(None), tuf::Role::Snapshot),
+            (targets, tuf::Role::Targets),
+        ] {
+            let copy = last_whole(&file);
+            let current = self.cache.read(&file.in_cache(), role.size_max());
+            if let Some(current) = current
+                && self.cache.read(&copy, role.size_max()).as_ref() != Some(&current)
+                && let Err(error) = self.cache.write(&copy, &current)
+            {
+                self.not_kept(&error, warnings);
+            }
+        }
+    }
+
     fn keep(&self, kept: Option<Keep>, warnings: &mut Vec<Warning>) {
         let Some(kept) = kept else { return };
         for file in &kept.files {
@@ -462,6 +501,16 @@ fn finish(update: Update, source: Source, warnings: Vec<Warning>) -> Result<Foll
     };
     followed.tell_expired();
     Ok(followed)
+}
+
+/// Where a file is in the cache as the last update left it that came to its end. Roots have a name for each version, and need no second one.
+fn last_whole(file: &File) -> String {
+    match file {
+        File::Root(_) | File::NewestRoot => file.in_cache(),
+        File::Timestamp | File::Snapshot(_) | File::Targets { .. } => {
+            format!("root_history/last.{}", file.in_cache())
+        }
+    }
 }
 
 const fn is_offline(refresh: Refresh) -> bool {

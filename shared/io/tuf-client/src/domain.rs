@@ -118,6 +118,16 @@ pub enum DomainError {
         #[source]
         source: UpdateError,
     },
+    /// The note about the default domain is there and says nothing.
+    #[error(
+        "{path} cannot be read, and says which trust domain is meant where nobody names one: {why}"
+    )]
+    Default {
+        /// The note.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// Not an address.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
@@ -263,7 +273,7 @@ impl Folder {
     /// The one that is meant where nobody names one. `cosign initialize` makes that the public repository by its address: what stands in its cache is
     /// no reason to begin at another root then, but only what `remote.json` itself says.
     fn default_domain(&self) -> Result<Domain, DomainError> {
-        let Some(remote) = self.remote() else {
+        let Some(remote) = self.remote()? else {
             return Ok(DOMAINS[0].domain());
         };
         let Some(built) = Built::find(&remote.mirror) else {
@@ -279,9 +289,12 @@ impl Folder {
     /// All that are known: those that are built in, and those that were initialised here.
     pub fn domains(&self) -> Vec<Known> {
         let remote = self.remote();
-        let default = remote
-            .as_ref()
-            .map_or(DOMAINS[0].mirror, |remote| &remote.mirror);
+        // None where the note says nothing: then nothing is meant.
+        let default = match &remote {
+            Ok(Some(remote)) => Some(remote.mirror.as_str()),
+            Ok(None) => Some(DOMAINS[0].mirror),
+            Err(_) => None,
+        };
         let built = DOMAINS.into_iter().map(|built| {
             self.of_mirror(built.mirror)
                 .unwrap_or_else(|_| built.domain())
@@ -293,7 +306,7 @@ impl Folder {
         built
             .chain(own)
             .map(|domain| Known {
-                is_default: same(&domain.mirror, default),
+                is_default: default.is_some_and(|default| same(&domain.mirror, default)),
                 cached: self
                     .cache(&domain.mirror)
                     .folder()
@@ -376,9 +389,20 @@ impl Folder {
         Cache::new(self.0.join(format!(".initialize-{}", std::process::id())))
     }
 
-    fn remote(&self) -> Option<Remote> {
-        let bytes = cache::read(&self.0.join("remote.json"), NOTE_MAX)?;
-        serde_json::from_slice(&bytes).ok()
+    /// Nothing where there is no note. One that is there and cannot be read is no reason to trust the public repository: somebody may have asked
+    /// for another one.
+    fn remote(&self) -> Result<Option<Remote>, DomainError> {
+        let path = self.0.join("remote.json");
+        if fs::symlink_metadata(&path).is_err() {
+            return Ok(None);
+        }
+        let read =
+            cache::read(&path, NOTE_MAX).ok_or_else(|| "no file of a note's size".to_owned());
+        let note = read.and_then(|bytes| {
+            serde_json::from_slice(&bytes).map_err(|error: serde_json::Error| error.to_string())
+        });
+        note.map(Some)
+            .map_err(|why| DomainError::Default { path, why })
     }
 
     fn of_mirror(&self, mirror: &str) -> Result<Domain, DomainError> {
@@ -612,6 +636,32 @@ mod tests {
         folder.initialize(&plain, None, b"", true).unwrap();
         assert_eq!(fs::read_to_string(&remote).unwrap(), cosigns);
         assert_eq!(folder.domain(None).unwrap().root, DOMAINS[0].root);
+    }
+
+    /// Cosign writes it in place, and a disk may be full: half a note about a private repository is not the public one.
+    #[test]
+    fn a_damaged_note_about_the_default_domain_is_no_reason_to_trust_the_public_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path());
+        let own = Domain::new(None, "https://tuf.example", DOMAINS[1].root.to_vec()).unwrap();
+        folder.initialize(&own, None, b"", true).unwrap();
+        let remote = temporary.path().join("remote.json");
+        let whole = fs::read(&remote).unwrap();
+        let long = vec![b' '; NOTE_MAX + 1];
+        for damaged in [&whole[..whole.len() - 2], b"", b"{}", &long] {
+            fs::write(&remote, damaged).unwrap();
+            let refused = folder.domain(None).unwrap_err();
+            assert!(matches!(refused, DomainError::Default { .. }), "{refused}");
+            assert!(!folder.domains().iter().any(|known| known.is_default));
+            // Who is named is meant.
+            for named in ["public-good", "https://tuf.example"] {
+                assert!(folder.domain(Some(named)).is_ok(), "{named}");
+            }
+        }
+        folder.initialize(&own, None, b"", true).unwrap();
+        assert_eq!(folder.domain(None).unwrap().mirror, "https://tuf.example");
+        fs::remove_file(&remote).unwrap();
+        assert_eq!(folder.domain(None).unwrap().name, "public-good");
     }
 
     /// Whoever is told to initialise one without TLS, say, does not take the folder of the domain that everybody means.

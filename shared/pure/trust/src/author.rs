@@ -311,9 +311,10 @@ pub fn close(
         .map(|(url, _)| (*url).to_owned())
         .collect();
     // Of several that are open under one URL (a new chain of the same CA), the oldest.
-    let open = windows.iter_mut().find(|(name, window)| {
-        same_url(name, &url) && window.is_some_and(|window| window.end.is_none())
-    });
+    let here = |name: &str| same_url(place_base(name), place_base(&url));
+    let open = windows
+        .iter_mut()
+        .find(|(name, window)| here(name) && window.is_some_and(|window| window.end.is_none()));
     let Some((_, window)) = open else {
         return Err(AuthorError::Unknown {
             kind: "instance",
@@ -323,10 +324,9 @@ pub fn close(
     };
     let in_use = services.iter().any(|service| {
         let window = service.valid_for.unwrap_or_default();
-        let base = service_base(service);
-        same_url(&base, &url) && window.end.is_none_or(|last| last > end)
+        here(&service.url) && window.end.is_none_or(|last| last > end)
     });
-    let successor = known.iter().filter(|name| same_url(name, &url)).count() > 1;
+    let successor = known.iter().filter(|name| here(name)).count() > 1;
     if in_use && !successor {
         return Err(AuthorError::InUse { name: url, end });
     }
@@ -482,12 +482,15 @@ fn services_mut(config: &mut shape::SigningConfig, kind: ServiceKind) -> &mut Ve
     }
 }
 
-/// A timestamp authority's service is the whole endpoint, its place in the trusted root the base.
+/// A timestamp authority's service is the whole endpoint, its place in the trusted root the base, as we write it.
 pub(crate) fn service_base(service: &Service) -> String {
-    let url = service.url.trim_end_matches('/');
-    url.strip_suffix("/api/v1/timestamp")
-        .unwrap_or(url)
-        .to_owned()
+    place_base(&service.url).to_owned()
+}
+
+/// The public repository, and cosign's examples, have the whole endpoint in the trusted root too.
+pub(crate) fn place_base(url: &str) -> &str {
+    let url = url.trim_end_matches('/');
+    url.strip_suffix("/api/v1/timestamp").unwrap_or(url)
 }
 
 pub(crate) fn same_url(one: &str, other: &str) -> bool {

@@ -8,7 +8,7 @@ use note::VerifierKey;
 use wire::common::TimeRange;
 use wire::trustroot::{self as shape, Service};
 
-use crate::author::{Rollout, same_url, service_base, services};
+use crate::author::{Rollout, place_base, same_url, service_base, services};
 use crate::{ServiceKind, SigningConfig, TRUSTED_ROOT_V01, TrustedRoot};
 
 /// Something that a client cannot live with.
@@ -369,7 +369,7 @@ pub fn to_be_closed(
     for (kind, url, window) in logs.chain(authorities).chain(timestamps) {
         let listed: Vec<&Service> = services(config, kind)
             .iter()
-            .filter(|service| same_url(&service_base(service), url))
+            .filter(|service| same_url(&service_base(service), place_base(url)))
             .collect();
         let ended = listed
             .iter()
@@ -426,7 +426,7 @@ fn knows(root: &TrustedRoot, kind: ServiceKind, service: &Service) -> bool {
     let base = service_base(service);
     let authority = |list: &[crate::CertificateAuthority]| {
         list.iter()
-            .any(|one| same_url(&one.uri, &base) && covers(&one.validity, start))
+            .any(|one| same_url(place_base(&one.uri), &base) && covers(&one.validity, start))
     };
     match kind {
         ServiceKind::Oidc => true,

@@ -227,6 +227,8 @@ fn what_is_listed_stays_listed_and_is_listed_once() {
 #[test]
 fn the_public_goods_files_pass_the_review_and_damaged_ones_do_not() {
     assert_eq!(codes(&review::root(PUBLIC_GOOD)), [""; 0]);
+    let both = review::config(PUBLIC_GOOD_SIGNING, Some(PUBLIC_GOOD));
+    assert_eq!(codes(&both), [""; 0]);
     let change = |from: &str, to: &str| {
         let text = String::from_utf8(PUBLIC_GOOD.to_vec()).unwrap();
         assert!(text.contains(from), "{from}");
@@ -258,6 +260,29 @@ fn the_public_goods_files_pass_the_review_and_damaged_ones_do_not() {
         codes(&review::config(&json(&config), Some(&root_json))),
         ["two-open", "unknown-service"]
     );
+}
+
+/// The public repository's trusted root has the whole endpoint of its timestamp authority, ours has the base; either is found by either.
+#[test]
+fn a_timestamp_authority_is_closed_by_either_of_its_addresses_and_only_when_nobody_is_sent_there() {
+    let root: shape::TrustedRoot = wire::parse(PUBLIC_GOOD).unwrap();
+    let mut config: shape::SigningConfig = wire::parse(PUBLIC_GOOD_SIGNING).unwrap();
+    let (base, later) = ("https://timestamp.sigstore.dev", at("2027-01-01T00:00:00Z"));
+    let endpoint = format!("{base}/api/v1/timestamp");
+    let part = Part::TimestampAuthorities;
+    for url in [base, endpoint.as_str()] {
+        let mut closed = root.clone();
+        let refused = author::close(&mut closed, &config, part, url, now());
+        assert!(matches!(refused, Err(AuthorError::InUse { .. })), "{url}");
+    }
+    author::close_service(&mut config, ServiceKind::Tsa, &endpoint, now()).unwrap();
+    let open = review::to_be_closed(&root, &config, later);
+    assert!(open.len() == 1 && open[0].contains(base), "{open:?}");
+    for url in [base, endpoint.as_str()] {
+        let mut closed = root.clone();
+        author::close(&mut closed, &config, part, url, later).unwrap();
+        assert_eq!(review::to_be_closed(&closed, &config, later), [""; 0]);
+    }
 }
 
 #[test]
