@@ -9,25 +9,20 @@ use anyhow::Result;
 
 use crate::run;
 
-/// What no profile can say. Functions with the same code become one; and what never unwinds needs no tables to unwind by.
-const FLAGS: &str = "-C force-unwind-tables=no";
-/// Of the linker that comes with the compiler on this platform.
-const FOLD: &str = "-C link-arg=-Wl,--icf=all";
+/// Of the linker that comes with the compiler on this platform: functions with the same code become one.
+const FOLD: &[&str] = &["--", "-C", "link-arg=-Wl,--icf=all"];
 
 /// Builds it, and says where it is.
 pub(crate) fn build() -> Result<PathBuf> {
-    let flags = if cfg!(all(
+    let mut command = run::cargo(["rustc", "--quiet", "--profile", "dist"]);
+    command.args(["-p", "cosign-rs", "--bin", "cosign-rs"]);
+    if cfg!(all(
         target_os = "linux",
         target_arch = "x86_64",
         target_env = "gnu"
     )) {
-        format!("{FLAGS} {FOLD}")
-    } else {
-        FLAGS.to_owned()
-    };
-    run::live(
-        run::cargo(["build", "--quiet", "--profile", "dist", "-p", "cosign-rs"])
-            .env("RUSTFLAGS", flags),
-    )?;
+        command.args(FOLD);
+    }
+    run::live(&mut command)?;
     Ok(run::target().join("dist/cosign-rs"))
 }
