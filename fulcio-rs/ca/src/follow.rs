@@ -257,6 +257,7 @@ async fn load_authority(
         ct_log: old.and_then(|old| old.ct_log.clone()),
         policy,
         allowance,
+        watch: old.map(|old| old.watch.clone()).unwrap_or_default(),
     })
 }
 

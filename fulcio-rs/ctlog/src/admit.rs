@@ -154,8 +154,8 @@ pub(crate) fn admit(
     take(&leaf, kind, chain, window, leaf_index)
 }
 
-/// Checks a precertificate of an authority in this process, as [`admit`] does. Only the leaf's own signature is not verified once more: that an issued
-/// one was sealed says that it was, with the key of the certificate that it names.
+/// Checks a precertificate of an authority in this process, as [`admit`] does. Only the leaf's own signature is not verified once more: the authority has
+/// just made it with the key of the certificate that it names, and looks at its own signatures as we do at ours (`signer::Watch`).
 pub(crate) fn admit_issued(
     issued: &Precertificate,
     above: &[Vec<u8>],

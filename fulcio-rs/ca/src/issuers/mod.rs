@@ -175,7 +175,7 @@ pub(crate) struct Principal {
 
 impl Principal {
     /// `proof` is what upstream's clients sign.
-    fn new(subject: SubjectName, extensions: FulcioExtensions, proof: &str) -> Self {
+    pub(crate) fn new(subject: SubjectName, extensions: FulcioExtensions, proof: &str) -> Self {
         Self {
             subject,
             extensions,
