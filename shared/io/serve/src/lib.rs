@@ -35,6 +35,7 @@ pub mod reload;
 pub mod settings;
 pub mod stop;
 
+mod answers;
 mod observe;
 mod rate;
 mod room;

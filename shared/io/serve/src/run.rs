@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
+use crate::answers::{self, Answers};
 use crate::limits::Limits;
 use crate::listen::Listeners;
 use crate::observe;
@@ -51,10 +52,13 @@ pub async fn run(
     crate::metrics::init();
     let mut routes = routes.into();
     let bodies = Room::new(&limits);
+    let answers = Answers::new(&limits);
     let buckets = limits.rate.map(Clients::new);
     let manner = routes.manner();
-    let dress =
-        |router: Router| dressed(router, service, limits, &bodies, buckets.as_ref(), manner);
+    let dress = |router: Router| {
+        let room = (&bodies, &answers);
+        dressed(router, service, limits, room, buckets.as_ref(), manner)
+    };
     let (dressed, router) = watch::channel(dress(routes.now()));
     let permits = Arc::new(Semaphore::new(limits.connections));
     let tls = listeners.tls.clone();
@@ -108,18 +112,21 @@ fn dressed(
     router: Router,
     service: &'static str,
     limits: Limits,
-    bodies: &Room,
+    (bodies, answers): (&Room, &Answers),
     buckets: Option<&Clients>,
     manner: Option<Manner>,
 ) -> Router {
-    let bodies = bodies.clone();
+    let (bodies, answers) = (bodies.clone(), answers.clone());
     let router = router
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(limits.body))
         .layer(middleware::from_fn(move |request, next| {
             room::reserve(bodies.clone(), request, next)
         }))
-        .layer(CatchPanicLayer::custom(observe::panicked));
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn(move |request, next| {
+            answers::hold(answers.clone(), request, next)
+        }));
     let router = match buckets.cloned() {
         Some(buckets) => router.layer(middleware::from_fn(move |request, next| {
             rate::limit(buckets.clone(), request, next)

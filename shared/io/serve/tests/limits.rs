@@ -261,6 +261,68 @@ async fn large_bodies_have_room_together_and_small_ones_always() {
 }
 
 #[tokio::test]
+async fn answers_that_nobody_takes_have_room_and_time_together() {
+    // More than the kernel keeps for a connection.
+    const ANSWER: usize = 16 << 20;
+    let limits = Limits {
+        answers: 2 * ANSWER,
+        answer: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let large = || {
+        Bytes::from(
+            (0..ANSWER)
+                .map(|at| b'a' + u8::try_from(at % 23).unwrap())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let content = large();
+    let router = Router::new()
+        .route("/", get(async move || content.clone()))
+        .route("/small", get(async || "x"));
+    let running = start(router, limits).await;
+    let whole = ask(&running, GET).await;
+    let (head, body) = whole.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains(&format!("content-length: {ANSWER}")),
+        "{head}"
+    );
+    assert!(body.as_bytes() == large(), "it came as it was");
+
+    // Whoever has the head of one and reads no more holds its room.
+    let mut holders = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect(&running).await;
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        holders.push(stream);
+    }
+    let refused = ask(&running, GET).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{}", &refused[..200]);
+    assert!(refused.contains("SERVER_BUSY"), "{refused}");
+    let small = ask(&running, &GET.replace("GET /", "GET /small")).await;
+    assert!(small.starts_with("HTTP/1.1 200 "), "{small}");
+
+    // Its time ends, also where the client never asks for more.
+    let begun = Instant::now();
+    loop {
+        let answer = ask(&running, GET).await;
+        if answer.starts_with("HTTP/1.1 200 ") {
+            assert!(answer.ends_with(body));
+            break;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the room is never free"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What was thrown away does not pass for the whole.
+    let cut = read(&mut holders.remove(0)).await;
+    assert!(cut.len() < ANSWER, "{}", cut.len());
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer_without_its_message() {
     let running = start(
         Router::new().route("/", get(async || -> &'static str { panic!("the secret") })),
