@@ -230,7 +230,8 @@ impl KeySource {
         }
     }
 
-    /// Other keys than `known`, fetched just now; none where the provider was asked a moment ago and had no others.
+    /// Other keys than `known`, fetched just now; none where the provider was asked a moment ago and had no others. An error where it cannot be asked:
+    /// nobody knows then whether it has others.
     pub(super) async fn newer(
         &self,
         known: &Arc<Jwks>,
@@ -253,7 +254,15 @@ impl KeySource {
         if recent(&state) {
             return Ok(others(&state));
         }
-        Ok(Some(self.fetch(turn, now).await?))
+        let keys = self.fetch(turn, now).await?;
+        if Arc::ptr_eq(&keys, known) {
+            // What it has just answered would be another set, though with the same keys.
+            let failed = self.0.state().failed;
+            return Err(KeyError::Again(
+                failed.map(|(_, why)| why).unwrap_or_default(),
+            ));
+        }
+        Ok(Some(keys))
     }
 
     /// Asks the provider, unless it failed a moment ago. The task is its own: a client that goes away does not end it.
