@@ -22,7 +22,7 @@ pub struct Limits {
     pub answers: usize,
     /// From the head of a large answer to its last byte. What somebody has not taken by then is thrown away.
     pub answer: Duration,
-    /// Open connections; further ones wait in the kernel's queue.
+    /// Open connections; further ones wait in the kernel's queue. While all are taken, one on which nothing is asked for a second is closed.
     pub connections: usize,
     /// Streams on one HTTP/2 connection.
     pub streams: u32,

@@ -421,6 +421,41 @@ async fn the_connection_cap_holds_and_waits_rather_than_refuses() {
 }
 
 #[tokio::test]
+async fn whoever_is_silent_makes_room_when_there_is_none() {
+    let limits = Limits {
+        connections: 2,
+        header: Duration::from_mins(5),
+        request: Duration::from_mins(5),
+        ..Limits::default()
+    };
+    let gate = std::sync::Arc::new(tokio::sync::Notify::new());
+    let waits = gate.clone();
+    let router = Router::new().route("/", get(async || "x")).route(
+        "/slow",
+        get(async move || {
+            waits.notified().await;
+            "done"
+        }),
+    );
+    let running = start(router, limits).await;
+    // One whose answer is being made stays; whoever says nothing, begins a head, or has asked and is kept goes.
+    let mut busy = connect(&running).await;
+    busy.write_all(GET.replace("GET /", "GET /slow").as_bytes())
+        .await
+        .unwrap();
+    for said in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
+        let mut silent = connect(&running).await;
+        silent.write_all(said.as_bytes()).await.unwrap();
+        let answer = ask(&running, GET).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{said:?}: {answer}");
+        let _end = read(&mut silent).await;
+    }
+    gate.notify_one();
+    let answer = read(&mut busy).await;
+    assert!(answer.ends_with("done"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_stop_lets_running_requests_finish_and_then_ends() {
     let entered = std::sync::Arc::new(tokio::sync::Notify::new());
     let leave = std::sync::Arc::new(tokio::sync::Notify::new());

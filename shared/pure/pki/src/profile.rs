@@ -182,8 +182,8 @@ impl PreparedPrecertificate {
         })
     }
 
-    /// [`seal`](Self::seal) without its check, which costs as much as all the rest of a precertificate: for one of a series of which some are checked.
-    /// The leaf that comes of it is checked in any case ([`PreparedLeaf::seal`]).
+    /// [`seal`](Self::seal) without its check: for one of a series of which some are checked. The leaf that comes of it is checked
+    /// in any case ([`PreparedLeaf::seal`]).
     pub fn seal_unchecked(self, signature: &[u8]) -> Result<Precertificate, ProfileError> {
         let certificate = self.unsigned.close(signature)?;
         Ok(Precertificate {
