@@ -36,6 +36,11 @@ impl Admitted {
         )
     }
 
+    #[cfg(test)]
+    pub(crate) const fn unproven(principal: Principal, key: PublicKey) -> Self {
+        Self { principal, key }
+    }
+
     pub(crate) fn into_parts(self) -> (Principal, PublicKey) {
         (self.principal, self.key)
     }

@@ -25,7 +25,7 @@ impl State {
         TrustBundle {
             chains: chains
                 .map(|chain| Chain {
-                    certificates: chain.to_pems(),
+                    certificates: chain.pems().to_vec(),
                 })
                 .collect(),
         }

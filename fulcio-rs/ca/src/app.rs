@@ -9,7 +9,7 @@ use keys::PublicKey;
 use pki::Certificate;
 use serve::reload::Look;
 use serve::{Allowance, Clock, Health, Live, Service};
-use signer::Signer;
+use signer::{Signer, Watch};
 use thiserror::Error;
 
 use crate::api::State;
@@ -84,6 +84,7 @@ pub fn build(deps: Deps) -> Result<Router, BuildError> {
         ct_log,
         policy,
         allowance: allowance.map(|(rate, burst)| Arc::new(Allowance::new(rate, burst))),
+        watch: Watch::default(),
     };
     Shown::default().show(&authority, clock.now());
     Ok(routes(State {

@@ -1,5 +1,7 @@
 //! Chains of authorities, checked where they come in.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use keys::{KeyError, KeyType, PublicKey};
 use pki::{Certificate, oid};
@@ -33,6 +35,8 @@ pub(crate) struct Chain {
     issuing: Certificate,
     /// With the issuing one.
     certificates: Vec<Certificate>,
+    /// The same, as every answer has them.
+    pems: Arc<[String]>,
 }
 
 impl Chain {
@@ -98,6 +102,7 @@ impl Chain {
         }
         Ok(Self {
             issuing,
+            pems: certificates.iter().map(Certificate::to_pem).collect(),
             certificates,
         })
     }
@@ -120,8 +125,8 @@ impl Chain {
     }
 
     /// PEM, each with a newline at its end.
-    pub(crate) fn to_pems(&self) -> Vec<String> {
-        self.certificates.iter().map(Certificate::to_pem).collect()
+    pub(crate) fn pems(&self) -> &[String] {
+        &self.pems
     }
 }
 

@@ -136,9 +136,12 @@ impl Follower {
 
     async fn config(&self) -> anyhow::Result<(Look, AuthorityConfig)> {
         let settings = self.settings.clone();
-        let read = move || (Look::at([&settings]), Config::load(&settings));
-        let (seen, config) = tokio::task::spawn_blocking(read).await?;
-        Ok((seen, config?.authority))
+        let read = move || {
+            check_files(std::slice::from_ref(&settings))?;
+            anyhow::Ok((Look::at([&settings]), Config::load(&settings)?))
+        };
+        let (seen, config) = tokio::task::spawn_blocking(read).await??;
+        Ok((seen, config.authority))
     }
 
     async fn look_at_authority(
@@ -192,7 +195,20 @@ impl Follower {
 }
 
 async fn look(paths: Vec<PathBuf>) -> anyhow::Result<Look> {
-    Ok(tokio::task::spawn_blocking(move || Look::at(paths)).await?)
+    let looking = move || {
+        check_files(&paths)?;
+        Ok(Look::at(paths))
+    };
+    tokio::task::spawn_blocking(looking).await?
+}
+
+/// Whoever reads a pipe waits until somebody writes, and nothing would be followed any more. A file that is not there says so when it is read.
+fn check_files(paths: &[PathBuf]) -> anyhow::Result<()> {
+    for path in paths {
+        let other = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+        anyhow::ensure!(!other, "{} is no regular file", path.display());
+    }
+    Ok(())
 }
 
 fn authority_paths(config: &AuthorityConfig) -> Vec<PathBuf> {
@@ -257,6 +273,7 @@ async fn load_authority(
         ct_log: old.and_then(|old| old.ct_log.clone()),
         policy,
         allowance,
+        watch: old.map(|old| old.watch.clone()).unwrap_or_default(),
     })
 }
 

@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use keys::Algorithm;
 use pki::Certificate;
 use pki::lint::{self, Expected, LintError, Transparency};
-use pki::profile::{self, LeafParameters, ProfileError};
+use pki::profile::{self, LeafParameters, Precertificate, PreparedPrecertificate, ProfileError};
 use serve::Allowance;
-use signer::{Signer, SignerError, random};
+use signer::{Signer, SignerError, Watch, random};
 use thiserror::Error;
 
 use crate::admit::{self, Admitted};
@@ -78,6 +78,8 @@ pub(crate) struct Authority {
     pub(crate) policy: Policy,
     /// How many certificates one identity gets; outlives a change of the rest.
     pub(crate) allowance: Option<Arc<Allowance>>,
+    /// How closely the signatures of precertificates are looked at; outlives a change of the rest too, as the machine does.
+    pub(crate) watch: Watch,
 }
 
 /// A certificate, and whether a log vouches for it.
@@ -92,11 +94,14 @@ pub(crate) struct Issued {
 impl Issued {
     /// Leaf first, root last, PEM without the newline at the end.
     pub(crate) fn to_pems(&self) -> Vec<String> {
-        let trimmed = |certificate: &Certificate| certificate.to_pem().trim_end().to_owned();
-        std::iter::once(&self.leaf)
-            .chain(self.chain.certificates())
-            .map(trimmed)
-            .collect()
+        let mut leaf = self.leaf.to_pem();
+        leaf.truncate(leaf.trim_end().len());
+        let above = self
+            .chain
+            .pems()
+            .iter()
+            .map(|pem| pem.trim_end().to_owned());
+        std::iter::once(leaf).chain(above).collect()
     }
 }
 
@@ -177,8 +182,7 @@ impl Authority {
             return Ok(issued(leaf, false));
         };
         let prepared = profile::prepare_leaf(parameters, issuer)?;
-        let signature = self.signer.sign(prepared.to_be_signed()).await?;
-        let precertificate = prepared.seal(&signature)?;
+        let precertificate = self.sign_precertificate(prepared).await?;
         check(precertificate.certificate(), Transparency::Poison)?;
         let entry = ct::entry_of_precertificate(precertificate.certificate(), issuer)?;
         // A crash from here on leaves a precertificate in the log without a certificate: harmless, nobody has one for it.
@@ -187,12 +191,145 @@ impl Authority {
             .await?;
         let prepared = precertificate.with_scts(&Sct::encode_list(&[sct])?)?;
         let signature = self.signer.sign(prepared.to_be_signed()).await?;
-        let leaf = prepared.seal(&signature)?;
+        let leaf = self.noted(prepared.seal(&signature))?;
         check(&leaf, Transparency::Embedded)?;
         // RFC 6962 3.1: what the log vouched for is this body, byte for byte, but for the poison and the list of SCTs.
         if ct::entry_of_leaf(&leaf, issuer)? != entry {
             return Err(IssueError::Correspondence);
         }
         Ok(issued(leaf, true))
+    }
+
+    /// A precertificate goes to the log and to nobody else, and the leaf's own signature by the same key is verified before it leaves: so some of
+    /// these are verified, and all by a key elsewhere.
+    async fn sign_precertificate(
+        &self,
+        prepared: PreparedPrecertificate,
+    ) -> Result<Precertificate, IssueError> {
+        let signature = self.signer.sign(prepared.to_be_signed()).await?;
+        if self.signer.is_local() && !self.watch.looks(&self.signer) {
+            return Ok(prepared.seal_unchecked(&signature)?);
+        }
+        Ok(self.noted(prepared.seal(&signature))?)
+    }
+
+    /// One signature that is wrong, and every one is verified.
+    fn noted<T>(&self, sealed: Result<T, ProfileError>) -> Result<T, ProfileError> {
+        if let Err(ProfileError::Signature) = sealed {
+            self.watch.found_a_wrong_one();
+        }
+        sealed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ctlog_rs::submit::AddError;
+    use pki::{FulcioExtensions, SubjectName};
+    use signer::Signer;
+
+    use crate::ceremony::{self, Named};
+    use crate::issuers::Principal;
+
+    fn admitted() -> Admitted {
+        let key = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+        let mut extensions = FulcioExtensions::default();
+        extensions.set_issuer("https://issuer.example");
+        let subject = SubjectName::Email("dev@example.com".into());
+        let principal = Principal::new(subject, extensions, "dev@example.com");
+        Admitted::unproven(principal, key.public_key().clone())
+    }
+
+    /// An authority with its log beside it.
+    async fn authority(
+        folder: &std::path::Path,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Authority {
+        let signer = Signer::generate(algorithm).unwrap();
+        let named = Named {
+            organization: "Example",
+            common_name: "Root",
+            not_before: now - SignedDuration::from_hours(1),
+            not_after: now + SignedDuration::from_hours(1),
+        };
+        let root = ceremony::root(&named, &signer).await.unwrap();
+        let settings = folder.join("ctlog.toml");
+        Signer::create(&folder.join("key.pem"), Algorithm::EcdsaP256Sha256).unwrap();
+        let text = "[server]\nlisten = '127.0.0.1:0'\n[log]\nurl = 'http://localhost/2026'\nkey = 'key.pem'\nfolder = 'log'\n";
+        std::fs::write(&settings, text).unwrap();
+        let closing = serve::Closing::default();
+        let roots = std::slice::from_ref(&root);
+        let logs = ctlog_rs::app::serve_beside(&settings, roots, &closing)
+            .await
+            .unwrap();
+        Authority {
+            chain: Chain::active(vec![root], signer.public_key(), now).unwrap(),
+            signer,
+            ephemeral: false,
+            next: Vec::new(),
+            retired: Vec::new(),
+            ct_log: Some(CtLog::here(logs)),
+            policy: Policy::default(),
+            allowance: None,
+            watch: Watch::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_signature_never_leaves_and_is_not_made_twice() {
+        let (folder, now) = (tempfile::tempdir().unwrap(), Timestamp::now());
+        let mut authority = authority(folder.path(), Algorithm::EcdsaP256Sha256, now).await;
+        // The first precertificate is verified, and its chain is known to the log from here on.
+        authority.issue(admitted(), now, None).await.unwrap();
+        // A machine that computes wrongly: what it signs, the authority's key does not verify.
+        authority.signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+        let wrong =
+            |error: &IssueError| matches!(error, IssueError::Profile(ProfileError::Signature));
+        // This precertificate is not one of those that are verified; the certificate is.
+        let error = authority.issue(admitted(), now, None).await.unwrap_err();
+        assert!(wrong(&error), "{error:?}");
+        // From here on no precertificate gets as far as the log.
+        authority.ct_log = Some(CtLog::here(ctlog_rs::submit::Logs::default()));
+        for _ in 0..20 {
+            let error = authority.issue(admitted(), now, None).await.unwrap_err();
+            assert!(wrong(&error), "{error:?}");
+        }
+        // With one that was never wrong, they do: one in sixteen does not.
+        authority.watch = Watch::default();
+        let mut seen = 0;
+        for _ in 0..33 {
+            match authority.issue(admitted(), now, None).await.unwrap_err() {
+                IssueError::CtLog(CtLogError::Here(AddError::Frozen)) => {}
+                error if wrong(&error) => {
+                    seen += 1;
+                    authority.watch = Watch::default();
+                    assert!(authority.watch.looks(&authority.signer));
+                }
+                error => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(seen, 3);
+    }
+
+    #[tokio::test]
+    async fn every_signature_of_a_key_that_a_wrong_one_gives_away_is_verified_before_the_log_has_it()
+     {
+        let (folder, now) = (tempfile::tempdir().unwrap(), Timestamp::now());
+        let mut authority = authority(folder.path(), Algorithm::RsaPkcs1Sha256_2048, now).await;
+        authority.issue(admitted(), now, None).await.unwrap();
+        authority.signer = Signer::generate(Algorithm::RsaPkcs1Sha256_2048).unwrap();
+        authority.ct_log = Some(CtLog::here(ctlog_rs::submit::Logs::default()));
+        for _ in 0..20 {
+            authority.watch = Watch::default();
+            authority.watch.looks(&authority.signer);
+            let error = authority.issue(admitted(), now, None).await.unwrap_err();
+            assert!(
+                matches!(error, IssueError::Profile(ProfileError::Signature)),
+                "{error:?}"
+            );
+        }
     }
 }

@@ -675,6 +675,25 @@ async fn new_keys_are_found_and_a_provider_is_asked_with_restraint() {
         assert_eq!(ca.sign(&rotated, &body).await.0, StatusCode::OK);
     }
     assert_eq!(provider.asked.load(Ordering::SeqCst), 3);
+    // Whether a key is one of its new ones, nobody can say then: that is not the client's fault, who may come again.
+    let before = provider.key.lock().unwrap().clone();
+    *provider.key.lock().unwrap() = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let unknown = provider.token(json!({"exp": now().as_second() + 86_400}));
+    for _ in 0..3 {
+        let (status, answer) = ca.sign(&unknown, &body).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+        assert_eq!(answer["details"][0]["reason"], "ISSUER_UNAVAILABLE");
+    }
+    assert_eq!(provider.asked.load(Ordering::SeqCst), 3);
+    // A known key with a wrong signature is what it is.
+    let (head, signature) = rotated.rsplit_once('.').unwrap();
+    let wrong: String = signature.chars().rev().collect();
+    let (status, answer) = ca.sign(&format!("{head}.{wrong}"), &body).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    provider.down.store(false, Ordering::SeqCst);
+    ca.clock.advance(std::time::Duration::from_secs(6));
+    assert_eq!(ca.sign(&unknown, &body).await.0, StatusCode::OK);
+    *provider.key.lock().unwrap() = before;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@
 
 mod common;
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -142,6 +142,51 @@ async fn what_cannot_be_used_changes_nothing_and_is_shown() {
     assert!(!running.follower.look().await);
     assert!(failing(&running, "CA key and chains").await);
     issues(&running).await;
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_stops_no_following() {
+    let site = Site::new("").await;
+    let mut running = site.open().await;
+    let token = site.provider.token();
+    let body = request(&key(), EMAIL);
+    for name in ["issuers.yaml", "key.pem", "chain.pem", "fulcio.toml"] {
+        let path = site.folder.path().join(name);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(&path)
+            .status();
+        assert!(made.unwrap().success());
+        let looked =
+            tokio::time::timeout(std::time::Duration::from_secs(20), running.follower.look());
+        assert!(!looked.await.expect("it waits for the pipe"), "{name}");
+        let figures = running.get("/metrics").await.text();
+        let failing = |line: &&str| line.starts_with("reload_failing{") && line.ends_with(" 1");
+        assert!(
+            figures.lines().any(|line| failing(&line)),
+            "{name}: {figures}"
+        );
+        let answer = running.sign(&token, &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{name}: {}", answer.text());
+        std::fs::remove_file(&path).unwrap();
+        site.put(name, std::str::from_utf8(&good).unwrap());
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        running.follower.look().await;
+        let figures = running.get("/metrics").await.text();
+        assert!(
+            !figures.lines().any(|line| failing(&line)),
+            "{name}: {figures}"
+        );
+    }
+    // It goes on following.
+    let other = Pair::new("other");
+    site.put_key("key.pem", &other.key);
+    site.put("chain.pem", &other.chain_pem());
+    assert!(running.follower.look().await);
+    let answer = running.sign(&token, &body).await;
+    assert!(other.issued(&answer.leaf()));
 }
 
 #[tokio::test]

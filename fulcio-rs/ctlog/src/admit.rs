@@ -122,6 +122,10 @@ pub(crate) struct Admitted {
 
 /// The certificates of a request's body, DER, leaf first.
 pub fn parse(request: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+    // A derived reader takes the members of an array in their order.
+    if request.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refusal::Json("expected a JSON object".to_owned()));
+    }
     let request: AddChainRequest =
         serde_json::from_slice(request).map_err(|error| Refusal::Json(error.to_string()))?;
     Ok(request.chain.into_iter().map(|der| der.0).collect())
@@ -154,8 +158,8 @@ pub(crate) fn admit(
     take(&leaf, kind, chain, window, leaf_index)
 }
 
-/// Checks a precertificate of an authority in this process, as [`admit`] does. Only the leaf's own signature is not verified once more: that an issued
-/// one was sealed says that it was, with the key of the certificate that it names.
+/// Checks a precertificate of an authority in this process, as [`admit`] does. Only the leaf's own signature is not verified once more: the authority has
+/// just made it with the key of the certificate that it names, and looks at its own signatures as we do at ours (`signer::Watch`).
 pub(crate) fn admit_issued(
     issued: &Precertificate,
     above: &[Vec<u8>],

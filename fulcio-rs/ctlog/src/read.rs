@@ -19,6 +19,7 @@ use note::Note;
 use sequencer::{Found, ReadError};
 use serve::{Code, Problem};
 use tlog::{BundleId, Hash, LeafIndex, ProofError, TreeSize};
+use tokio::sync::Semaphore;
 use wire::encoding::Bytes as Base64;
 
 use crate::http::State;
@@ -27,6 +28,8 @@ use crate::http::State;
 const MAX_ENTRIES: u64 = 1024;
 /// No entry is added to an answer that has this many bytes, leaves and chains together.
 const MAX_BYTES: usize = 4 << 20;
+/// How many answers with whole entries are put together at a time: each takes some megabytes meanwhile. Others wait, as long as a request may.
+static READERS: Semaphore = Semaphore::const_new(8);
 /// Entries of a bundle.
 const BUNDLE: u64 = 256;
 /// How long a question waits for leaves that are not indexed yet; after a commit that takes less than a millisecond.
@@ -174,6 +177,7 @@ pub(crate) async fn entries(
         return Err(beyond(start.saturating_add(1), size));
     }
     let last = last_of_range(start, end, size);
+    let _turn = READERS.acquire().await;
     let mut entries = Vec::new();
     let mut bytes = 0_usize;
     let mut next = start;
@@ -229,6 +233,7 @@ pub(crate) async fn entry_and_proof(
     let proof = proof
         .map_err(|error| unread(&error))?
         .ok_or_else(|| beyond(asked, newest))?;
+    let _turn = READERS.acquire().await;
     let leaves = leaves(&state, index, newest).await?;
     let leaf = leaves.first().ok_or_else(|| beyond(asked, newest))?;
     let LeafAndExtra {

@@ -92,7 +92,7 @@ async fn make(init: &Init) -> anyhow::Result<()> {
     let intermediate = ceremony::intermediate(&named, &key, &root, &root_key).await?;
     let chain = Chain::active(vec![intermediate, root.clone()], key.public_key(), now)?;
     write_new(&root_file, &root.to_pem())?;
-    write_new(&chain_file, &chain.to_pems().concat())?;
+    write_new(&chain_file, &chain.pems().concat())?;
     let out = &mut std::io::stdout();
     writeln!(out, "root          {}", describe(&root))?;
     writeln!(out, "root key      {root_place}")?;
@@ -160,7 +160,7 @@ async fn sign_intermediate(sign: &SignIntermediate) -> anyhow::Result<()> {
     let mut certificates = vec![intermediate];
     certificates.extend_from_slice(root.certificates());
     let chain = Chain::active(certificates, request.public_key(), now)?;
-    write_new(&sign.out, &chain.to_pems().concat())?;
+    write_new(&sign.out, &chain.pems().concat())?;
     let out = &mut std::io::stdout();
     writeln!(out, "intermediate  {}", describe(chain.issuing()))?;
     writeln!(out, "chain         {}", sign.out.display())?;

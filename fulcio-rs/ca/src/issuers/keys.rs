@@ -29,6 +29,8 @@ const PAUSE: SignedDuration = SignedDuration::from_secs(5);
 const AGE: SignedDuration = SignedDuration::from_hours(1);
 /// After this time keys are not used any more, though the provider cannot be asked: whoever has a withdrawn key could see to that.
 const LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// How much later than now something may be that has happened: more than a request has in all.
+const WAITED: SignedDuration = SignedDuration::from_mins(2);
 /// How long both documents may take together.
 const ASK_MAX: Duration = Duration::from_secs(10);
 /// A discovery document has 2 kB.
@@ -114,7 +116,14 @@ impl IssuerStatus {
 
 /// Keys that came then.
 fn are_usable(fetched: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(fetched) < LIFE
+    now.duration_since(fetched).abs() < LIFE
+}
+
+/// Was it no longer ago than that? Requests that had to wait come from a little before. From long before they come when the clock was set back
+/// meanwhile: then nobody knows how long ago it was, and it was too long.
+fn is_within(time: SignedDuration, at: Timestamp, now: Timestamp) -> bool {
+    let ago = now.duration_since(at);
+    -WAITED <= ago && ago < time
 }
 
 impl State {
@@ -125,13 +134,13 @@ impl State {
     }
 
     fn is_fresh(&self, now: Timestamp) -> bool {
-        self.fetched.is_some_and(|at| now.duration_since(at) < AGE)
+        self.fetched.is_some_and(|at| is_within(AGE, at, now))
     }
 
     /// Why the provider is not asked now.
     fn paused(&self, now: Timestamp) -> Option<&str> {
         let (at, why) = self.failed.as_ref()?;
-        (now.duration_since(*at) < PAUSE).then_some(why)
+        is_within(PAUSE, *at, now).then_some(why)
     }
 }
 
@@ -221,7 +230,8 @@ impl KeySource {
         }
     }
 
-    /// Other keys than `known`, fetched just now; none where the provider was asked a moment ago and had no others.
+    /// Other keys than `known`, fetched just now; none where the provider was asked a moment ago and had no others. An error where it cannot be asked:
+    /// nobody knows then whether it has others.
     pub(super) async fn newer(
         &self,
         known: &Arc<Jwks>,
@@ -229,7 +239,7 @@ impl KeySource {
     ) -> Result<Option<Arc<Jwks>>, KeyError> {
         let recent = |state: &State| {
             let fetched = state.fetched;
-            fetched.is_some_and(|at| now.duration_since(at) < INTERVAL)
+            fetched.is_some_and(|at| is_within(INTERVAL, at, now))
         };
         let others = |state: &State| {
             let keys = state.usable(now);
@@ -244,7 +254,15 @@ impl KeySource {
         if recent(&state) {
             return Ok(others(&state));
         }
-        Ok(Some(self.fetch(turn, now).await?))
+        let keys = self.fetch(turn, now).await?;
+        if Arc::ptr_eq(&keys, known) {
+            // What it has just answered would be another set, though with the same keys.
+            let failed = self.0.state().failed;
+            return Err(KeyError::Again(
+                failed.map(|(_, why)| why).unwrap_or_default(),
+            ));
+        }
+        Ok(Some(keys))
     }
 
     /// Asks the provider, unless it failed a moment ago. The task is its own: a client that goes away does not end it.
@@ -361,5 +379,38 @@ impl Inner {
             "its jwks_uri {:?} is not at the issuer's host and not under a public name with TLS",
             text.chars().take(200).collect::<String>()
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_provider_from_being_asked() {
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        let key = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let state = State {
+            keys: Some(Arc::new(Jwks::parse(key.as_bytes()).unwrap())),
+            fetched: Some(at(0)),
+            failed: Some((at(0), "it was away".into())),
+        };
+        let told = |seconds| {
+            let now = at(seconds);
+            (
+                state.is_fresh(now),
+                state.usable(now).is_some(),
+                state.paused(now).is_some(),
+            )
+        };
+        // Somebody who came before and had to wait.
+        assert_eq!(told(-30), (true, true, true));
+        assert_eq!(told(4), (true, true, true));
+        assert_eq!(told(60), (true, true, false));
+        assert_eq!(told(3_600), (false, true, false));
+        assert_eq!(told(24 * 3_600), (false, false, false));
+        // The clock was an hour ahead when they came, or a year.
+        assert_eq!(told(-3_600), (false, true, false));
+        assert_eq!(told(-365 * 24 * 3_600), (false, false, false));
     }
 }

@@ -175,7 +175,7 @@ pub(crate) struct Principal {
 
 impl Principal {
     /// `proof` is what upstream's clients sign.
-    fn new(subject: SubjectName, extensions: FulcioExtensions, proof: &str) -> Self {
+    pub(crate) fn new(subject: SubjectName, extensions: FulcioExtensions, proof: &str) -> Self {
         Self {
             subject,
             extensions,
@@ -512,7 +512,11 @@ async fn verify(
     match token.verify(keys, expect, now) {
         // The provider may have new keys. It is asked again, but not more often than its interval allows.
         Err(error) if error.is_about_keys() => {
-            let newer = source.newer(keys, now).await.map_err(Unverified::Keys)?;
+            let newer = match (source.newer(keys, now).await, &error) {
+                // The key may be a new one, and that we cannot ask is not the client's fault.
+                (Err(cause), TokenError::UnknownKey(_)) => return Err(Unverified::Keys(cause)),
+                (newer, _) => newer.ok().flatten(),
+            };
             let Some(keys) = newer else {
                 return Err(Unverified::Token(error));
             };

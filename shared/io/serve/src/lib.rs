@@ -5,7 +5,7 @@
 //! all of them:
 //!
 //! * every connection and every request has an end: a deadline for the request head, one for the whole request, one for
-//!   the connection; a cap on connections, on the body and on all bodies together ([`Limits`]);
+//!   the connection; a cap on connections, on the body, and on all bodies and all large answers together ([`Limits`]);
 //! * a panic in a handler is a 500 and not the end of the process;
 //! * gRPC comes in at the same socket ([`grpc`]), and whatever refuses a request says so in its manner;
 //! * logs name method, route, status, duration and request id, and never a body, a query string or a header;
@@ -35,6 +35,7 @@ pub mod reload;
 pub mod settings;
 pub mod stop;
 
+mod answers;
 mod observe;
 mod rate;
 mod room;

@@ -18,7 +18,11 @@ pub struct Limits {
     pub body: usize,
     /// Bytes of all large bodies that are on their way; one more is answered 503.
     pub bodies: usize,
-    /// Open connections; further ones wait in the kernel's queue.
+    /// Bytes of all large answers that are on their way; one more is answered 503.
+    pub answers: usize,
+    /// From the head of a large answer to its last byte. What somebody has not taken by then is thrown away.
+    pub answer: Duration,
+    /// Open connections; further ones wait in the kernel's queue. While all are taken, one on which nothing is asked for a second is closed.
     pub connections: usize,
     /// Streams on one HTTP/2 connection.
     pub streams: u32,
@@ -47,6 +51,8 @@ impl Default for Limits {
             drain: Duration::from_secs(10),
             body: 1 << 20,
             bodies: 256 << 20,
+            answers: 256 << 20,
+            answer: Duration::from_mins(2),
             connections: 1024,
             streams: 128,
             rate: None,

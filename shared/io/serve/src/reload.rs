@@ -7,7 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt::Display;
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -63,15 +63,20 @@ impl<T> Clone for Live<T> {
 pub struct Look(u64);
 
 impl Look {
-    /// Reads the files. One that cannot be read is seen as that. Blocks.
+    /// Reads the files. One that cannot be read is seen as that, and so is what is no regular file: the opening of a pipe waits until somebody writes, and
+    /// a device has no end. Blocks.
     pub fn at<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Self {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let mut hasher = KEY.build_hasher();
         for path in paths {
             let path = path.as_ref();
             let mut bytes = zeroize::Zeroizing::new(Vec::new());
-            let read =
-                File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes));
+            let read = std::fs::metadata(path).and_then(|found| {
+                if !found.is_file() {
+                    return Err(ErrorKind::InvalidInput.into());
+                }
+                File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)
+            });
             hasher.write(path.as_os_str().as_encoded_bytes());
             match read {
                 Ok(size) => {

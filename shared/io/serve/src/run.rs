@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,9 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
+use crate::answers::{self, Answers};
 use crate::limits::Limits;
 use crate::listen::Listeners;
 use crate::observe;
@@ -35,6 +37,10 @@ use crate::tls::Tls;
 
 /// A pause after the kernel had no socket for us (too many open files): without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// While all connections are taken, one that nothing was asked on for so long, and nothing is asked on now, makes room for others: whoever opens
+/// connections and is silent would else keep everybody out.
+const CROWDED_IDLE: Duration = Duration::from_secs(1);
 
 /// Bytes of a request's head: hyper's buffer limit for one connection. Tokens of CI systems have several kilobytes.
 const HEAD_MAX: usize = 64 << 10;
@@ -51,10 +57,13 @@ pub async fn run(
     crate::metrics::init();
     let mut routes = routes.into();
     let bodies = Room::new(&limits);
+    let answers = Answers::new(&limits);
     let buckets = limits.rate.map(Clients::new);
     let manner = routes.manner();
-    let dress =
-        |router: Router| dressed(router, service, limits, &bodies, buckets.as_ref(), manner);
+    let dress = |router: Router| {
+        let room = (&bodies, &answers);
+        dressed(router, service, limits, room, buckets.as_ref(), manner)
+    };
     let (dressed, router) = watch::channel(dress(routes.now()));
     let permits = Arc::new(Semaphore::new(limits.connections));
     let tls = listeners.tls.clone();
@@ -108,18 +117,21 @@ fn dressed(
     router: Router,
     service: &'static str,
     limits: Limits,
-    bodies: &Room,
+    (bodies, answers): (&Room, &Answers),
     buckets: Option<&Clients>,
     manner: Option<Manner>,
 ) -> Router {
-    let bodies = bodies.clone();
+    let (bodies, answers) = (bodies.clone(), answers.clone());
     let router = router
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(limits.body))
         .layer(middleware::from_fn(move |request, next| {
             room::reserve(bodies.clone(), request, next)
         }))
-        .layer(CatchPanicLayer::custom(observe::panicked));
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn(move |request, next| {
+            answers::hold(answers.clone(), request, next)
+        }));
     let router = match buckets.cloned() {
         Some(buckets) => router.layer(middleware::from_fn(move |request, next| {
             rate::limit(buckets.clone(), request, next)
@@ -159,16 +171,18 @@ async fn accept(
                 let router = router.clone();
                 let stop = stop.clone();
                 let acceptor = tls.map(Tls::acceptor);
+                let places = Arc::clone(permits);
                 connections.spawn(async move {
                     // Small answers should not wait for more: Nagle's algorithm off.
                     let _best_effort = stream.set_nodelay(true);
                     match acceptor {
-                        None => connection(stream, peer.ip(), router, limits, stop).await,
+                        None => connection(stream, peer.ip(), router, limits, &places, stop).await,
                         Some(acceptor) => {
                             let shake = acceptor.accept(stream);
                             match tokio::time::timeout(limits.header, shake).await {
                                 Ok(Ok(stream)) => {
-                                    connection(stream, peer.ip(), router, limits, stop).await;
+                                    connection(stream, peer.ip(), router, limits, &places, stop)
+                                        .await;
                                 }
                                 Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
                                 Err(_) => tracing::debug!("no TLS handshake in time"),
@@ -200,11 +214,45 @@ async fn next(sockets: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
     .await
 }
 
+/// How many requests of a connection have begun, and how many of them are answered.
+#[derive(Debug, Default)]
+struct Asked {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Asked {
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that is being answered, or was given up by its client.
+struct Running(Arc<Asked>);
+
+impl Running {
+    fn begin(asked: &Arc<Asked>) -> Self {
+        asked.begun.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(asked))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 async fn connection<S>(
     stream: S,
     peer: IpAddr,
     router: watch::Receiver<Router>,
     limits: Limits,
+    places: &Semaphore,
     mut stop: Stop,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -223,14 +271,18 @@ async fn connection<S>(
         .keep_alive_interval(limits.header)
         .keep_alive_timeout(limits.header);
 
-    let spoke = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&spoke);
+    let asked = Arc::new(Asked::default());
+    let asking = Arc::clone(&asked);
     let service = tower::service_fn(move |mut request: http::Request<_>| {
         request.extensions_mut().insert(Peer(peer));
-        seen.store(true, Ordering::Relaxed);
+        let running = Running::begin(&asking);
         // The one of now: a connection may outlive a router.
         let router = router.borrow().clone();
-        tower::ServiceExt::oneshot(router, request)
+        let answer = tower::ServiceExt::oneshot(router, request);
+        async move {
+            let _until_answered = running;
+            answer.await
+        }
     });
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut served = std::pin::pin!(served);
@@ -241,14 +293,31 @@ async fn connection<S>(
     let first = tokio::time::sleep(limits.header);
     let mut first = std::pin::pin!(first);
     let mut waiting_for_first = true;
+    let mut look = tokio::time::interval(CROWDED_IDLE);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look.reset();
+    let mut before = 0;
     loop {
         tokio::select! {
             result = served.as_mut() => return ended(result),
             () = first.as_mut(), if waiting_for_first => {
                 waiting_for_first = false;
-                if !spoke.load(Ordering::Relaxed) {
+                if asked.begun() == 0 {
                     tracing::debug!("no request in time; connection closed");
                     return;
+                }
+            }
+            _ = look.tick() => {
+                let begun = asked.begun();
+                let idle = begun == before && asked.ended() == begun;
+                before = begun;
+                if idle && places.available_permits() == 0 {
+                    tracing::debug!("all connections are taken, and this one is idle; connection closed");
+                    if begun == 0 {
+                        return;
+                    }
+                    // An answer that is still being sent has `drain` to be taken.
+                    break;
                 }
             }
             () = life.as_mut() => break,

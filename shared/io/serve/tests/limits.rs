@@ -261,6 +261,68 @@ async fn large_bodies_have_room_together_and_small_ones_always() {
 }
 
 #[tokio::test]
+async fn answers_that_nobody_takes_have_room_and_time_together() {
+    // More than the kernel keeps for a connection.
+    const ANSWER: usize = 16 << 20;
+    let limits = Limits {
+        answers: 2 * ANSWER,
+        answer: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let large = || {
+        Bytes::from(
+            (0..ANSWER)
+                .map(|at| b'a' + u8::try_from(at % 23).unwrap())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let content = large();
+    let router = Router::new()
+        .route("/", get(async move || content.clone()))
+        .route("/small", get(async || "x"));
+    let running = start(router, limits).await;
+    let whole = ask(&running, GET).await;
+    let (head, body) = whole.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains(&format!("content-length: {ANSWER}")),
+        "{head}"
+    );
+    assert!(body.as_bytes() == large(), "it came as it was");
+
+    // Whoever has the head of one and reads no more holds its room.
+    let mut holders = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect(&running).await;
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        holders.push(stream);
+    }
+    let refused = ask(&running, GET).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{}", &refused[..200]);
+    assert!(refused.contains("SERVER_BUSY"), "{refused}");
+    let small = ask(&running, &GET.replace("GET /", "GET /small")).await;
+    assert!(small.starts_with("HTTP/1.1 200 "), "{small}");
+
+    // Its time ends, also where the client never asks for more.
+    let begun = Instant::now();
+    loop {
+        let answer = ask(&running, GET).await;
+        if answer.starts_with("HTTP/1.1 200 ") {
+            assert!(answer.ends_with(body));
+            break;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the room is never free"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What was thrown away does not pass for the whole.
+    let cut = read(&mut holders.remove(0)).await;
+    assert!(cut.len() < ANSWER, "{}", cut.len());
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer_without_its_message() {
     let running = start(
         Router::new().route("/", get(async || -> &'static str { panic!("the secret") })),
@@ -356,6 +418,41 @@ async fn the_connection_cap_holds_and_waits_rather_than_refuses() {
     assert!(early.is_err(), "served beyond the cap");
     drop(holds);
     assert!(read(&mut waits).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn whoever_is_silent_makes_room_when_there_is_none() {
+    let limits = Limits {
+        connections: 2,
+        header: Duration::from_mins(5),
+        request: Duration::from_mins(5),
+        ..Limits::default()
+    };
+    let gate = std::sync::Arc::new(tokio::sync::Notify::new());
+    let waits = gate.clone();
+    let router = Router::new().route("/", get(async || "x")).route(
+        "/slow",
+        get(async move || {
+            waits.notified().await;
+            "done"
+        }),
+    );
+    let running = start(router, limits).await;
+    // One whose answer is being made stays; whoever says nothing, begins a head, or has asked and is kept goes.
+    let mut busy = connect(&running).await;
+    busy.write_all(GET.replace("GET /", "GET /slow").as_bytes())
+        .await
+        .unwrap();
+    for said in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
+        let mut silent = connect(&running).await;
+        silent.write_all(said.as_bytes()).await.unwrap();
+        let answer = ask(&running, GET).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{said:?}: {answer}");
+        let _end = read(&mut silent).await;
+    }
+    gate.notify_one();
+    let answer = read(&mut busy).await;
+    assert!(answer.ends_with("done"), "{answer}");
 }
 
 #[tokio::test]

@@ -101,12 +101,17 @@ pub fn decode(text: &str, labels: &[&str]) -> Result<Block, PemError> {
 
 /// Writes one block: lines of 64 characters and a newline at the end.
 pub fn encode(label: &str, der: &[u8]) -> String {
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for (position, character) in STANDARD.encode(der).chars().enumerate() {
-        if position > 0 && position % 64 == 0 {
-            text.push('\n');
+    let mut text = format!("-----BEGIN {label}-----");
+    let encoded = STANDARD.encode(der);
+    let mut rest = encoded.as_str();
+    loop {
+        let (line, later) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        text.push('\n');
+        text.push_str(line);
+        if later.is_empty() {
+            break;
         }
-        text.push(character);
+        rest = later;
     }
     text + "\n-----END " + label + "-----\n"
 }

@@ -1,7 +1,8 @@
 //! The certificates that we issue: Fulcio's leaf with its precertificate, and the authorities.
 //!
 //! Each is prepared here, signed elsewhere, and sealed here: [`Unsigned::seal`] checks the signature with the issuer's key before a
-//! certificate exists. A leaf is sealed twice, and the two are compared by code that builds neither (`same_but_for_ct`).
+//! certificate exists; only a precertificate can be closed without that, by [`PreparedPrecertificate::seal_unchecked`]. A leaf is sealed twice, and
+//! the two are compared by code that builds neither (`same_but_for_ct`).
 
 use const_oid::ObjectIdentifier;
 use der::asn1::{Any, BitString, GeneralizedTime, OctetString, UtcTime, Utf8StringRef};
@@ -89,6 +90,10 @@ impl Unsigned {
         self.issuer
             .verify(self.issuer.default_algorithm(), &self.tbs, signature)
             .map_err(|_| ProfileError::Signature)?;
+        self.close(signature)
+    }
+
+    fn close(self, signature: &[u8]) -> Result<Certificate, ProfileError> {
         let signed = Signed {
             tbs: Any::from_der(&self.tbs)?,
             algorithm: self.algorithm,
@@ -176,6 +181,17 @@ impl PreparedPrecertificate {
             certificate,
         })
     }
+
+    /// [`seal`](Self::seal) without its check: for one of a series of which some are checked. The leaf that comes of it is checked
+    /// in any case ([`PreparedLeaf::seal`]).
+    pub fn seal_unchecked(self, signature: &[u8]) -> Result<Precertificate, ProfileError> {
+        let certificate = self.unsigned.close(signature)?;
+        Ok(Precertificate {
+            leaf: self.leaf,
+            issuer: self.issuer,
+            certificate,
+        })
+    }
 }
 
 impl Precertificate {
@@ -184,7 +200,7 @@ impl Precertificate {
         &self.certificate
     }
 
-    /// Whose key has signed it: checked when it was sealed.
+    /// Whose key has signed it: checked when it was sealed, unless whoever sealed it said otherwise.
     pub const fn issuer(&self) -> &Certificate {
         &self.issuer
     }
