@@ -23,6 +23,8 @@ const REGISTRY_LIMITS: Limits = Limits {
     body: 1 << 30,
     // They go to the disk as they come.
     bodies: usize::MAX,
+    answers: usize::MAX,
+    answer: Duration::from_mins(10),
     connections: 256,
     streams: 64,
     rate: None,
