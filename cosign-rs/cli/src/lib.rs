@@ -50,7 +50,7 @@ use crate::args::Arguments;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut command = args::with_environment_of(Arguments::command(), &arguments);
-    let arguments = switches::without_values(&command, arguments);
+    let arguments = switches::without_values(&mut command, arguments);
     let parsed = command
         .try_get_matches_from_mut(arguments)
         .and_then(|matches| Arguments::from_arg_matches(&matches));

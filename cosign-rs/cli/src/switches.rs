@@ -7,11 +7,13 @@ use clap::{Arg, ArgAction, Command};
 /// The same words without values of switches: one that is on stands there alone, and one that is off does not, nor what said before that it is on.
 ///
 /// Only off beside a variable that says on stays as it is, and is refused: what such a switch leaves out must not be left out by mistake.
-pub(crate) fn without_values(command: &Command, words: Vec<OsString>) -> Vec<OsString> {
+pub(crate) fn without_values(command: &mut Command, words: Vec<OsString>) -> Vec<OsString> {
     if !words.iter().any(|word| valued(word).is_some()) {
         return words;
     }
-    let mut commands = vec![command];
+    // Before it is built a command has none of its flags.
+    command.build();
+    let mut commands = vec![&*command];
     let mut written: Vec<OsString> = Vec::with_capacity(words.len());
     let mut words = words.into_iter();
     for word in words.by_ref() {
@@ -65,7 +67,7 @@ mod tests {
 
     fn plain(words: &str) -> String {
         let words = words.split(' ').map(OsString::from).collect();
-        let plain = without_values(&Arguments::command(), words);
+        let plain = without_values(&mut Arguments::command(), words);
         plain.join(OsStr::new(" ")).into_string().unwrap()
     }
 
@@ -110,12 +112,14 @@ mod tests {
     /// By a variable it is on.
     #[test]
     fn off_beside_a_variable_is_not_taken_for_off() {
-        let command = Arguments::command().mut_subcommand("sign", |sign| {
+        let mut command = Arguments::command();
+        command.build();
+        let mut command = command.mut_subcommand("sign", |sign| {
             sign.mut_arg("recursive", |recursive| recursive.env("COSIGN_RECURSIVE"))
         });
         let words: Vec<OsString> = ["cosign-rs", "sign", "--recursive=false", "i"]
             .map(OsString::from)
             .to_vec();
-        assert_eq!(without_values(&command, words.clone()), words);
+        assert_eq!(without_values(&mut command, words.clone()), words);
     }
 }
