@@ -36,6 +36,7 @@ mod retired;
 mod root;
 mod switches;
 mod tag_trust;
+mod tls_files;
 mod trust_domain;
 mod trust_files;
 

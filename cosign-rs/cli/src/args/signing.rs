@@ -19,6 +19,19 @@ pub(crate) struct SigningKey {
     /// one is $COSIGN_PASSWORD, or asked for
     #[arg(long, value_name = "KEY", conflicts_with_all = ["identity_token", "oidc_issuer", "oidc_client_secret_file", "oidc_audience", "oidc_redirect_url", "oidc_provider", "fulcio_auth_flow"])]
     pub(crate) key: Option<String>,
+    /// Certificate for --key, PEM or DER, of an authority of your own: it goes beside the signature instead of the key, for those who verify by the name in
+    /// it (with the authority in their trusted root, and --insecure-ignore-sct where it is in no CT log) and for those who verify with the key
+    #[arg(long, alias = "cert", value_name = "FILE", requires = "key")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Certificates above --certificate, PEM, the lowest first and the root last: it must lead to that now. A bundle has none of them, what cosign before 3
+    /// reads has all
+    #[arg(
+        long,
+        alias = "cert-chain",
+        value_name = "FILE",
+        requires = "certificate"
+    )]
+    pub(crate) certificate_chain: Option<PathBuf>,
     /// With =false (and --key): put the signature into no log. Nobody can see then that the key was used; verify such a signature with
     /// --insecure-ignore-tlog
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
