@@ -64,6 +64,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
+    if let Some(path) = &arguments.output_file
+        && let Err(error) = report::print_into(path)
+    {
+        failure::tell(&error);
+        return ExitCode::from(failure::Outcome::of(&error).code());
+    }
     let json = arguments.command.wants_json();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let outcome = runtime.block_on(commands::run(arguments));

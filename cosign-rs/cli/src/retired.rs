@@ -69,7 +69,6 @@ const RETIRED: &[(&str, &str)] = &[
         "--sign-container-identity",
         "a signature is about a digest, whatever the image is called",
     ),
-    ("--output-file", "data goes to standard output: redirect it"),
     (
         "--replace",
         "each signature stands by itself, none replaces another",
@@ -115,7 +114,7 @@ const RETIRED: &[(&str, &str)] = &[
     ),
     (
         "--kms",
-        "make the key there with its own tools, and name it with --key",
+        "generate-key-pair --kms says with what a key is made there, and --key names it",
     ),
     ("--timestamp-client-cacert", TIMESTAMPS),
     ("--timestamp-client-cert", TIMESTAMPS),
@@ -123,7 +122,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("--timestamp-server-name", TIMESTAMPS),
     (
         "--k8s-keychain",
-        "credential helpers of Docker's configuration are asked: name the cloud's one there",
+        "credential helpers of Docker's configuration are asked, which know the workload's identity too: name the registry's there (\"credHelpers\": ecr-login for Amazon, gcloud or gcr for Google, acr-env for Azure)",
     ),
     ("--registry-client-cert", CLIENT_CERTIFICATE),
     ("--registry-client-key", CLIENT_CERTIFICATE),

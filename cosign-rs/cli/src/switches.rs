@@ -11,7 +11,10 @@ pub(crate) fn without_values(command: &Command, words: Vec<OsString>) -> Vec<OsS
     if !words.iter().any(|word| valued(word).is_some()) {
         return words;
     }
-    let mut commands = vec![command];
+    // Before it is built a command has none of its flags.
+    let mut built = command.clone();
+    built.build();
+    let mut commands = vec![&built];
     let mut written: Vec<OsString> = Vec::with_capacity(words.len());
     let mut words = words.into_iter();
     for word in words.by_ref() {
@@ -110,7 +113,9 @@ mod tests {
     /// By a variable it is on.
     #[test]
     fn off_beside_a_variable_is_not_taken_for_off() {
-        let command = Arguments::command().mut_subcommand("sign", |sign| {
+        let mut command = Arguments::command();
+        command.build();
+        let command = command.mut_subcommand("sign", |sign| {
             sign.mut_arg("recursive", |recursive| recursive.env("COSIGN_RECURSIVE"))
         });
         let words: Vec<OsString> = ["cosign-rs", "sign", "--recursive=false", "i"]

@@ -380,3 +380,103 @@ fn a_certificate_in_no_ct_log_is_verified_by_its_name_where_the_flag_says_so() {
         .run("verify-blob --bundle b --insecure-ignore-sct --key own.pub file")
         .refused("a key has no certificate");
 }
+
+#[test]
+fn a_pair_that_is_imported_replaces_another_one_only_when_it_is_said() {
+    let scene = Scene::new();
+    certified(&scene);
+    scene
+        .run("generate-key-pair --output-key-prefix pair")
+        .accepted();
+    let read = |name: &str| std::fs::read_to_string(scene.path(name)).unwrap();
+    let before = (read("pair.key"), read("pair.pub"));
+    let import = "import-key-pair --key own.key --output-key-prefix pair";
+    scene.run(import).refused("or replace it with --yes");
+    // What cannot be imported replaces nothing.
+    scene
+        .run("import-key-pair --yes --key own.pub --output-key-prefix pair")
+        .refused("own.pub");
+    assert_eq!((read("pair.key"), read("pair.pub")), before);
+    scene.run(&format!("{import} --yes")).accepted();
+    assert_eq!(read("pair.pub"), read("own.pub"));
+    assert_eq!(mode(&scene.path("pair.key")), 0o600);
+    let shown = scene.run("public-key --key pair.key").accepted();
+    assert_eq!(shown.out, read("own.pub"));
+    let names = std::fs::read_dir(scene.0.path()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|name| name.starts_with("pair.")).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    // Where nothing was there it is as without the flag.
+    scene
+        .run("import-key-pair -y --key own.key -o fresh")
+        .accepted();
+    assert_eq!(read("fresh.pub"), read("own.pub"));
+}
+
+#[test]
+fn places_for_pairs_that_are_not_ours_are_explained() {
+    let scene = Scene::new();
+    for (place, hint) in [
+        (
+            "k8s://prod/signing",
+            "kubectl -n prod create secret generic signing",
+        ),
+        (
+            "github://o/r",
+            "gh secret set COSIGN_PRIVATE_KEY --repo o/r",
+        ),
+        (
+            "gitlab://g/p",
+            "glab variable set COSIGN_PRIVATE_KEY --repo g/p",
+        ),
+        (
+            "--kms hashivault://release",
+            "vault write transit/keys/release type=ecdsa-p256",
+        ),
+        (
+            "--kms awskms:///alias/release",
+            "aws kms create-key --key-usage SIGN_VERIFY",
+        ),
+        (
+            "--kms gcpkms://projects/p/locations/global/keyRings/r/cryptoKeys/release",
+            "gcloud kms keys create release",
+        ),
+        (
+            "--kms azurekms://v.vault.azure.net/release",
+            "az keyvault key create --name release",
+        ),
+        ("somewhere", "--output-key-prefix"),
+    ] {
+        let said = scene.run(&format!("generate-key-pair {place}"));
+        assert_eq!(said.code, Some(2), "{place}: {}", said.err);
+        said.refused(hint);
+    }
+    let made = std::fs::read_dir(scene.0.path()).unwrap().count();
+    assert_eq!(made, 2, "nothing is made beside the two files of the scene");
+    scene
+        .run("verify --k8s-keychain --key k localhost:1/i")
+        .refused("credHelpers");
+}
+
+#[test]
+fn what_goes_to_standard_output_goes_into_a_file_where_one_is_named() {
+    let scene = Scene::new();
+    certified(&scene);
+    let read = |name: &str| std::fs::read_to_string(scene.path(name)).unwrap();
+    std::fs::write(scene.path("out"), "of before, and longer".repeat(100)).unwrap();
+    for words in [
+        "--output-file out public-key --key own.key",
+        "public-key --key own.key --output-file=out",
+    ] {
+        let said = scene.run(words).accepted();
+        assert_eq!((said.out.as_str(), read("out")), ("", read("own.pub")));
+    }
+    let signed = "sign-blob --key own.key --tlog-upload=false --bundle - file --output-file b";
+    assert_eq!(scene.run(signed).accepted().out, "");
+    scene
+        .run("verify-blob --key own.pub --insecure-ignore-tlog --bundle b file")
+        .accepted();
+    scene
+        .run("public-key --key own.key --output-file nowhere/out")
+        .refused("nowhere/out");
+}
