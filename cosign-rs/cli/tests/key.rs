@@ -270,7 +270,12 @@ fn certified(scene: &Scene) -> (Sigstore, Signer, pki::Certificate) {
     let leaf = sigstore.ca.issue(sigstore.leaf(&signer), SctList::None);
     let key = signer.to_pkcs8_pem().unwrap();
     signer::write_private(&scene.path("own.key"), &key).unwrap();
-    let chain: String = sigstore.ca.chain().iter().map(|one| one.to_pem()).collect();
+    let chain: String = sigstore
+        .ca
+        .chain()
+        .iter()
+        .map(pki::Certificate::to_pem)
+        .collect();
     for (name, text) in [
         ("own.pub", signer.public_key().to_pem()),
         ("own.pem", leaf.to_pem()),
