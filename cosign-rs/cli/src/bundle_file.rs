@@ -45,15 +45,20 @@ impl Drop for Beside {
     }
 }
 
-/// What is read of secrets: a bundle that is written over a key is a key that is lost.
+/// What is read of secrets, and the certificates for them: a bundle that is written over a key is a key that is lost.
 pub(crate) fn secrets<'a>(
     key: Option<&'a SigningKey>,
     identity: &'a Identity,
 ) -> impl Iterator<Item = &'a Path> {
+    let certificates =
+        key.map(|key| [key.certificate.as_deref(), key.certificate_chain.as_deref()]);
     let key = key.and_then(|key| key.key.as_deref()).map(Path::new);
     let token = identity.identity_token.as_deref().map(Path::new);
     let secret = identity.oidc_client_secret_file.as_deref();
-    [key, token, secret].into_iter().flatten()
+    [key, token, secret]
+        .into_iter()
+        .chain(certificates.into_iter().flatten())
+        .flatten()
 }
 
 impl BundleFile {

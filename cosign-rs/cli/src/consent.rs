@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use client::IdentityToken;
 use keys::PublicKey;
 use oci::Repository;
+use pki::Certificate;
 use sign::Services;
 use url::{Host, Url};
 
@@ -56,8 +57,8 @@ pub(crate) enum By<'a> {
     Person(&'a IdentityToken),
     /// Whoever a token is of that was there already.
     Token(&'a IdentityToken),
-    /// The holder of a key.
-    Key(&'a PublicKey),
+    /// The holder of a key, and the certificate for it, where there is one.
+    Key(&'a PublicKey, Option<&'a Certificate>),
 }
 
 /// Something that needs agreement, and why.
@@ -164,7 +165,7 @@ fn places(by: By<'_>, images: &[&Repository]) -> Vec<Place> {
                 "the token says that this project is not public",
             )
         })),
-        By::Key(key) => places.push(place(
+        By::Key(key, _) => places.push(place(
             format!("key {}", fingerprint(key)),
             "a log is not needed to sign with a key of one's own (--tlog-upload=false)",
         )),
@@ -236,7 +237,18 @@ fn text(by: By<'_>, services: &Services, open: &[Place]) -> String {
                     .map(|(name, value)| format!("              {name}: {}", in_line(value))),
             );
         }
-        By::Key(key) => lines.push(format!("  who signs   the key {}", fingerprint(key))),
+        By::Key(key, certificate) => {
+            lines.push(format!("  who signs   the key {}", fingerprint(key)));
+            if let Some(certificate) = certificate {
+                let mut names = vec![certificate.subject_text()];
+                names.extend(certificate.subject_names().iter().map(ToString::to_string));
+                names.retain(|name| !name.is_empty());
+                lines.push(format!(
+                    "              and its certificate, which names {}",
+                    in_line(&names.join(", "))
+                ));
+            }
+        }
     }
     lines.push(
         "  what        a digest of what is signed, the signature, and the time of it".to_owned(),

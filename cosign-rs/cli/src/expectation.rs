@@ -32,6 +32,12 @@ pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
                 "leave one of the two out",
             ));
         }
+        if expected.insecure_ignore_sct {
+            return Err(usage(
+                "--insecure-ignore-sct with --key: a key has no certificate",
+                "leave one of the two out",
+            ));
+        }
         let key = private_key::public(reference).await?;
         return Ok(if expected.insecure_ignore_tlog {
             Expect::UnloggedKey(key)
@@ -89,6 +95,11 @@ pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
             extensions: extensions.clone(),
         })
         .collect();
+    if expected.insecure_ignore_sct {
+        return Identities::new(policies)
+            .map(Expect::UnwatchedCertificate)
+            .ok_or_else(|| usage("nobody is named who must have signed", "name somebody"));
+    }
     if let [single] = policies.as_slice() {
         return Ok(Expect::Identity(single.clone()));
     }

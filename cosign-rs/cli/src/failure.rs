@@ -565,11 +565,13 @@ pub(crate) const fn verify_hint(error: &VerifyError) -> Option<&'static str> {
         }
         VerifyError::Checkpoint { .. }
         | VerifyError::Timestamp { .. }
-        | VerifyError::Sct { .. }
         | VerifyError::Chain { .. }
         | VerifyError::LogNotValidAt { .. }
         | VerifyError::AuthorityNotValidAt { .. } => {
             "if the signer uses another instance of Sigstore, or keys newer than your trusted root, pass the right one with --trusted-root; otherwise do not trust this bundle"
+        }
+        VerifyError::Sct { .. } => {
+            "if the signer uses another instance of Sigstore, or keys newer than your trusted root, pass the right one with --trusted-root; if its certificate is of an authority of its own, which is in no CT log, say --insecure-ignore-sct; otherwise do not trust this bundle"
         }
         VerifyError::NoTime => {
             "the signer must ask a timestamp authority: without a time a certificate of ten minutes proves nothing afterwards"

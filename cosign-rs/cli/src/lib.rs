@@ -36,6 +36,7 @@ mod retired;
 mod root;
 mod switches;
 mod tag_trust;
+mod tls_files;
 mod trust_domain;
 mod trust_files;
 
@@ -63,6 +64,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
+    if let Some(path) = &arguments.output_file
+        && let Err(error) = report::print_into(path)
+    {
+        failure::tell(&error);
+        return ExitCode::from(failure::Outcome::of(&error).code());
+    }
     let json = arguments.command.wants_json();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let outcome = runtime.block_on(commands::run(arguments));

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::Write as _;
+use std::path::Path;
+use std::sync::OnceLock;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use pki::SubjectName;
 use policy::Decision;
@@ -257,12 +260,13 @@ impl<'a> Report<'a> {
         let mut text = String::new();
         match &self.identity {
             Some(signer) => {
-                let _infallible = writeln!(
-                    text,
-                    "  signed by {} (issuer {})",
-                    in_line(signer.subject),
+                let issuer = if signer.issuer.is_empty() {
+                    "none".to_owned()
+                } else {
                     in_line(signer.issuer)
-                );
+                };
+                let subject = in_line(signer.subject);
+                let _infallible = writeln!(text, "  signed by {subject} (issuer {issuer})");
             }
             None => text.push_str("  signed with the given key\n"),
         }
@@ -303,12 +307,21 @@ const fn kind(subject: &SubjectName) -> &'static str {
     }
 }
 
+/// What takes the place of standard output, if something does.
+static INSTEAD: OnceLock<File> = OnceLock::new();
+
+/// From now on data goes into this file, which is made or emptied, and not to standard output.
+pub(crate) fn print_into(path: &Path) -> Result<()> {
+    let file = File::create(path)
+        .with_context(|| format!("writing the --output-file {}", path.display()))?;
+    // It is said once, on the command line.
+    let _once = INSTEAD.set(file);
+    Ok(())
+}
+
 /// Writes data to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    Ok(out.flush()?)
+    print_bytes(&[text.as_bytes(), b"\n"].concat())
 }
 
 /// Writes data to standard output, as JSON on one line.
@@ -318,6 +331,9 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
 
 /// Writes a file's content to standard output, as it is.
 pub(crate) fn print_bytes(content: &[u8]) -> Result<()> {
+    if let Some(mut file) = INSTEAD.get() {
+        return file.write_all(content).context("writing the --output-file");
+    }
     let mut out = std::io::stdout().lock();
     out.write_all(content)?;
     Ok(out.flush()?)

@@ -13,9 +13,9 @@ const ROOT: &str = "name what is trusted in a trusted root: --trusted-root, or -
 /// Commands of a protocol for test suites.
 const HIDDEN: [&str; 3] = ["verify-bundle", "sign-bundle", "tuf-conformance"];
 const HARDWARE: &str = "a hardware key is used by the PKCS#11 module of its maker: --key pkcs11:token=...;object=...?module-path=...";
-const TIMESTAMPS: &str = "authorities that ask for a certificate of the client's are not supported; the system's certificate authorities are used";
+const TIMESTAMPS: &str = "only signing calls a timestamp authority";
 const CLIENT_CERTIFICATE: &str = "no registry is called here that could ask for a certificate";
-const OWN_CERTIFICATE: &str = "signing with a certificate of one's own is not supported, and those that verify find it in the bundle: --bundle";
+const IN_THE_BUNDLE: &str = "the certificate is in the bundle (--bundle), and whose it must be is said with --certificate-identity";
 const ALWAYS: &str = "this check cannot be left out";
 
 /// Flag and what to do instead.
@@ -29,8 +29,8 @@ const RETIRED: &[(&str, &str)] = &[
     ("--output-attestation", ONE_BUNDLE),
     ("--b64", ONE_BUNDLE),
     ("--signature", ONE_BUNDLE),
-    ("--certificate", OWN_CERTIFICATE),
-    ("--cert", OWN_CERTIFICATE),
+    ("--certificate", IN_THE_BUNDLE),
+    ("--cert", IN_THE_BUNDLE),
     ("--payload", ONE_BUNDLE),
     ("--sct", ONE_BUNDLE),
     ("--rfc3161-timestamp", ONE_BUNDLE),
@@ -51,7 +51,10 @@ const RETIRED: &[(&str, &str)] = &[
     ("--ca-roots", ROOT),
     ("--ca-intermediates", ROOT),
     ("--timestamp-certificate-chain", ROOT),
-    ("--insecure-ignore-sct", ALWAYS),
+    (
+        "--insecure-ignore-sct",
+        "it is said to those that verify: a certificate from Fulcio is asked for with its SCT",
+    ),
     ("--insecure-skip-verify", ALWAYS),
     ("--private-infrastructure", ALWAYS),
     (
@@ -66,7 +69,6 @@ const RETIRED: &[(&str, &str)] = &[
         "--sign-container-identity",
         "a signature is about a digest, whatever the image is called",
     ),
-    ("--output-file", "data goes to standard output: redirect it"),
     (
         "--replace",
         "each signature stands by itself, none replaces another",
@@ -112,7 +114,7 @@ const RETIRED: &[(&str, &str)] = &[
     ),
     (
         "--kms",
-        "make the key there with its own tools, and name it with --key",
+        "generate-key-pair --kms says with what a key is made there, and --key names it",
     ),
     ("--timestamp-client-cacert", TIMESTAMPS),
     ("--timestamp-client-cert", TIMESTAMPS),
@@ -120,7 +122,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("--timestamp-server-name", TIMESTAMPS),
     (
         "--k8s-keychain",
-        "credential helpers of Docker's configuration are asked: name the cloud's one there",
+        "credential helpers of Docker's configuration are asked, which know the workload's identity too: name the registry's there (\"credHelpers\": ecr-login for Amazon, gcloud or gcr for Google, acr-env for Azure)",
     ),
     ("--registry-client-cert", CLIENT_CERTIFICATE),
     ("--registry-client-key", CLIENT_CERTIFICATE),
@@ -321,10 +323,11 @@ mod tests {
             let known = known.find_subcommand(command).unwrap();
             for (flag, expected) in RETIRED {
                 let named = |name: Option<&str>| name == Some(flag.trim_start_matches("--"));
-                if known
-                    .get_arguments()
-                    .any(|argument| named(argument.get_long()))
-                {
+                if known.get_arguments().any(|argument| {
+                    let aliases = argument.get_all_aliases().unwrap_or_default();
+                    let mut names = aliases.into_iter().chain(argument.get_long());
+                    names.any(|name| named(Some(name)))
+                }) {
                     continue;
                 }
                 for argument in [(*flag).to_owned(), format!("{flag}=x")] {

@@ -10,6 +10,12 @@ use super::signing::signing_algorithm;
 /// Make a pair of keys: the private one encrypted under a password
 #[derive(Debug, Args)]
 pub(crate) struct GenerateKeyPair {
+    /// Where cosign puts the pair: refused, with what to do instead
+    #[arg(value_name = "PLACE", hide = true)]
+    pub(crate) place: Option<String>,
+    /// The same for a key that a service makes and keeps
+    #[arg(long, value_name = "KEY", hide = true, conflicts_with = "place")]
+    pub(crate) kms: Option<String>,
     /// Where to write: PREFIX.key and PREFIX.pub
     #[arg(long, value_name = "PREFIX", default_value = "cosign")]
     pub(crate) output_key_prefix: PathBuf,
@@ -27,6 +33,9 @@ pub(crate) struct ImportKeyPair {
     /// Where to write: PREFIX.key and PREFIX.pub
     #[arg(short, long, value_name = "PREFIX", default_value = "import-cosign")]
     pub(crate) output_key_prefix: PathBuf,
+    /// Replace the files, if they are there. A key that is replaced is gone
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 /// Print the public half of a key

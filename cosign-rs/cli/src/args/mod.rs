@@ -74,6 +74,9 @@ pub(crate) struct Arguments {
     /// Give up after this time, as 90s or 3m0s; what is being signed by then still gets its bundle
     #[arg(short, long, global = true, value_name = "DURATION", default_value = "3m", value_parser = duration)]
     pub(crate) timeout: Duration,
+    /// Write to this file, which is made or emptied, what would go to standard output
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) output_file: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,

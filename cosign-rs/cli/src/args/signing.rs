@@ -19,6 +19,19 @@ pub(crate) struct SigningKey {
     /// one is $COSIGN_PASSWORD, or asked for
     #[arg(long, value_name = "KEY", conflicts_with_all = ["identity_token", "oidc_issuer", "oidc_client_secret_file", "oidc_audience", "oidc_redirect_url", "oidc_provider", "fulcio_auth_flow"])]
     pub(crate) key: Option<String>,
+    /// Certificate for --key, PEM or DER, of an authority of your own. It stands in bundle and log instead of the key, and who has that authority in the trusted
+    /// root verifies by the name in it, with --insecure-ignore-sct where no CT log has seen it; cosign-rs verifies with the key too, cosign does not
+    #[arg(long, alias = "cert", value_name = "FILE", requires = "key")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Certificates above --certificate, PEM, the lowest first and the root last: it must lead there now. What cosign before 3 reads has all of them, a bundle
+    /// has none: verifiers need them in their trusted root
+    #[arg(
+        long,
+        alias = "cert-chain",
+        value_name = "FILE",
+        requires = "certificate"
+    )]
+    pub(crate) certificate_chain: Option<PathBuf>,
     /// With =false (and --key): put the signature into no log. Nobody can see then that the key was used; verify such a signature with
     /// --insecure-ignore-tlog
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]

@@ -79,6 +79,26 @@ pub(crate) struct Services {
     /// Services are always named by one
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_parser = only_config)]
     pub(crate) use_signing_config: Option<bool>,
+    #[command(flatten)]
+    pub(crate) timestamps: TimestampTls,
+}
+
+/// How timestamp authorities are called that are not open to everybody.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Timestamp authority")]
+pub(crate) struct TimestampTls {
+    /// Certificate authorities for calls to timestamp authorities besides the system's, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timestamp_client_cacert: Option<PathBuf>,
+    /// Certificate that we show to timestamp authorities (mutual TLS), PEM, with those above it
+    #[arg(long, value_name = "FILE", requires = "timestamp_client_key")]
+    pub(crate) timestamp_client_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "timestamp_client_cert")]
+    pub(crate) timestamp_client_key: Option<PathBuf>,
+    /// Name that the TLS certificate of a timestamp authority must be for, instead of the name it is called by
+    #[arg(long, value_name = "NAME")]
+    pub(crate) timestamp_server_name: Option<String>,
 }
 
 /// There is no other way to name services; scripts that say so are right.

@@ -79,6 +79,10 @@ pub(crate) struct Expected {
     /// With --key: take a signature that is in no log. Nobody can see then that the key was used
     #[arg(long)]
     pub(crate) insecure_ignore_tlog: bool,
+    /// With an identity: take a certificate that no CT log has seen, as of an authority of your own. Nobody can see then which certificates it gives. Where
+    /// it writes no provider into them, --certificate-oidc-issuer-regexp '^$' says that there is none
+    #[arg(long)]
+    pub(crate) insecure_ignore_sct: bool,
 }
 
 impl Expected {
@@ -90,6 +94,7 @@ impl Expected {
             || any(&self.certificate_identity_regexp)
             || !self.oid.is_empty()
             || self.insecure_ignore_tlog
+            || self.insecure_ignore_sct
             || [
                 &self.certificate_oidc_issuer,
                 &self.certificate_oidc_issuer_regexp,

@@ -69,6 +69,10 @@ fn claims(bundle: &Bundle, own: &Expect) -> bool {
         (Expect::Key(key) | Expect::UnloggedKey(key), Signer::Key { hint }) => {
             *hint == STANDARD.encode(key.key_id())
         }
+        // With a certificate for the same key.
+        (Expect::Key(key) | Expect::UnloggedKey(key), Signer::Certificate { leaf, .. }) => {
+            leaf.public_key() == key
+        }
         _ => false,
     }
 }

@@ -412,7 +412,7 @@ pub(super) async fn sign_bundle(mut arguments: SignBundle, patience: &Patience) 
     }
     let begun = async {
         let trusted = trust_files::for_signing(&arguments.trust, &arguments.services).await?;
-        let prepared = Prepared::with_identity(trusted);
+        let prepared = Prepared::with_identity(trusted, &arguments.services)?;
         let inputs = std::iter::once(arguments.file.as_path())
             .chain(bundle_file::secrets(None, &arguments.identity));
         let file = BundleFile::prepare(&arguments.bundle, inputs)?;

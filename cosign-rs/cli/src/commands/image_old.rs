@@ -25,6 +25,14 @@ pub(super) fn check(prepared: &mut Prepared) -> Result<()> {
             "sign with a P-256 or RSA key, or with the new format alone",
         ));
     }
+    // Of those with a certificate of one's own too, if there is one; without it they are verified with the key.
+    if let (Holder::Key(keyed), Some((_, config))) = (&prepared.holder, &prepared.trusted)
+        && keyed.certificate.is_some()
+        && prepared.logged
+    {
+        let now = Timestamp::now();
+        prepared.promising = Services::for_key(config, true, now, 0).is_ok();
+    }
     if let (Holder::Identity(_), Some((_, config))) = (&prepared.holder, &prepared.trusted) {
         let now = Timestamp::now();
         let promising = Services::select(config, true, now, 0);
@@ -72,6 +80,9 @@ pub(super) async fn sign(
 
 /// The certificates above the signer's, up to the root: who verifies with an old cosign may have the root alone.
 fn above(session: &Session, signed: &SignedBundle) -> Vec<Certificate> {
+    if let Some(own) = session.own_certificate() {
+        return own.above().to_vec();
+    }
     let Some(certified) = signed.verified().certified() else {
         return Vec::new();
     };

@@ -19,6 +19,7 @@ mod key;
 mod kit;
 mod lines;
 mod login;
+mod own_certificate;
 mod program;
 mod questions;
 mod server;
@@ -31,7 +32,7 @@ use client::{Agent, IdentityToken};
 use jiff::Timestamp;
 use keys::{Algorithm, HashAlgorithm};
 use oci::Repository;
-use sign::{Services, Session};
+use sign::{OwnCertificate, Services, Session};
 use signer::Signer;
 use trust::{SigningConfig, TrustedRoot};
 use verify::{Expect, Identities, IdentityPolicy, Matcher};
@@ -43,6 +44,7 @@ use crate::args::{
 use crate::consent::{self, By};
 use crate::failure::advice;
 use crate::patience::Patience;
+use crate::tls_files::TlsFiles;
 use crate::{identity, private_key, trust_files};
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
@@ -119,17 +121,27 @@ struct Prepared {
     logged: bool,
     /// Among the logs that make promises: cosign before 3 asks for them.
     promising: bool,
+    /// How timestamp authorities are called, if otherwise than everybody else.
+    stamping: Option<Agent>,
 }
 
 /// By what right something is signed.
 enum Holder {
     /// With a fresh key of this algorithm.
     Identity(Algorithm),
-    Key(Signer),
+    Key(Keyed),
+}
+
+/// A key of one's own, and the certificate for it, where there is one.
+#[derive(Clone)]
+struct Keyed {
+    signer: Signer,
+    certificate: Option<Box<OwnCertificate>>,
 }
 
 impl Prepared {
     async fn new(key: &SigningKey, trust: &args::Trust, services: &args::Services) -> Result<Self> {
+        let stamping = stamping(services)?;
         let Some(reference) = &key.key else {
             if !key.tlog_upload {
                 return Err(advice(
@@ -144,6 +156,7 @@ impl Prepared {
                 trusted: Some(trust_files::for_signing(trust, services).await?),
                 logged: true,
                 promising: false,
+                stamping,
             });
         };
         let signer = private_key::open(reference).await?;
@@ -161,23 +174,32 @@ impl Prepared {
         if key.tlog_upload {
             loggable(signer.algorithm())?;
         }
+        let certificate = own_certificate::read(key, signer.public_key())?.map(Box::new);
         let trusted = trust_files::for_signing_with_key(trust, services, key.tlog_upload).await?;
         Ok(Self {
-            holder: Holder::Key(signer),
+            holder: Holder::Key(Keyed {
+                signer,
+                certificate,
+            }),
             trusted,
             logged: key.tlog_upload,
             promising: false,
+            stamping,
         })
     }
 
     /// With an identity, and what most people sign with.
-    fn with_identity(trusted: (TrustedRoot, SigningConfig)) -> Self {
-        Self {
+    fn with_identity(
+        trusted: (TrustedRoot, SigningConfig),
+        services: &args::Services,
+    ) -> Result<Self> {
+        Ok(Self {
             holder: Holder::Identity(sign::ALGORITHM),
             trusted: Some(trusted),
             logged: true,
             promising: false,
-        }
+            stamping: stamping(services)?,
+        })
     }
 
     /// The services to call with an identity.
@@ -190,7 +212,7 @@ impl Prepared {
     fn hash(&self) -> Result<HashAlgorithm> {
         let algorithm = match &self.holder {
             Holder::Identity(algorithm) => *algorithm,
-            Holder::Key(signer) => signer.algorithm(),
+            Holder::Key(keyed) => keyed.signer.algorithm(),
         };
         algorithm.hash().ok_or_else(|| {
             advice(
@@ -207,7 +229,7 @@ impl Prepared {
     async fn at_hand(&self, identity: &Identity) -> Result<Option<Ready>> {
         let agent = Agent::new(client::Settings::default());
         match &self.holder {
-            Holder::Key(signer) => Ok(Some(self.with_key(agent, signer.clone(), identity)?)),
+            Holder::Key(keyed) => Ok(Some(self.with_key(agent, keyed.clone(), identity)?)),
             Holder::Identity(_) => match identity::token_at_hand(&agent, identity).await? {
                 Some(token) => self.with_token(agent, token, false, identity).map(Some),
                 None => Ok(None),
@@ -238,7 +260,7 @@ impl Prepared {
         }
     }
 
-    fn with_key(&self, agent: Agent, signer: Signer, identity: &Identity) -> Result<Ready> {
+    fn with_key(&self, agent: Agent, keyed: Keyed, identity: &Identity) -> Result<Ready> {
         let (root, called) = match &self.trusted {
             Some((root, config)) => {
                 let now = Timestamp::now();
@@ -262,8 +284,9 @@ impl Prepared {
             agent,
             called,
             root,
-            who: Who::Key(signer),
+            who: Who::Key(keyed),
             agreed: identity.yes,
+            stamping: self.stamping.clone(),
         })
     }
 
@@ -277,7 +300,7 @@ impl Prepared {
         let (root, config) = self.trusted.as_ref().context("no signing config")?;
         let algorithm = match &self.holder {
             Holder::Identity(algorithm) => *algorithm,
-            Holder::Key(signer) => signer.algorithm(),
+            Holder::Key(keyed) => keyed.signer.algorithm(),
         };
         Ok(Ready {
             agent,
@@ -290,6 +313,7 @@ impl Prepared {
                 by_hand,
             },
             agreed: identity.yes,
+            stamping: self.stamping.clone(),
         })
     }
 }
@@ -301,10 +325,11 @@ struct Ready {
     root: TrustedRoot,
     who: Who,
     agreed: bool,
+    stamping: Option<Agent>,
 }
 
 enum Who {
-    Key(Signer),
+    Key(Keyed),
     Token {
         token: IdentityToken,
         algorithm: Algorithm,
@@ -317,8 +342,8 @@ impl Ready {
     /// identity, where the certificate authority has rules of its own, and takes none by another.
     fn own(&self) -> Option<Expect> {
         match &self.who {
-            Who::Key(signer) => {
-                let key = signer.public_key().clone();
+            Who::Key(keyed) => {
+                let key = keyed.signer.public_key().clone();
                 Some(if self.called.logs().is_empty() {
                     Expect::UnloggedKey(key)
                 } else {
@@ -346,7 +371,10 @@ impl Ready {
     /// of what is signed.
     async fn session(self, images: &[&Repository]) -> Result<Session> {
         let by = match &self.who {
-            Who::Key(signer) => By::Key(signer.public_key()),
+            Who::Key(keyed) => By::Key(
+                keyed.signer.public_key(),
+                keyed.certificate.as_ref().map(|own| own.leaf()),
+            ),
             Who::Token {
                 token,
                 by_hand: true,
@@ -356,16 +384,44 @@ impl Ready {
         };
         consent::ask(by, images, &self.called, self.agreed).await?;
         let (agent, called, root) = (&self.agent, self.called, self.root);
-        Ok(match self.who {
-            Who::Key(signer) => Session::with_key(agent, called, root, signer)?,
+        let session = match self.who {
+            Who::Key(Keyed {
+                signer,
+                certificate: None,
+            }) => Session::with_key(agent, called, root, signer)?,
+            Who::Key(Keyed {
+                signer,
+                certificate: Some(own),
+            }) => Session::with_certificate(agent, called, root, signer, *own)?,
             Who::Token {
                 token, algorithm, ..
             } => {
                 let now = Timestamp::now();
                 Session::start_with(agent, called, root, token, algorithm, now).await?
             }
+        };
+        Ok(match self.stamping {
+            Some(stamping) => session.stamping_by(stamping),
+            None => session,
         })
     }
+}
+
+/// How timestamp authorities are called, where the flags say how.
+fn stamping(services: &args::Services) -> Result<Option<Agent>> {
+    let flags = &services.timestamps;
+    let tls = TlsFiles {
+        authorities: flags.timestamp_client_cacert.as_ref(),
+        certificate: flags.timestamp_client_cert.as_ref(),
+        key: flags.timestamp_client_key.as_ref(),
+        server_name: flags.timestamp_server_name.as_ref(),
+    };
+    if !tls.say_something() {
+        return Ok(None);
+    }
+    let mut settings = client::Settings::default();
+    tls.put_into(&mut settings)?;
+    Ok(Some(Agent::new(settings)))
 }
 
 /// Is it one that public logs take?

@@ -13,10 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::args::{self, Platforms};
 use crate::failure::{advice, say};
-use crate::trust_files;
+use crate::tls_files::TlsFiles;
 
-/// The largest file with certificates or a key.
-const PEM_MAX: u64 = 4 << 20;
 /// The most images of one index that are gone through.
 pub(super) const IMAGES_MAX: usize = 1000;
 /// The most bytes of their manifests.
@@ -379,20 +377,12 @@ pub(super) fn settings(flags: &args::Registry) -> Result<oci::Settings> {
         ..oci::Settings::default()
     };
     settings.agent.any_certificate = flags.allow_insecure_registry;
-    settings
-        .agent
-        .server_name
-        .clone_from(&flags.registry_server_name);
-    if let Some(path) = &flags.registry_cacert {
-        settings.agent.extra_roots_pem = trust_files::read_at_most(path, PEM_MAX)?;
-    }
-    if let (Some(certificate), Some(key)) =
-        (&flags.registry_client_cert, &flags.registry_client_key)
-    {
-        let mut pem = Zeroizing::new(trust_files::read_at_most(certificate, PEM_MAX)?);
-        pem.push(b'\n');
-        pem.extend_from_slice(&Zeroizing::new(trust_files::read_at_most(key, PEM_MAX)?));
-        settings.agent.client_identity_pem = Some(pem);
-    }
+    let tls = TlsFiles {
+        authorities: flags.registry_cacert.as_ref(),
+        certificate: flags.registry_client_cert.as_ref(),
+        key: flags.registry_client_key.as_ref(),
+        server_name: flags.registry_server_name.as_ref(),
+    };
+    tls.put_into(&mut settings.agent)?;
     Ok(settings)
 }

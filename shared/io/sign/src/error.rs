@@ -9,6 +9,8 @@ use thiserror::Error;
 use url::Url;
 use verify::VerifyError;
 
+use crate::own::OwnCertificateError;
+
 /// Why there is no bundle: at which step, whose answer, what was wrong with it.
 #[derive(Debug, Error)]
 pub enum SignError {
@@ -43,6 +45,9 @@ pub enum SignError {
         /// Why not.
         source: Box<VerifyError>,
     },
+    /// The certificate for a key of one's own.
+    #[error("the certificate for the key")]
+    OwnCertificate(#[source] OwnCertificateError),
     /// The digest is not one that this key signs.
     #[error("the artifact's {} digest is given, and the key signs {} digests", found.name(), needed.name())]
     OtherHash {
@@ -121,6 +126,7 @@ impl SignError {
             Self::NoAuthority
             | Self::Certificate { .. }
             | Self::OtherKey { .. }
+            | Self::OwnCertificate(_)
             | Self::Leaf { .. } => "certificate",
             Self::Statement(_) | Self::NoKnownDigest => "statement",
             Self::Timestamp { .. } => "timestamp",

@@ -16,9 +16,11 @@
 //! Deliberately not here: how one comes by the token (`client`), where the bundle goes (`oci`, files), what the statement says (`dsse`).
 
 mod error;
+mod own;
 mod services;
 mod session;
 
 pub use error::{Logged, SignError};
+pub use own::{OwnCertificate, OwnCertificateError};
 pub use services::{LogVersion, Services, ServicesError};
 pub use session::{ALGORITHM, LOGGED, Session, SignedBundle};

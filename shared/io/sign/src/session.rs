@@ -20,6 +20,7 @@ use url::Url;
 use verify::{Artifact, Expect, IdentityPolicy, Matcher, Step, Verified, VerifyError};
 
 use crate::error::{Logged, SignError};
+use crate::own::{OwnCertificate, OwnCertificateError};
 use crate::services::{LogVersion, Services};
 
 /// The fresh keys' algorithm, unless another one is asked for: what every client of Sigstore signs with.
@@ -36,6 +37,8 @@ const ATTEMPTS: u32 = 2;
 #[derive(Debug)]
 pub struct Session {
     agent: Agent,
+    /// For timestamp authorities, which may want to know who calls.
+    stamping: Agent,
     services: Services,
     root: TrustedRoot,
     holder: Holder,
@@ -46,8 +49,11 @@ pub struct Session {
 enum Holder {
     /// An identity, for which a certificate authority vouches.
     Identity(Box<Login>),
-    /// A key that verifiers know already.
-    Key(Arc<Credential>),
+    /// A key that verifiers know already, or the authority of its certificate.
+    Key {
+        credential: Arc<Credential>,
+        certificate: Option<OwnCertificate>,
+    },
 }
 
 #[derive(Debug)]
@@ -148,6 +154,7 @@ impl Session {
         let credential = certify(agent, &authority, &root, &token, algorithm, now).await?;
         Ok(Self {
             agent: agent.clone(),
+            stamping: agent.clone(),
             services,
             root,
             holder: Holder::Identity(Box::new(Login {
@@ -168,14 +175,61 @@ impl Session {
         root: TrustedRoot,
         signer: Signer,
     ) -> Result<Self, SignError> {
-        let credential = Credential { signer, leaf: None };
+        Self::with_own(agent, services, root, signer, None)
+    }
+
+    /// [`with_key`](Self::with_key) and a certificate for the key, which bundles and logs have instead of the key. `root` need not know its authority: that the
+    /// bundles hold is seen with the key.
+    pub fn with_certificate(
+        agent: &Agent,
+        services: Services,
+        root: TrustedRoot,
+        signer: Signer,
+        certificate: OwnCertificate,
+    ) -> Result<Self, SignError> {
+        if certificate.leaf().public_key() != signer.public_key() {
+            return Err(SignError::OwnCertificate(OwnCertificateError::OtherKey));
+        }
+        Self::with_own(agent, services, root, signer, Some(certificate))
+    }
+
+    fn with_own(
+        agent: &Agent,
+        services: Services,
+        root: TrustedRoot,
+        signer: Signer,
+        certificate: Option<OwnCertificate>,
+    ) -> Result<Self, SignError> {
+        let leaf = certificate.as_ref().map(|own| own.leaf().clone());
+        let credential = Credential { signer, leaf };
         credential.hash()?;
         Ok(Self {
             agent: agent.clone(),
+            stamping: agent.clone(),
             services,
             root,
-            holder: Holder::Key(Arc::new(credential)),
+            holder: Holder::Key {
+                credential: Arc::new(credential),
+                certificate,
+            },
         })
+    }
+
+    /// Calls timestamp authorities by another agent, as where they ask for a certificate of the client's.
+    #[must_use]
+    pub fn stamping_by(self, agent: Agent) -> Self {
+        Self {
+            stamping: agent,
+            ..self
+        }
+    }
+
+    /// The certificate that was brought along for a key of one's own.
+    pub const fn own_certificate(&self) -> Option<&OwnCertificate> {
+        match &self.holder {
+            Holder::Key { certificate, .. } => certificate.as_ref(),
+            Holder::Identity(_) => None,
+        }
     }
 
     /// The hash of the digests that this session signs.
@@ -183,15 +237,15 @@ impl Session {
         match &self.holder {
             Holder::Identity(login) => login.hash,
             // There is one, or there would be no session.
-            Holder::Key(credential) => credential.hash().unwrap_or(HashAlgorithm::Sha256),
+            Holder::Key { credential, .. } => credential.hash().unwrap_or(HashAlgorithm::Sha256),
         }
     }
 
-    /// The certificate of the next signature, if it is made soon; none where a key of one's own signs.
+    /// The certificate of the next signature, if it is made soon; none where a key of one's own signs without one.
     pub async fn certificate(&self) -> Option<Certificate> {
         match &self.holder {
             Holder::Identity(login) => login.credential.lock().await.leaf.clone(),
-            Holder::Key(_) => None,
+            Holder::Key { credential, .. } => credential.leaf.clone(),
         }
     }
 
@@ -209,7 +263,7 @@ impl Session {
                     extensions: Vec::new(),
                 }))
             }
-            Holder::Key(credential) => Some(self.key(credential)),
+            Holder::Key { credential, .. } => Some(self.key(credential)),
         }
     }
 
@@ -286,7 +340,16 @@ impl Session {
     async fn credential(&self, now: Timestamp) -> Result<Arc<Credential>, SignError> {
         let login = match &self.holder {
             Holder::Identity(login) => login,
-            Holder::Key(credential) => return Ok(Arc::clone(credential)),
+            Holder::Key {
+                credential,
+                certificate,
+            } => {
+                if let Some(certificate) = certificate {
+                    let holds = certificate.check_time(now);
+                    holds.map_err(SignError::OwnCertificate)?;
+                }
+                return Ok(Arc::clone(credential));
+            }
         };
         let mut current = login.credential.lock().await;
         let good = now.checked_add(MARGIN).is_ok_and(|end| {
@@ -308,26 +371,32 @@ impl Session {
     ) -> Result<SignedBundle, SignError> {
         let (content, digest) = content(credential, what).await?;
         let signature = content.signature();
+        let by_key = || BundleSigner::Key {
+            hint: hint(credential.signer.public_key()),
+        };
         let signer = match &credential.leaf {
             Some(leaf) => BundleSigner::Certificate {
                 leaf: leaf.clone(),
                 intermediates: Vec::new(),
             },
-            None => BundleSigner::Key {
-                hint: hint(credential.signer.public_key()),
-            },
+            None => by_key(),
         };
         // An entry in a log is there for ever, and without the rest of its bundle it is worth nothing. So the log comes last: by then all else that may fail
         // has not. That costs one artifact the time of one answer more, milliseconds before the seconds that a log takes; of artifacts that are signed at
         // the same time the requests to both run side by side.
         let timestamps = self.timestamps(signature).await?;
         if !self.services.logs().is_empty() {
-            verify::before_logging(&signer, &timestamps, signature, &self.root).map_err(
-                |source| SignError::Refused {
+            // As in the end, when it is the key that is looked at.
+            let seen = match &self.holder {
+                Holder::Identity(_) => &signer,
+                Holder::Key { .. } => &by_key(),
+            };
+            verify::before_logging(seen, &timestamps, signature, &self.root).map_err(|source| {
+                SignError::Refused {
                     services: self.answerable(&source),
                     source: Box::new(source),
-                },
-            )?;
+                }
+            })?;
         }
         let entries = self.entries(credential, &content, &digest).await?;
         let (logged, entries): (Vec<Logged>, Vec<LogEntry>) = entries.into_iter().unzip();
@@ -348,7 +417,7 @@ impl Session {
     async fn timestamps(&self, signature: &[u8]) -> Result<Vec<Vec<u8>>, SignError> {
         try_join_all(self.services.timestamp_authorities().iter().map(|url| {
             timed("timestamp", url, async {
-                Tsa::new(&self.agent, url)
+                Tsa::new(&self.stamping, url)
                     .timestamp(signature)
                     .await
                     .map_err(|source| SignError::Timestamp {
@@ -438,9 +507,9 @@ impl Session {
             What::Message(digest) => *digest,
             What::Envelope { about, .. } => *about,
         });
-        let expect = match &credential.leaf {
-            Some(leaf) => Expect::ExactCertificate(leaf.clone()),
-            None => self.key(credential),
+        let expect = match (&self.holder, &credential.leaf) {
+            (Holder::Identity(_), Some(leaf)) => Expect::ExactCertificate(leaf.clone()),
+            _ => self.key(credential),
         };
         let verified =
             verify::bundle(&bundle, &artifact, &self.root, &expect).map_err(|source| {

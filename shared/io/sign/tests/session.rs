@@ -27,7 +27,10 @@ use client::{Agent, IdentityToken, RekorError, Settings, TokenError};
 use entry::{Proposed, REKOR_V2_ALGORITHMS};
 use jiff::{SignedDuration, Timestamp};
 use keys::{Algorithm, Digest, HashAlgorithm, PublicKey};
-use sign::{Logged, Services, ServicesError, Session, SignError, SignedBundle};
+use sign::{
+    Logged, OwnCertificate, OwnCertificateError, Services, ServicesError, Session, SignError,
+    SignedBundle,
+};
 use signer::Signer;
 use testkit::{Log, SctList, Sigstore, Tsa, statement};
 use tokio::sync::Barrier;
@@ -604,4 +607,100 @@ fn services_come_from_the_signing_config() {
         Services::new(url.clone(), Vec::new(), vec![url]),
         Err(ServicesError::NoLog)
     ));
+}
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_goes_into_bundle_and_log() {
+    let running = Running::start(Fault::None).await;
+    let (sigstore, now) = (&running.world.sigstore, running.now());
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let own = Sigstore::default().ca;
+    let leaf = own.issue(sigstore.leaf(&signer), SctList::None);
+    let certificate =
+        OwnCertificate::new(leaf.clone(), own.chain(), signer.public_key(), now).unwrap();
+    assert_eq!(certificate.above(), own.chain());
+    let services = running.services();
+    // Nobody has to trust its authority, or to have seen it, for it to be signed with.
+    let session = Session::with_certificate(
+        &running.agent,
+        services,
+        sigstore.root(),
+        signer.clone(),
+        certificate.clone(),
+    )
+    .unwrap();
+    let signed = session.sign_digest(digest(b"file"), now).await.unwrap();
+    let bundle = Bundle::parse(signed.json()).unwrap();
+    let bundle::Signer::Certificate { leaf: found, .. } = &bundle.signer else {
+        panic!("there is no certificate in the bundle")
+    };
+    assert_eq!(*found, leaf);
+    let logged = String::from_utf8(bundle.entries[0].body.clone()).unwrap();
+    assert!(logged.contains("x509Certificate"), "{logged}");
+    let file = Artifact::from_bytes(b"file");
+    let by_key = Expect::Key(signer.public_key().clone());
+    verify::bundle(&bundle, &file, &sigstore.root(), &by_key).unwrap();
+    let mut root = sigstore.root();
+    let validity = trust::Validity::since(sigstore.since);
+    root.authorities
+        .push(own.trusted("https://ca.example.org", validity));
+    let by_name = verify::Identities::new(vec![IdentityPolicy {
+        subject: Matcher::Exact(Sigstore::SUBJECT.into()),
+        issuer: Matcher::Exact(Sigstore::ISSUER.into()),
+        extensions: Vec::new(),
+    }]);
+    let by_name = Expect::UnwatchedCertificate(by_name.unwrap());
+    let verified = verify::bundle(&bundle, &file, &root, &by_name).unwrap();
+    let authority = verified.certified().unwrap().authority();
+    assert_eq!(authority, "https://ca.example.org");
+    // When its time is over, nothing is signed any more.
+    let late = now + SignedDuration::from_hours(1);
+    let refused = session.sign_digest(digest(b"file"), late).await;
+    assert!(matches!(
+        refused,
+        Err(SignError::OwnCertificate(
+            OwnCertificateError::NotNow { .. }
+        ))
+    ));
+    let other = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let refused = Session::with_certificate(
+        &running.agent,
+        running.services(),
+        sigstore.root(),
+        other,
+        certificate,
+    );
+    assert!(matches!(
+        refused,
+        Err(SignError::OwnCertificate(OwnCertificateError::OtherKey))
+    ));
+}
+
+#[test]
+fn a_certificate_goes_with_its_key_its_chain_and_the_time() {
+    let sigstore = Sigstore::default();
+    let now = sigstore.now;
+    let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+    let key = signer.public_key();
+    let leaf = sigstore.ca.issue(sigstore.leaf(&signer), SctList::None);
+    let own = |leaf: &pki::Certificate, above: &[pki::Certificate], at| {
+        OwnCertificate::new(leaf.clone(), above.to_vec(), key, at)
+    };
+    let chain = sigstore.ca.chain();
+    own(&leaf, &[], now).unwrap();
+    // Some write the signer's own certificate into the chain too.
+    let whole = [std::slice::from_ref(&leaf), &chain].concat();
+    assert_eq!(own(&leaf, &whole, now).unwrap().above(), chain);
+    let late = now + SignedDuration::from_hours(1);
+    let refused = own(&leaf, &chain, late);
+    assert!(matches!(refused, Err(OwnCertificateError::NotNow { .. })));
+    let stranger = Sigstore::default().ca.chain();
+    for above in [&stranger, &chain[1..]] {
+        let refused = own(&leaf, above, now);
+        assert!(matches!(refused, Err(OwnCertificateError::Chain(_))));
+    }
+    let refused = own(&chain[0], &[], now);
+    assert!(matches!(refused, Err(OwnCertificateError::OtherKey)));
+    let authority = OwnCertificate::new(chain[0].clone(), Vec::new(), chain[0].public_key(), now);
+    assert!(matches!(authority, Err(OwnCertificateError::Authority)));
 }

@@ -49,7 +49,7 @@ impl Certified {
         &self.authority
     }
 
-    /// The CT logs that saw it; never none.
+    /// The CT logs that saw it; none only where [`Expect::UnwatchedCertificate`](crate::Expect::UnwatchedCertificate) asked for none.
     pub fn ct_logs(&self) -> &[CtLog] {
         &self.ct_logs
     }
@@ -92,12 +92,20 @@ pub(crate) fn trust_key(key: &PublicKey) -> TrustedLeaf {
     TrustedLeaf(Kind::Key(key.clone()))
 }
 
+/// Whether a CT log must vouch for the certificate. What there is of trusted logs has to hold in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sct {
+    Needed,
+    NotNeeded,
+}
+
 pub(crate) fn trust(
     leaf: &Certificate,
     intermediates: &[Certificate],
     times: &ObservedTimes,
     recorded: &Recorded,
     root: &TrustedRoot,
+    sct: Sct,
 ) -> Result<TrustedLeaf, VerifyError> {
     let mut issuer = None;
     for observed in times.times() {
@@ -122,7 +130,7 @@ pub(crate) fn trust(
     Ok(TrustedLeaf(Kind::Certificate(Certified {
         certificate: leaf.clone(),
         authority: authority.to_owned(),
-        ct_logs: check_sct(leaf, &issuer, root)?,
+        ct_logs: check_sct(leaf, &issuer, root, sct)?,
     })))
 }
 
@@ -137,7 +145,7 @@ pub fn fresh_leaf(
     Ok(TrustedLeaf(Kind::Certificate(Certified {
         certificate: leaf.clone(),
         authority: authority.to_owned(),
-        ct_logs: check_sct(leaf, issuer, root)?,
+        ct_logs: check_sct(leaf, issuer, root, Sct::Needed)?,
     })))
 }
 
@@ -181,14 +189,18 @@ fn path_at<'a>(
     }
 }
 
-/// At least one embedded SCT of a trusted log; every SCT of a trusted log must hold.
+/// At least one embedded SCT of a trusted log, if it is needed; every SCT of a trusted log must hold.
 fn check_sct(
     leaf: &Certificate,
     issuer: &Certificate,
     root: &TrustedRoot,
+    sct: Sct,
 ) -> Result<Vec<CtLog>, VerifyError> {
     let wrong = |why: String| VerifyError::Sct { why };
-    let scts = ct::embedded_scts(leaf).map_err(|error| wrong(error.to_string()))?;
+    let scts = match ct::embedded_scts(leaf) {
+        Err(ct::CtError::NoSct) if sct == Sct::NotNeeded => return Ok(Vec::new()),
+        scts => scts.map_err(|error| wrong(error.to_string()))?,
+    };
     let entry = ct::entry_of_leaf(leaf, issuer).map_err(|error| wrong(error.to_string()))?;
     let mut vouched = Vec::new();
     for sct in &scts {
@@ -215,7 +227,7 @@ fn check_sct(
             time: at,
         });
     }
-    if !vouched.is_empty() {
+    if !vouched.is_empty() || sct == Sct::NotNeeded {
         return Ok(vouched);
     }
     let ids: Vec<String> = scts.iter().map(|sct| hex::encode(sct.log_id)).collect();

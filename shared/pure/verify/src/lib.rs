@@ -44,6 +44,7 @@ pub use signature::Signed;
 pub use time::{ObservedTime, ObservedTimes, Witness};
 pub use trace::{Fact, StepOutcome, StepTrace, Trace};
 
+use leaf::Sct;
 use trace::{Observer, Unobserved};
 
 /// A bundle that holds, and what it says. Only [`bundle()`] and [`legacy()`] make one.
@@ -160,7 +161,7 @@ pub fn before_logging(
         Signer::Certificate {
             leaf,
             intermediates,
-        } => leaf::trust(leaf, intermediates, &times, &none, root).map(drop),
+        } => leaf::trust(leaf, intermediates, &times, &none, root, Sct::Needed).map(drop),
         Signer::Key { .. } => Ok(()),
     }
 }
@@ -197,8 +198,17 @@ fn steps(
                 leaf,
                 intermediates,
             },
-            Expect::Identity(_) | Expect::AnyOf(_) | Expect::ExactCertificate(_),
-        ) => leaf::trust(leaf, intermediates, &times, &recorded, root)?,
+            Expect::Identity(_)
+            | Expect::AnyOf(_)
+            | Expect::UnwatchedCertificate(_)
+            | Expect::ExactCertificate(_),
+        ) => {
+            let sct = match expect {
+                Expect::UnwatchedCertificate(_) => Sct::NotNeeded,
+                _ => Sct::Needed,
+            };
+            leaf::trust(leaf, intermediates, &times, &recorded, root, sct)?
+        }
         (Signer::Key { .. }, Expect::Key(key) | Expect::UnloggedKey(key)) => leaf::trust_key(key),
         // The key of a certificate may be the key that is expected; whose certificate it is does not matter then.
         (Signer::Certificate { leaf, .. }, Expect::Key(key) | Expect::UnloggedKey(key))
@@ -211,7 +221,10 @@ fn steps(
         }
         (
             Signer::Key { hint },
-            Expect::Identity(_) | Expect::AnyOf(_) | Expect::ExactCertificate(_),
+            Expect::Identity(_)
+            | Expect::AnyOf(_)
+            | Expect::UnwatchedCertificate(_)
+            | Expect::ExactCertificate(_),
         ) => {
             return Err(VerifyError::NoCertificate { hint: hint.clone() });
         }

@@ -175,6 +175,10 @@ fn expected(expect: &Expect, artifact: &Artifact) -> Vec<Fact> {
     match expect {
         Expect::Identity(policy) => facts.extend(policy_facts(policy)),
         Expect::AnyOf(identities) => facts.extend(identities.iter().flat_map(policy_facts)),
+        Expect::UnwatchedCertificate(identities) => {
+            facts.extend(identities.iter().flat_map(policy_facts));
+            facts.push(fact("certificate", "with an SCT or without"));
+        }
         Expect::Key(key) => facts.push(fact("key", key_id(key))),
         Expect::UnloggedKey(key) => facts.push(fact("key, logged or not", key_id(key))),
         Expect::ExactCertificate(certificate) => {

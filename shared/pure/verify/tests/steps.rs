@@ -569,3 +569,72 @@ fn who_vouches_is_in_the_result() {
     assert_eq!(seen.size(), 8);
     assert!(seen.note().starts_with("rekor.example.org\n8\n"));
 }
+
+/// Of an authority of one's own, which asks no CT log and writes down no provider.
+#[test]
+fn a_certificate_in_no_ct_log_holds_only_where_none_is_asked_for() {
+    let sigstore = Sigstore::default();
+    let root = sigstore.root();
+    let unwatched = |subject: &str, issuer: &str| {
+        let identities = Identities::new(vec![IdentityPolicy {
+            subject: Matcher::Exact(subject.to_owned()),
+            issuer: Matcher::pattern(issuer).unwrap(),
+            extensions: Vec::new(),
+        }]);
+        Expect::UnwatchedCertificate(identities.unwrap())
+    };
+    let minted = |named: bool, scts: SctList<'_>| {
+        let signer = Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
+        let mut leaf = sigstore.leaf(&signer);
+        if !named {
+            leaf.extensions = pki::FulcioExtensions::default();
+        }
+        let leaf = sigstore.ca.issue(leaf, scts);
+        sigstore.sign_with(FILE, signer, leaf).bundle
+    };
+    let judge = |bundle: &Bundle, root: &TrustedRoot, expect: &Expect| {
+        verify::bundle(bundle, &Artifact::from_bytes(FILE), root, expect)
+    };
+    let bundle = minted(true, SctList::None);
+    assert_eq!(
+        refused(judge(&bundle, &root, &alice())),
+        (Step::Leaf, "bad-sct")
+    );
+    let held = judge(
+        &bundle,
+        &root,
+        &unwatched(Sigstore::SUBJECT, Sigstore::ISSUER),
+    );
+    assert_eq!(held.unwrap().certified().unwrap().ct_logs(), []);
+    let nameless = minted(false, SctList::None);
+    let held = judge(&nameless, &root, &unwatched(Sigstore::SUBJECT, "^$"));
+    assert_eq!(held.unwrap().identity().unwrap().issuer(), "");
+    // Everything else is asked as ever.
+    for (bundle, subject, issuer, reason) in [
+        (&bundle, Sigstore::SUBJECT, "^$", "wrong-issuer"),
+        (&bundle, "bob@example.org", ".*", "wrong-identity"),
+        (&nameless, Sigstore::SUBJECT, ".+", "wrong-issuer"),
+    ] {
+        let outcome = judge(bundle, &root, &unwatched(subject, issuer));
+        assert_eq!(refused(outcome), (Step::Identity, reason));
+    }
+    let mut strange = root.clone();
+    strange.authorities = Sigstore::default().root().authorities;
+    let outcome = judge(&bundle, &strange, &unwatched(Sigstore::SUBJECT, ".*"));
+    assert_eq!(refused(outcome), (Step::Leaf, "bad-certificate"));
+    let mut untimed = bundle.clone();
+    untimed.timestamps.clear();
+    let outcome = judge(&untimed, &root, &unwatched(Sigstore::SUBJECT, ".*"));
+    assert_eq!(refused(outcome).1, "no-time");
+    // An SCT that is there has to hold; one of a log that nobody knows says nothing.
+    let watched = minted(true, SctList::Of(&[&sigstore.ct]));
+    let mut other_key = root.clone();
+    let other =
+        CtLog::default().trusted("https://ctlog.example.org", Validity::since(sigstore.since));
+    other_key.ctlogs[0].key = other.key;
+    let outcome = judge(&watched, &other_key, &unwatched(Sigstore::SUBJECT, ".*"));
+    assert_eq!(refused(outcome), (Step::Leaf, "bad-sct"));
+    let mut unknown = root;
+    unknown.ctlogs.clear();
+    judge(&watched, &unknown, &unwatched(Sigstore::SUBJECT, ".*")).unwrap();
+}
