@@ -527,12 +527,10 @@ fn what_cannot_be_asked_is_refused_by_name() {
         (&["--bundle", "signed.json"], "which of them must hold"),
         (&["--check-claims=false"], "always compared"),
         (&["--allow-certificate-chain"], "between it and the root"),
-        (&["--insecure-ignore-sct"], "cannot be left out"),
         (
             &["--signature-digest-algorithm", "sha256"],
             "follows from the key",
         ),
-        (&["--output-file", "x"], "redirect it"),
         (&["--oid", "99=x"], "no extension is called 99"),
     ] {
         let flags = [&ALICE[..], flags].concat();
