@@ -1,14 +1,17 @@
 // usage: node tuf.js tuf-js|sigstore-js URL ROOT CACHE TARGET...
-// Follows a TUF repository from the given root, and fetches targets.
+// Follows a TUF repository from the given root, or from what is in the cache, and fetches targets.
 const fs = require('node:fs');
 const path = require('node:path');
 
 const [library, url, root, cache, ...targets] = process.argv.slice(2);
+const known = fs.existsSync(cache);
 
 async function tufJs() {
   const { Updater } = require('tuf-js');
-  fs.mkdirSync(path.join(cache, 'targets'), { recursive: true });
-  fs.copyFileSync(root, path.join(cache, 'root.json'));
+  if (!known) {
+    fs.mkdirSync(path.join(cache, 'targets'), { recursive: true });
+    fs.copyFileSync(root, path.join(cache, 'root.json'));
+  }
   const updater = new Updater({
     metadataBaseUrl: url,
     metadataDir: cache,
@@ -25,7 +28,7 @@ async function tufJs() {
 
 async function sigstoreJs() {
   const { initTUF } = require('@sigstore/tuf');
-  const tuf = await initTUF({ mirrorURL: url, rootPath: root, cachePath: cache, forceInit: true });
+  const tuf = await initTUF({ mirrorURL: url, rootPath: root, cachePath: cache, forceInit: !known });
   for (const name of targets) await tuf.getTarget(name);
 }
 

@@ -1,66 +1,66 @@
 //! A trust root of our own, made and changed with `cosign-rs root` as its documents say, and every client that we know of reading it: after each
-//! change, and from each root that there ever was.
+//! change, and from each root that there ever was. cosign signs each time with what it learned there, and what was signed before stays good. At the
+//! end the online key is stolen.
+
+mod clients;
+mod drill;
+mod signing;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::stack::{IDENTITY, Server, Stack, free_port};
+use super::present;
+use super::stack::{Server, Stack, free_port};
 use super::upstream::VERSITYGW;
-use super::{cosign_program, install, present, python_program};
 use crate::report::Report;
-use crate::run::{self, Finished, quiet};
-
-/// The targets that clients of Sigstore ask for.
-const TARGETS: [&str; 2] = ["trusted_root.json", "signing_config.v0.2.json"];
-
-/// A client: how it comes from a root to the trusted root.
-#[derive(Clone, Copy)]
-struct Client {
-    name: &'static str,
-    follow: fn(&Scene<'_>, &Path, &Path) -> Result<Finished>,
-}
-
-const CLIENTS: [Client; 6] = [
-    Client {
-        name: "python-tuf",
-        follow: python_tuf,
-    },
-    Client {
-        name: "tuf-js",
-        follow: tuf_js,
-    },
-    Client {
-        name: "sigstore-js (TUF)",
-        follow: sigstore_js,
-    },
-    Client {
-        name: "sigstore-python",
-        follow: sigstore_python,
-    },
-    Client {
-        name: "gh",
-        follow: gh,
-    },
-    Client {
-        name: "cosign",
-        follow: cosign,
-    },
-];
+use crate::run::{self, quiet};
+use clients::{CLIENTS, Client, Visit};
+use signing::{Signed, Turn};
 
 /// The commands of a change.
 type Change = fn(&Scene<'_>) -> Result<()>;
 
+/// A change, and whose turn it then is to sign.
+struct Step {
+    name: &'static str,
+    change: Change,
+    turn: Turn,
+    /// The metadata is of no new kind, and only those who sign see a difference.
+    for_signers: bool,
+}
+
+impl Step {
+    const fn new(name: &'static str, turn: Turn, change: Change) -> Self {
+        Self {
+            name,
+            change,
+            turn,
+            for_signers: false,
+        }
+    }
+
+    const fn for_signers(self) -> Self {
+        Self {
+            for_signers: true,
+            ..self
+        }
+    }
+}
+
 /// Changes, each with its commands.
-const STEPS: [(&str, Change); 9] = [
-    ("init", |scene| scene.sign_and_publish(&["alice", "bob"])),
-    ("a timestamp refresh", |scene| {
+const STEPS: [Step; 11] = [
+    Step::new("init", Turn::First, |scene| {
+        scene.sign_and_publish(&["alice", "bob"])
+    }),
+    Step::new("a timestamp refresh", Turn::First, |scene| {
         scene.root(&["refresh", "--force"])
     }),
-    ("the rotation of one root key", |scene| {
+    Step::new("the rotation of one root key", Turn::First, |scene| {
         scene.root(&[
             "rotate",
             "root,targets",
@@ -71,7 +71,7 @@ const STEPS: [(&str, Change); 9] = [
         ])?;
         scene.sign_and_publish(&["dave", "bob", "alice"])
     }),
-    ("the rotation of all root keys", |scene| {
+    Step::new("the rotation of all root keys", Turn::First, |scene| {
         let new = ["erin", "frank", "grace"].map(|name| scene.signer(name));
         let mut arguments = vec!["rotate".to_owned(), "root,targets".to_owned()];
         for signer in new {
@@ -83,15 +83,15 @@ const STEPS: [(&str, Change); 9] = [
         scene.root(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
         scene.sign_and_publish(&["frank", "alice", "erin", "bob"])
     }),
-    ("a higher threshold", |scene| {
+    Step::new("a higher threshold", Turn::First, |scene| {
         scene.root(&["rotate", "root,targets", "--threshold", "3"])?;
         scene.sign_and_publish(&["grace", "frank", "erin"])
     }),
-    ("a lower threshold", |scene| {
+    Step::new("a lower threshold", Turn::First, |scene| {
         scene.root(&["rotate", "root,targets", "--threshold", "2"])?;
         scene.sign_and_publish(&["erin", "grace", "frank"])
     }),
-    ("a new log shard", |scene| {
+    Step::new("a new log shard", Turn::First, |scene| {
         let log = scene.second.address("rekor")?;
         // Sooner than clients can know of it is refused.
         let soon = quiet(
@@ -107,17 +107,55 @@ const STEPS: [(&str, Change); 9] = [
         scene.root(&["add-shard", &log])?;
         scene.sign_and_publish(&["erin", "grace"])
     }),
-    ("a new certificate authority", |scene| {
+    Step::new("the begin of the new log shard", Turn::SecondLog, |scene| {
+        scene.begin_now("rekorTlogUrls")?;
+        scene.sign_and_publish(&["erin", "grace"])
+    })
+    .for_signers(),
+    Step::new("a new certificate authority", Turn::SecondLog, |scene| {
         scene.root(&["add-ca", &scene.second.address("fulcio")?])?;
+        scene.root(&["add-log", "ctlog", &scene.second.address("ctlog")?])?;
         scene.sign_and_publish(&["erin", "grace"])
     }),
-    ("an exchanged online key", |scene| {
+    Step::new(
+        "the begin of the new certificate authority",
+        Turn::Second,
+        |scene| {
+            scene.begin_now("caUrls")?;
+            scene.sign_and_publish(&["erin", "grace"])
+        },
+    )
+    .for_signers(),
+    Step::new(
+        "the end of the old log and authority",
+        Turn::Second,
+        |scene| {
+            let rekor = scene.stack.address("rekor")?;
+            // It is there in both versions of its protocol.
+            scene.root(&["retire", "rekor", &rekor])?;
+            scene.root(&["retire", "rekor", &rekor])?;
+            scene.root(&["retire", "fulcio", &scene.stack.address("fulcio")?])?;
+            scene.root(&["retire", "ctlog", &scene.stack.address("ctlog")?])?;
+            scene.sign_and_publish(&["erin", "grace"])
+        },
+    )
+    .for_signers(),
+];
+
+/// Its clients have a past; see [`drill`].
+const DRILL: Step = Step::new(
+    "the exchange of a stolen online key",
+    Turn::Second,
+    |scene| {
         let key = scene.private_key("online2")?;
         scene.root(&["rotate", "online", "--key", &key.display().to_string()])?;
         scene.sign_and_publish(&["erin", "grace"])?;
         scene.root(&["refresh", "--force"])
-    }),
-];
+    },
+);
+
+/// The client that signs too.
+const SIGNER: &str = "cosign";
 
 pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
     let mut scene = None;
@@ -141,51 +179,14 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
         .into_iter()
         .filter(|client| present(client.name))
         .collect();
-    for (name, change) in STEPS {
-        let mut changed = false;
-        report.check(&format!("cosign-rs root: {name}"), || {
-            change(&scene)?;
-            scene.serve()?;
-            changed = true;
-            Ok(())
-        });
-        if !changed {
+    for step in &STEPS {
+        if !change(report, &mut scene, step) {
             return Ok(());
         }
-        let outcomes: Vec<(&str, Result<()>)> = thread::scope(|threads| {
-            let running: Vec<_> = clients
-                .iter()
-                .map(|client| {
-                    (
-                        client.name,
-                        threads.spawn(|| scene.start_at_every_root(*client)),
-                    )
-                })
-                .collect();
-            running
-                .into_iter()
-                .map(|(name, thread)| {
-                    (
-                        name,
-                        thread
-                            .join()
-                            .unwrap_or_else(|_| bail!("the check itself ended")),
-                    )
-                })
-                .collect()
-        });
-        for (client, outcome) in outcomes {
-            report.check(
-                &format!("{client} reads our repository after {name}, from every earlier root"),
-                || outcome,
-            );
-        }
+        follow(report, &scene, step, &clients);
     }
-    if present("cosign") {
-        report.check(
-            "cosign signs with what it learned from our repository, and verifies it",
-            || cosign_signs(&scene),
-        );
+    if !drill::check(report, &mut scene, &clients) {
+        return Ok(());
     }
     bucket(report, &scene);
     report.check("cosign-rs root status has nothing to do at the end", || {
@@ -193,6 +194,68 @@ pub(crate) fn check(report: &mut Report, stack: &Stack) -> Result<()> {
         Ok(())
     });
     Ok(())
+}
+
+/// Makes a change; whether it is made.
+fn change(report: &mut Report, scene: &mut Scene<'_>, step: &Step) -> bool {
+    let mut changed = false;
+    report.check(&format!("cosign-rs root: {}", step.name), || {
+        (step.change)(scene)?;
+        scene.serve()?;
+        changed = true;
+        Ok(())
+    });
+    changed
+}
+
+/// All clients after a change.
+fn follow(report: &mut Report, scene: &Scene<'_>, step: &Step, clients: &[Client]) {
+    let name = step.name;
+    let signs = |client: &Client| client.name == SIGNER;
+    let clients = clients
+        .iter()
+        .filter(|client| signs(client) || !step.for_signers);
+    let outcomes = side_by_side(clients, |client| {
+        scene.start_at_every_root(**client, signs(client).then_some(step.turn))
+    });
+    for (client, outcome) in outcomes {
+        let does = if signs(client) {
+            "reads our repository, signs and verifies by it,"
+        } else {
+            "reads our repository"
+        };
+        report.check(
+            &format!(
+                "{} {does} after {name}, from every earlier root",
+                client.name
+            ),
+            || outcome,
+        );
+    }
+}
+
+/// Does the same for each of them, in a thread of its own.
+fn side_by_side<T: Sync, R: Send>(
+    each: impl Iterator<Item = T>,
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Vec<(T, Result<R>)> {
+    let each: Vec<T> = each.collect();
+    let results: Vec<Result<R>> = thread::scope(|threads| {
+        let work = &work;
+        let running: Vec<_> = each
+            .iter()
+            .map(|one| threads.spawn(move || work(one)))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| bail!("the check itself ended"))
+            })
+            .collect()
+    });
+    each.into_iter().zip(results).collect()
 }
 
 /// A bucket behind a gateway that answers strangers with 403, as S3 does: the copy is made, and then found to be of no use to clients.
@@ -257,7 +320,10 @@ struct Scene<'a> {
     port: u16,
     server: Option<Server>,
     artifact: PathBuf,
+    /// Signed by cosign-rs before there was a repository.
     bundle: PathBuf,
+    /// What cosign signed, a signature after each change.
+    signed: Mutex<Vec<Signed>>,
 }
 
 impl<'a> Scene<'a> {
@@ -274,6 +340,7 @@ impl<'a> Scene<'a> {
                 "a file whose verifiers trust our repository\n",
             )?,
             bundle: stack.path("repository.sigstore.json"),
+            signed: Mutex::default(),
         };
         fs::create_dir_all(stack.path("signers"))?;
         let mut arguments = vec!["init".to_owned(), "--threshold".to_owned(), "2".to_owned()];
@@ -395,173 +462,49 @@ impl<'a> Scene<'a> {
         format!("http://localhost:{}", self.port)
     }
 
-    /// Starts the client anew at each root that was ever published.
-    fn start_at_every_root(&self, client: Client) -> Result<()> {
+    /// All that were ever published, the newest last.
+    fn roots(&self) -> Vec<PathBuf> {
         let published = self.state.join("published");
-        let roots = (1..)
+        (1..=1_000)
             .map(|version| published.join(format!("{version}.root.json")))
-            .take_while(|file| file.is_file());
-        let mut started = 0;
-        for root in roots {
+            .take_while(|file| file.is_file())
+            .collect()
+    }
+
+    /// Starts the client anew at each root that was ever published. One that signs does so each time, by the services whose turn it is.
+    fn start_at_every_root(&self, client: Client, turn: Option<Turn>) -> Result<()> {
+        let roots = self.roots();
+        ensure!(!roots.is_empty(), "no root is published");
+        let newest = roots.last().cloned();
+        let start = |root: &PathBuf| {
             let home = tempfile::tempdir()?;
-            let finished = (client.follow)(self, &root, home.path())
-                .with_context(|| format!("from {}", root.display()))?;
-            finished
-                .expect(0)
-                .with_context(|| format!("from {}", root.display()))?;
-            started += 1;
+            let visit = Visit {
+                scene: self,
+                url: &self.url(),
+                root,
+                home: home.path(),
+                first: true,
+            };
+            (client.follow)(&visit)?.expect(0)?;
+            if let Some(turn) = turn {
+                let signed = signing::sign(&visit, turn)?;
+                if Some(root) == newest.as_ref() {
+                    signing::keep(&visit, signed, turn)?;
+                }
+            }
+            Ok(())
+        };
+        let outcomes = if client.waits {
+            side_by_side(roots.into_iter(), start)
+        } else {
+            let each = roots.into_iter();
+            each.map(|root| (start(&root), root))
+                .map(|(outcome, root)| (root, outcome))
+                .collect()
+        };
+        for (root, outcome) in outcomes {
+            outcome.with_context(|| format!("from {}", root.display()))?;
         }
-        ensure!(started > 0, "no root is published");
         Ok(())
     }
-}
-
-fn script(program: PathBuf, name: &str) -> Command {
-    let mut command = Command::new(program);
-    command
-        .arg(
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("peers")
-                .join(name),
-        )
-        .env("NODE_PATH", install::folder().join("js/node_modules"));
-    command
-}
-
-fn python_tuf(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    let python = install::folder().join("python/bin/python");
-    quiet(
-        script(python, "python-tuf.py")
-            .arg(scene.url())
-            .arg(root)
-            .arg(home.join("cache"))
-            .args(TARGETS),
-    )
-}
-
-fn tuf_js(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    quiet(
-        script("node".into(), "tuf.js")
-            .arg("tuf-js")
-            .arg(scene.url())
-            .arg(root)
-            .arg(home.join("cache"))
-            .args(TARGETS),
-    )
-}
-
-fn sigstore_js(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    quiet(
-        script("node".into(), "tuf.js")
-            .arg("sigstore-js")
-            .arg(scene.url())
-            .arg(root)
-            .arg(home.join("cache"))
-            .args(TARGETS),
-    )
-}
-
-fn sigstore_python(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    let stranger = || {
-        let mut command = Command::new(python_program());
-        command
-            .env("HOME", home)
-            .env_remove("XDG_DATA_HOME")
-            .env_remove("XDG_CACHE_HOME")
-            .args(["--instance", &scene.url()]);
-        command
-    };
-    quiet(stranger().arg("trust-instance").arg(root))?.expect(0)?;
-    quiet(
-        stranger()
-            .args([
-                "verify",
-                "identity",
-                "--cert-identity",
-                IDENTITY,
-                "--cert-oidc-issuer",
-                scene.stack.issuer(),
-                "--bundle",
-            ])
-            .arg(&scene.bundle)
-            .arg(&scene.artifact),
-    )
-}
-
-fn gh(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    let finished = quiet(
-        Command::new(install::gh_program())
-            .args([
-                "attestation",
-                "trusted-root",
-                "--tuf-url",
-                &scene.url(),
-                "--tuf-root",
-            ])
-            .arg(root)
-            .env("HOME", home)
-            .env_remove("XDG_CACHE_HOME"),
-    )?;
-    ensure!(
-        finished.code != Some(0) || finished.stdout.contains("trustedroot"),
-        "no trusted root:\n{}",
-        finished.all()
-    );
-    Ok(finished)
-}
-
-fn cosign_at(home: &Path) -> Command {
-    let mut command = Command::new(cosign_program());
-    command.env("HOME", home).env_remove("TUF_ROOT");
-    command
-}
-
-fn cosign(scene: &Scene<'_>, root: &Path, home: &Path) -> Result<Finished> {
-    quiet(
-        cosign_at(home)
-            .args(["initialize", "--mirror", &scene.url(), "--root"])
-            .arg(root),
-    )?
-    .expect(0)?;
-    quiet(
-        cosign_at(home)
-            .arg("verify-blob")
-            .args(scene.stack.expect(IDENTITY))
-            .arg("--bundle")
-            .arg(&scene.bundle)
-            .arg(&scene.artifact),
-    )
-}
-
-/// Signs with the services that the repository names, and verifies what comes out.
-fn cosign_signs(scene: &Scene<'_>) -> Result<()> {
-    let home = tempfile::tempdir()?;
-    let root = scene.state.join("published/1.root.json");
-    cosign(scene, &root, home.path())?.expect(0)?;
-    let bundle = scene.stack.path("repository-cosign.sigstore.json");
-    quiet(
-        cosign_at(home.path())
-            .args([
-                "sign-blob",
-                "--yes",
-                "--identity-token",
-                &scene.stack.token()?,
-                "--bundle",
-            ])
-            .arg(&bundle)
-            .arg(&scene.artifact),
-    )?
-    .expect(0)?;
-    let verify = |identity: &str| {
-        quiet(
-            cosign_at(home.path())
-                .arg("verify-blob")
-                .args(scene.stack.expect(identity))
-                .arg("--bundle")
-                .arg(&bundle)
-                .arg(&scene.artifact),
-        )
-    };
-    verify(IDENTITY)?.expect(0)?;
-    super::refused(&verify("mallory@example.com")?)
 }
