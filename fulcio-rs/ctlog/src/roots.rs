@@ -289,6 +289,12 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Of a file that is followed: what is no regular one could keep the reader waiting for ever.
+fn read_again(path: &Path) -> io::Result<Vec<u8>> {
+    serve::reload::check_regular(path)?;
+    read(path)
+}
+
 /// All certificates of a PEM file; none is an error, as is one that is cut.
 fn parse(bytes: &[u8]) -> anyhow::Result<Vec<Certificate>> {
     let blocks = keys::pem::decode_all(std::str::from_utf8(bytes)?)?;
@@ -312,7 +318,7 @@ async fn watch_file(roots: WeakRoots, file: PathBuf, mut seen: Vec<u8>) {
             return;
         };
         let path = file.clone();
-        let found = tokio::task::spawn_blocking(move || read(&path)).await;
+        let found = tokio::task::spawn_blocking(move || read_again(&path)).await;
         let found = match found.map_err(io::Error::from).flatten() {
             Ok(found) => found,
             Err(error) => {
@@ -472,5 +478,26 @@ impl Kept {
         let text: String = roots.iter().map(Certificate::to_pem).collect();
         self.folder.replace_durable(&self.path, text.as_bytes())?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_roots_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("roots.pem");
+        std::fs::write(&path, "roots").unwrap();
+        assert_eq!(read_again(&path).unwrap(), b"roots");
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(read_again(&path)));
+        let read = receiver.recv_timeout(Duration::from_secs(20));
+        let error = read.expect("it waits for the pipe").unwrap_err();
+        assert!(error.to_string().contains("is no regular file"), "{error}");
     }
 }

@@ -275,7 +275,20 @@ impl Files {
 
     async fn refresh(&mut self) -> anyhow::Result<bool> {
         let path = self.config.chain.clone();
-        let text = tokio::task::spawn_blocking(move || read_chain(&path)).await?;
+        let keys: Vec<_> = self
+            .config
+            .key
+            .files()
+            .into_iter()
+            .map(Path::to_owned)
+            .collect();
+        let read = move || {
+            for path in keys.iter().chain([&path]) {
+                serve::reload::check_regular(path)?;
+            }
+            read_chain(&path)
+        };
+        let text = tokio::task::spawn_blocking(read).await?;
         let text = text.context("tsa.chain")?;
         if text == self.taken {
             return Ok(false);
@@ -372,5 +385,26 @@ mod tests {
         std::fs::write(at("two/chain.pem"), "").unwrap();
         assert!(files.refresh().await.is_err());
         assert!(serves("three"));
+
+        // A pipe is not waited for.
+        for name in ["chain.pem", "key.pem"] {
+            std::fs::remove_file(at("two").join(name)).unwrap();
+            let made = std::process::Command::new("mkfifo")
+                .arg(at("two").join(name))
+                .status();
+            assert!(made.unwrap().success());
+            let patience = std::time::Duration::from_secs(20);
+            let refreshed = tokio::time::timeout(patience, files.refresh()).await;
+            let error = refreshed.expect("it waits for the pipe").unwrap_err();
+            assert!(
+                format!("{error:#}").contains("is no regular file"),
+                "{error:#}"
+            );
+            assert!(serves("three"));
+            std::fs::remove_file(at("two").join(name)).unwrap();
+            std::fs::copy(at("one").join(name), at("two").join(name)).unwrap();
+        }
+        assert!(files.refresh().await.unwrap());
+        assert!(serves("one"));
     }
 }

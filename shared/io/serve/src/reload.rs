@@ -7,7 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt::Display;
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::io::{ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -92,6 +92,20 @@ impl Look {
         }
         Self(hasher.finish())
     }
+}
+
+/// Refuses what is there and is no regular file: whoever opens a pipe waits until somebody writes, and follows nothing any more. What is not there says
+/// so when it is read. Blocks.
+///
+/// # Errors
+///
+/// With the path, when something else is there.
+pub fn check_regular(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let text = format!("{} is no regular file", path.display());
+        return Err(io::Error::new(ErrorKind::InvalidInput, text));
+    }
+    Ok(())
 }
 
 /// Keeps account of one thing that is read again: log lines, and figures (`reloads_total`, `reload_failing`).
