@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use pki::Certificate;
-use serve::reload::{Account, LOOK, Look};
+use serve::reload::{Account, LOOK, Look, check_regular};
 use serve::{Allowance, Clock, Live};
 use signer::Signer;
 use tokio::task::JoinSet;
@@ -137,7 +137,7 @@ impl Follower {
     async fn config(&self) -> anyhow::Result<(Look, AuthorityConfig)> {
         let settings = self.settings.clone();
         let read = move || {
-            check_files(std::slice::from_ref(&settings))?;
+            check_regular(&settings)?;
             anyhow::Ok((Look::at([&settings]), Config::load(&settings)?))
         };
         let (seen, config) = tokio::task::spawn_blocking(read).await??;
@@ -196,19 +196,12 @@ impl Follower {
 
 async fn look(paths: Vec<PathBuf>) -> anyhow::Result<Look> {
     let looking = move || {
-        check_files(&paths)?;
+        for path in &paths {
+            check_regular(path)?;
+        }
         Ok(Look::at(paths))
     };
     tokio::task::spawn_blocking(looking).await?
-}
-
-/// Whoever reads a pipe waits until somebody writes, and nothing would be followed any more. A file that is not there says so when it is read.
-fn check_files(paths: &[PathBuf]) -> anyhow::Result<()> {
-    for path in paths {
-        let other = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
-        anyhow::ensure!(!other, "{} is no regular file", path.display());
-    }
-    Ok(())
 }
 
 fn authority_paths(config: &AuthorityConfig) -> Vec<PathBuf> {
