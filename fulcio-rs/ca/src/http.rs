@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serve::{Code, Problem};
 use wire::encoding::Bytes as Base64;
 use wire::fulcio::{
@@ -160,13 +161,9 @@ async fn configuration(extract::State(state): extract::State<State>) -> Json<Con
 }
 
 /// No body is a request without members, as for upstream's gateway.
-fn parse<T: for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, Problem> {
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { &body[..] };
-    // A derived reader takes the members of an array in their order, which is no request of anybody's.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(malformed("expected a JSON object"));
-    }
-    serde_json::from_slice(body).map_err(|error| malformed(&error.to_string()))
+    wire::parse(body).map_err(|error| malformed(&error.to_string()))
 }
 
 fn malformed(why: &str) -> Problem {

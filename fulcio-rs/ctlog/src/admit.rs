@@ -122,12 +122,8 @@ pub(crate) struct Admitted {
 
 /// The certificates of a request's body, DER, leaf first.
 pub fn parse(request: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
-    // A derived reader takes the members of an array in their order.
-    if request.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Refusal::Json("expected a JSON object".to_owned()));
-    }
     let request: AddChainRequest =
-        serde_json::from_slice(request).map_err(|error| Refusal::Json(error.to_string()))?;
+        wire::parse(request).map_err(|error| Refusal::Json(error.to_string()))?;
     Ok(request.chain.into_iter().map(|der| der.0).collect())
 }
 

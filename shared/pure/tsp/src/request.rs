@@ -173,12 +173,8 @@ impl Request {
                 most: MAX_JSON,
             });
         }
-        // A derived reader takes the members of an array in their order.
-        if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(RequestError::Malformed("expected a JSON object".into()));
-        }
-        let json: Json = serde_json::from_slice(json)
-            .map_err(|error| RequestError::Malformed(error.to_string()))?;
+        let json: Json =
+            wire::parse(json).map_err(|error| RequestError::Malformed(error.to_string()))?;
         let name = json.hash_algorithm.to_ascii_lowercase();
         let hash = match HashAlgorithm::from_name(&name) {
             Some(hash) => hash,
