@@ -38,6 +38,16 @@ pub fn cache_control(name: &str) -> &'static str {
     }
 }
 
+/// Whether that is what a registry says where there is nothing, or something that is no repository: then it is replaced.
+const fn is_no_repository(error: &oci::OciError) -> bool {
+    matches!(
+        error,
+        oci::OciError::NotFound { .. }
+            | oci::OciError::Malformed { .. }
+            | oci::OciError::Digest { .. }
+    )
+}
+
 /// What became of the copies, place by place.
 #[derive(Debug, Default)]
 pub struct Copied {
@@ -241,17 +251,19 @@ impl Repository {
             place: format!("oci://{reference}"),
             what,
         };
-        // What cannot be read as a repository is none, and is replaced.
-        if let Ok(there) = registry.artifact(reference, kind).await
-            && let Ok(Some(there)) = registry
-                .artifact_file(
-                    &there,
-                    "timestamp.json",
-                    RoleName::TIMESTAMP.kind().size_max(),
-                )
+        let timestamp = async {
+            let limit = RoleName::TIMESTAMP.kind().size_max();
+            let there = registry.artifact(reference, kind).await?;
+            registry
+                .artifact_file(&there, "timestamp.json", limit)
                 .await
-        {
-            self.not_behind(&there).map_err(failed)?;
+        };
+        match timestamp.await {
+            Ok(None) => {}
+            Ok(Some(there)) => self.not_behind(&there).map_err(failed)?,
+            Err(error) if is_no_repository(&error) => {}
+            // A registry that does not answer may have a newer one.
+            Err(error) => return Err(failed(published::chain(&error))),
         }
         let pushed = registry.push_artifact(reference, kind, &files).await;
         pushed.map_err(|error| failed(published::chain(&error)))
@@ -458,6 +470,7 @@ fn number(name: &str) -> u64 {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use jiff::Timestamp;
     use keys::Algorithm;
@@ -586,6 +599,62 @@ mod tests {
             repository.copy_to_store(&bucket, "").await.unwrap();
             let there = bucket.get(&key).await.unwrap().bytes().await.unwrap();
             assert_eq!(old, there);
+        }
+    }
+
+    /// It has a repository and does not give its timestamp away: nobody knows whether that is newer than ours.
+    #[tokio::test]
+    async fn a_registry_that_does_not_say_what_it_has_is_not_written_to() {
+        use axum::http::{Method, StatusCode};
+
+        let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
+        let (repository, _) = repository(now).await;
+        let timestamp = serde_json::json!({
+            "mediaType": tuf::artifact::media_type("timestamp.json"),
+            "digest": format!("sha256:{}", "0".repeat(64)),
+            "size": 3,
+            "annotations": { tuf::artifact::FILE_NAME: "timestamp.json" },
+        });
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": tuf::artifact::ARTIFACT_TYPE,
+            "layers": [timestamp],
+        })
+        .to_string();
+        // What the blob is answered with, and whether the registry is written to then.
+        for (status, written) in [
+            (StatusCode::FORBIDDEN, false),
+            (StatusCode::NOT_FOUND, true),
+        ] {
+            let (writes, manifest) = (Arc::<AtomicUsize>::default(), manifest.clone());
+            let seen = Arc::clone(&writes);
+            let answer = move |method: Method, uri: axum::http::Uri| async move {
+                if method != Method::GET && method != Method::HEAD {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    return (StatusCode::FORBIDDEN, String::new());
+                }
+                if uri.path().contains("/manifests/") {
+                    (StatusCode::OK, manifest)
+                } else {
+                    (status, String::new())
+                }
+            };
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let at = format!("{}/team/root:latest", listener.local_addr().unwrap());
+            let router = axum::Router::new().fallback(answer);
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            let at = oci::Reference::parse(&at).unwrap();
+            let refused = repository.copy_to_registry(&at).await.unwrap_err();
+            assert!(
+                matches!(refused, RepositoryError::Place { .. }),
+                "{refused}"
+            );
+            assert_eq!(
+                writes.load(Ordering::SeqCst) > 0,
+                written,
+                "{status}: {refused}"
+            );
         }
     }
 
