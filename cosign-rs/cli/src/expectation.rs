@@ -12,17 +12,24 @@ use crate::{loose, private_key};
 
 /// Whom the flags and the policy name, one after the other: a bundle is good if one of them made it. Where both name somebody, the flags
 /// decide here and the policy afterwards, so that both must agree.
-pub(crate) async fn of_all(expected: &Expected, policy: Option<&Policy>) -> Result<Vec<Expect>> {
-    nothing_is_empty(expected)?;
+pub(crate) async fn of_all(
+    expected: &Expected,
+    trust: &Trust,
+    policy: Option<&Policy>,
+) -> Result<Vec<Expect>> {
     match policy {
-        Some(policy) if !expected.names_somebody() => Ok(policy.expectations()),
-        _ => Ok(vec![of(expected).await?]),
+        Some(policy) if !expected.names_somebody() => {
+            nothing_is_empty(expected)?;
+            Ok(policy.expectations())
+        }
+        _ => Ok(vec![of(expected, trust).await?]),
     }
 }
 
-/// The expectation that the flags state.
-pub(crate) async fn of(expected: &Expected) -> Result<Expect> {
+/// The expectation that the flags state; how trust is followed says whether a service may be asked for a key.
+pub(crate) async fn of(expected: &Expected, trust: &Trust) -> Result<Expect> {
     nothing_is_empty(expected)?;
+    is_at_hand(expected, trust)?;
     let forge = Forge::of(expected)?;
     let mut extensions = extensions(expected);
     if let Some(reference) = &expected.key {
@@ -172,7 +179,7 @@ fn nothing_is_empty(expected: &Expected) -> Result<()> {
 }
 
 /// Whom the flags name can be known without a connection, where none may be made.
-pub(crate) fn is_at_hand(expected: &Expected, trust: &Trust) -> Result<()> {
+fn is_at_hand(expected: &Expected, trust: &Trust) -> Result<()> {
     match &expected.key {
         Some(key) if trust.following.offline && private_key::is_elsewhere(key) => Err(usage(
             "--offline with a key that a service keeps: it would have to be asked",
@@ -308,15 +315,11 @@ mod tests {
         parse(flags).unwrap()
     }
 
-    fn expected(flags: &[&str]) -> Expected {
-        parsed(flags).expected
-    }
-
     fn expectation(flags: &[&str]) -> Result<Expect> {
         let verify = parse(flags)?;
         tokio::runtime::Builder::new_current_thread()
             .build()?
-            .block_on(of(&verify.expected))
+            .block_on(of(&verify.expected, &verify.trust))
     }
 
     #[test]
@@ -359,8 +362,8 @@ mod tests {
             .build()
             .unwrap();
         let beside = |flags: &[&str]| {
-            let expected = expected(flags);
-            runtime.block_on(of_all(&expected, Some(&policy)))
+            let verify = parsed(flags);
+            runtime.block_on(of_all(&verify.expected, &verify.trust, Some(&policy)))
         };
         assert_eq!(beside(&[]).unwrap().len(), 1);
         for flag in [

@@ -85,9 +85,8 @@ impl Judge {
         policies: Vec<&Path>,
         rego: Option<Rego>,
     ) -> Result<Self> {
-        expectation::is_at_hand(expected, trust)?;
         let (policy, policy_file) = policy(&policies)?.unzip();
-        let expects = expectation::of_all(expected, policy.as_ref()).await?;
+        let expects = expectation::of_all(expected, trust, policy.as_ref()).await?;
         let root = Tags::trusted_root(tags, strictest(&expects)?, trust).await?;
         Ok(Self {
             root,
@@ -107,8 +106,7 @@ impl Judge {
         trust: &Trust,
         policy: Option<Policy>,
     ) -> Result<Self> {
-        expectation::is_at_hand(expected, trust)?;
-        let expects = Self::expectations(expected, judging, policy).await?;
+        let expects = Self::expectations(expected, judging, trust, policy).await?;
         let root = trust_files::for_verifying(strictest(&expects.0)?, trust).await?;
         Ok(Self::of(expects, judging, root))
     }
@@ -117,16 +115,18 @@ impl Judge {
     pub(crate) async fn with_root(
         expected: &Expected,
         judging: &Judging,
+        trust: &Trust,
         policy: Option<Policy>,
         root: TrustedRoot,
     ) -> Result<Self> {
-        let expects = Self::expectations(expected, judging, policy).await?;
+        let expects = Self::expectations(expected, judging, trust, policy).await?;
         Ok(Self::of(expects, judging, root))
     }
 
     async fn expectations(
         expected: &Expected,
         judging: &Judging,
+        trust: &Trust,
         at_hand: Option<Policy>,
     ) -> Result<(Vec<Expect>, Option<Policy>)> {
         let policies: Vec<&Path> = policies(judging).collect();
@@ -134,7 +134,7 @@ impl Judge {
             Some(policy) if policies.is_empty() => Some(policy),
             _ => policy(&policies)?.map(|(policy, _)| policy),
         };
-        let expects = expectation::of_all(expected, policy.as_ref()).await?;
+        let expects = expectation::of_all(expected, trust, policy.as_ref()).await?;
         Ok((expects, policy))
     }
 
@@ -163,8 +163,7 @@ impl Judge {
 
     /// The same question without a policy: for whom one bundle is all there is.
     pub(crate) async fn plain(expected: &Expected, trust: &Trust) -> Result<Self> {
-        expectation::is_at_hand(expected, trust)?;
-        let expect = expectation::of(expected).await?;
+        let expect = expectation::of(expected, trust).await?;
         let root = trust_files::for_verifying(&expect, trust).await?;
         Ok(Self {
             root,

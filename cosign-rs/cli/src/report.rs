@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -15,7 +15,7 @@ use serde::Serialize;
 use verify::{Verified, Witness};
 
 use crate::explained::Explained;
-use crate::failure::in_line;
+use crate::failure::{in_line, usage};
 
 /// A bundle that holds, as JSON.
 #[derive(Debug, Serialize)]
@@ -310,13 +310,35 @@ const fn kind(subject: &SubjectName) -> &'static str {
 /// What takes the place of standard output, if something does.
 static INSTEAD: OnceLock<File> = OnceLock::new();
 
-/// From now on data goes into this file, which is made or emptied, and not to standard output.
+/// From now on data goes into this file, which is made or emptied, and not to standard output. A private key that is there stays: it may be the one that is
+/// about to be read, and cannot be made again.
 pub(crate) fn print_into(path: &Path) -> Result<()> {
+    if is_private_key(path) {
+        return Err(usage(
+            format!("--output-file {} is a private key", path.display()),
+            "name another file",
+        ));
+    }
     let file = File::create(path)
         .with_context(|| format!("writing the --output-file {}", path.display()))?;
     // It is said once, on the command line.
     let _once = INSTEAD.set(file);
     Ok(())
+}
+
+fn is_private_key(path: &Path) -> bool {
+    let begin = File::open(path)
+        .ok()
+        .filter(|file| file.metadata().is_ok_and(|found| found.is_file()))
+        .and_then(|file| {
+            let mut begin = String::new();
+            file.take(64).read_to_string(&mut begin).ok()?;
+            Some(begin)
+        });
+    begin.is_some_and(|begin| {
+        let line = begin.lines().next().unwrap_or_default();
+        line.starts_with("-----BEGIN ") && line.contains("PRIVATE KEY")
+    })
 }
 
 /// Writes data to standard output.

@@ -484,4 +484,10 @@ fn what_goes_to_standard_output_goes_into_a_file_where_one_is_named() {
     scene
         .run("public-key --key own.key --output-file nowhere/out")
         .refused("nowhere/out");
+    // A key that is gone cannot be made again.
+    let key = read("own.key");
+    scene
+        .run("public-key --key own.key --output-file own.key")
+        .refused("is a private key");
+    assert_eq!(read("own.key"), key);
 }

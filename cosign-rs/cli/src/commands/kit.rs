@@ -20,7 +20,7 @@ use crate::judge::{self, Judge};
 use crate::kit::{Kit, LegacyItem, MAX_KIT};
 use crate::report::{self, Report};
 use crate::tag_trust::Tags;
-use crate::{expectation, explained, trust_files};
+use crate::{explained, trust_files};
 
 pub(super) async fn run(command: KitCommand) -> Result<()> {
     match command {
@@ -210,7 +210,6 @@ async fn verify(mut arguments: KitVerify) -> Result<()> {
 
 /// Whom to trust and who is expected: what the caller says, and only of a kit that he knows what the kit says.
 async fn judge_of(arguments: &KitVerify, kit: &Kit, pinned: bool) -> Result<Judge> {
-    expectation::is_at_hand(&arguments.expected, &arguments.trust)?;
     let own_policy = !arguments.judging.policy.is_empty();
     let named = own_policy || arguments.expected.names_somebody();
     let policy = match &kit.policy {
@@ -233,7 +232,14 @@ async fn judge_of(arguments: &KitVerify, kit: &Kit, pinned: bool) -> Result<Judg
         || arguments.trust.following.trust_domain.is_some();
     if pinned && !trust_is_given {
         let root = TrustedRoot::parse(&kit.root).context("the kit's trusted root")?;
-        return Judge::with_root(&arguments.expected, &arguments.judging, policy, root).await;
+        return Judge::with_root(
+            &arguments.expected,
+            &arguments.judging,
+            &arguments.trust,
+            policy,
+            root,
+        )
+        .await;
     }
     let judge = Judge::new_with(
         &arguments.expected,
