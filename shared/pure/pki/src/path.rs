@@ -285,7 +285,6 @@ fn diagnose(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
