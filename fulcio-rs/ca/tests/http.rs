@@ -706,16 +706,21 @@ async fn keys_that_change_under_load_lose_no_request() {
         &Signer::generate(Algorithm::EcdsaP256Sha256).unwrap(),
         "dev@example.com",
     );
+    // The clock jumps between requests: one that came an hour before it is answered would be one of a clock that was set back since.
+    let jumping = Arc::new(tokio::sync::RwLock::new(()));
     let clients: Vec<_> = (0..8)
         .map(|number| {
             let (ca, provider, body) = (ca.clone(), provider.clone(), body.clone());
             let (over, answered) = (over.clone(), answered.clone());
+            let jumping = jumping.clone();
             tokio::spawn(async move {
                 while !over.load(Ordering::SeqCst) {
+                    let standing = jumping.read().await;
                     // By the key of now.
                     let token = provider.token(json!({"exp": now().as_second() + 1_000_000}));
                     let (status, answer) = ca.sign(&token, &body).await;
                     assert_eq!(status, StatusCode::OK, "{answer}");
+                    drop(standing);
                     answered[number].fetch_add(1, Ordering::SeqCst);
                     // Nothing here waits for a socket.
                     tokio::task::yield_now().await;
@@ -732,22 +737,26 @@ async fn keys_that_change_under_load_lose_no_request() {
             tokio::task::yield_now().await;
         }
     };
+    let later = async |seconds| {
+        let _nobody = jumping.write().await;
+        ca.clock.advance(std::time::Duration::from_secs(seconds));
+    };
     let new = || Signer::generate(Algorithm::EcdsaP256Sha256).unwrap();
     for _ in 0..5 {
         some_more().await;
         // The next key is published and found with the others when they are old; then it signs, and the one before is gone.
         let next = new();
         provider.others.lock().unwrap().push(next.clone());
-        ca.clock.advance(std::time::Duration::from_secs(3601));
+        later(3601).await;
         some_more().await;
         let old = std::mem::replace(&mut *provider.key.lock().unwrap(), next);
         *provider.others.lock().unwrap() = vec![old];
         some_more().await;
         provider.others.lock().unwrap().clear();
-        ca.clock.advance(std::time::Duration::from_secs(3601));
+        later(3601).await;
         some_more().await;
         // And one that nobody was told of: who comes with it first has it fetched, and the others wait for that.
-        ca.clock.advance(std::time::Duration::from_secs(11));
+        later(11).await;
         let old = provider.key.lock().unwrap().clone();
         provider.others.lock().unwrap().push(old);
         *provider.key.lock().unwrap() = new();

@@ -211,7 +211,7 @@ impl KeySource {
     /// The keys that we have, unless they are old.
     pub(super) async fn current(&self, now: Timestamp) -> Result<Arc<Jwks>, KeyError> {
         let state = self.0.state();
-        if let Some(keys) = state.usable(now) {
+        let turn = if let Some(keys) = state.usable(now) {
             if state.is_fresh(now) || state.paused(now).is_some() {
                 return Ok(keys);
             }
@@ -219,12 +219,13 @@ impl KeySource {
             let Ok(turn) = self.0.asking.clone().try_lock_owned() else {
                 return Ok(keys);
             };
-            return self.fetch(turn, now).await;
-        }
-        let turn = self.0.asking.clone().lock_owned().await;
+            turn
+        } else {
+            self.0.asking.clone().lock_owned().await
+        };
         let state = self.0.state();
         match state.usable(now) {
-            // Whoever had the turn before has found them.
+            // Whoever had the turn before, or since we looked, has found them.
             Some(keys) if state.is_fresh(now) => Ok(keys),
             _ => self.fetch(turn, now).await,
         }
