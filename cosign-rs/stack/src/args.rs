@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// Sigstore on one machine: certificate authority, CT log, timestamp authority, transparency log, identity provider, container registry
 /// and TUF repository, for development and tests.
@@ -115,7 +115,7 @@ pub struct Up {
 /// `sigstack demo`.
 #[derive(Clone, Debug, Args)]
 pub struct Demo {
-    /// State folder to use; without it a new temporary one, removed at the end
+    /// State folder to use, which must be new or empty; without it a new temporary one, removed at the end
     #[arg(long)]
     pub state: Option<PathBuf>,
     /// Keep the temporary folder
@@ -125,12 +125,13 @@ pub struct Demo {
 
 /// `sigstack token`.
 #[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("who").args(["email", "github"]).required(true))]
 pub struct Token {
     /// State folder of the stack
     #[arg(long, default_value = ".state", env = "SIGSTACK_STATE")]
     pub state: PathBuf,
     /// A person's token for this address
-    #[arg(long, required_unless_present = "github", conflicts_with = "github")]
+    #[arg(long)]
     pub email: Option<String>,
     /// A token as a GitHub Actions job gets it: repo=OWNER/NAME, and after commas any of ref=, workflow=, sha=, event=, run_id=, visibility=
     #[arg(long, value_name = "JOB")]
@@ -164,7 +165,12 @@ mod tests {
 
     #[test]
     fn a_token_is_for_a_person_or_a_job() {
-        assert!(Arguments::try_parse_from(["sigstack", "token"]).is_err());
+        let nobody = Arguments::try_parse_from(["sigstack", "token"]).unwrap_err();
+        let said = nobody.to_string();
+        assert!(
+            said.contains("--email") && said.contains("--github"),
+            "{said}"
+        );
         assert!(
             Arguments::try_parse_from([
                 "sigstack", "token", "--email", "a@b", "--github", "repo=a/b"

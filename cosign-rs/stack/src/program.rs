@@ -1,4 +1,4 @@
-//! The program behind `main`: arguments to command, errors to standard error, exit 0 or 1.
+//! The program behind `main`: arguments to command, errors to standard error, exit 0 or 1, or 2 for what is no command line.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             let _unread = error.print();
             return if error.use_stderr() {
-                ExitCode::FAILURE
+                ExitCode::from(2)
             } else {
                 ExitCode::SUCCESS
             };

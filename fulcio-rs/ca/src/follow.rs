@@ -271,8 +271,9 @@ async fn load_authority(
 }
 
 fn read_chain(key: &'static str, path: &Path) -> anyhow::Result<Vec<Certificate>> {
-    let chain = read(path).and_then(|text| Ok(Certificate::chain_from_pem(&text)?));
-    chain.with_context(|| format!("{key}: {}", path.display()))
+    // What cannot be read names its path itself.
+    let text = read(path).context(key)?;
+    Certificate::chain_from_pem(&text).with_context(|| format!("{key}: {}", path.display()))
 }
 
 fn load_issuers(config: &AuthorityConfig) -> anyhow::Result<Issuers> {

@@ -327,7 +327,9 @@ fn help_completions_and_pages_are_there() {
     }
     ok(folder.path(), &["man", "pages"]);
     assert!(folder.path().join("pages/fulcio-rs-ca-init.1").is_file());
-    assert!(refused(folder.path(), &[]).contains("--config"));
+    let nothing = run(folder.path(), &[]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("--config"));
 }
 
 const MODULES: [&str; 3] = [

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use jiff::Timestamp;
 use serve::ListenAddress;
 use url::Url;
@@ -106,6 +106,7 @@ pub struct Shard {
 
 /// What is made for a new log.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("accepted").args(["roots", "trust_bundle"]).required(true).multiple(true))]
 pub struct Init {
     /// The log.
     #[command(flatten)]
@@ -117,7 +118,7 @@ pub struct Init {
     #[arg(long, default_value = "localhost:6962")]
     pub listen: ListenAddress,
     /// File of the certificates that chains must end in, PEM
-    #[arg(long, value_name = "FILE", required_unless_present = "trust_bundle")]
+    #[arg(long, value_name = "FILE")]
     pub roots: Option<PathBuf>,
     /// Base URL of a Fulcio, whose trust bundle has them
     #[arg(long, value_name = "URL")]

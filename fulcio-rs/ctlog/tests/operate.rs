@@ -534,7 +534,8 @@ fn completions_and_pages() {
     works(&["man", folder.path().to_str().unwrap()]);
     assert!(folder.path().join("ctlog-rs-freeze.1").is_file());
     assert!(works(&["--version"]).starts_with("ctlog-rs "));
-    let nothing = fails(&["serve"]);
+    let (code, _, nothing) = run(&["serve"]);
+    assert_eq!(code, Some(2), "{nothing}");
     assert!(nothing.contains("--config"), "{nothing}");
 }
 

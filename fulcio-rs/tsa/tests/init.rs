@@ -83,6 +83,8 @@ async fn a_new_authority_serves() {
     let root = json(&at.join("trusted_root.fragment.json"));
     let authority = &root["timestampAuthorities"][0];
     assert_eq!(authority["uri"], "https://tsa.example.org/api/v1/timestamp");
+    assert_eq!(authority["subject"]["organization"], "Example");
+    assert_eq!(authority["subject"]["commonName"], "timestamp authority");
     assert_eq!(
         authority["certChain"]["certificates"]
             .as_array()

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Service, Site, fails, free_port, v1, v2, works};
+use common::{Service, Site, fails, free_port, run, v1, v2, works};
 use note::VerifierKey;
 use serde_json::Value;
 use tlog::{Hash, LeafIndex, TreeSize, hash, proof};
@@ -114,6 +114,21 @@ fn a_new_log_is_whole_and_not_made_twice() {
         "/nowhere",
     ]);
     assert!(odd.contains("expected http or https"), "{odd}");
+    let bare = fails(&["init", "--url", "localhost:99", "--folder", "/nowhere"]);
+    assert!(bare.contains("expected http or https"), "{bare}");
+    let mut written = Vec::new();
+    for file in fs::read_dir(site.path("keys")).unwrap() {
+        let path = file.unwrap().path();
+        if path.to_str().unwrap().ends_with(".pub.pem") {
+            let key = keys::PublicKey::from_pem(&fs::read_to_string(path).unwrap()).unwrap();
+            written.push(STANDARD.encode(key.spki_der()));
+        }
+    }
+    assert_eq!(written.len(), 2);
+    for log in root["tlogs"].as_array().unwrap() {
+        let key = log["publicKey"]["rawBytes"].as_str().unwrap();
+        assert!(written.iter().any(|one| one == key), "{log}");
+    }
 
     let plain = Site::init(&["--without-v1", "--without-search"]);
     let service = plain.serve(&[]);
@@ -241,6 +256,14 @@ fn a_v1_tree_is_begun_while_clients_write() {
     }
     let said = rotate.join().unwrap();
     assert!(said.ends_with("service     has the new tree\n"), "{said}");
+    let root: Value =
+        serde_json::from_str(&fs::read_to_string(site.path("trusted_root.fragment.json")).unwrap())
+            .unwrap();
+    let base_url = root["tlogs"][0]["baseUrl"].as_str().unwrap();
+    assert!(
+        said.contains(&format!("\"baseUrl\": \"{base_url}\"")),
+        "{said}"
+    );
     let info: Value = serde_json::from_str(&service.get("/api/v1/log").1).unwrap();
     let inactive = info["inactiveShards"].as_array().unwrap();
     assert_eq!(inactive.len(), 1);
@@ -589,6 +612,8 @@ fn the_program_explains_itself() {
     let folder = tempfile::tempdir().unwrap();
     works(&["man", folder.path().to_str().unwrap()]);
     assert!(folder.path().join("rekor-rs-backup.1").is_file());
-    let nothing = fails(&[]);
+    let nothing = run(&[]);
+    assert_eq!(nothing.status.code(), Some(2));
+    let nothing = String::from_utf8(nothing.stderr).unwrap();
     assert!(nothing.contains("--config FILE"), "{nothing}");
 }

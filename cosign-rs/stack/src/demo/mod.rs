@@ -87,6 +87,7 @@ struct Folder {
 impl Folder {
     fn open(arguments: &Demo) -> Result<Self> {
         if let Some(path) = &arguments.state {
+            refuse_used(path)?;
             return Ok(Self {
                 path: path.clone(),
                 keep: true,
@@ -115,6 +116,21 @@ impl Drop for Folder {
             let _left = std::fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// The story counts what it finds at its image, and would find what was there before too.
+fn refuse_used(path: &Path) -> Result<()> {
+    let used = match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    ensure!(
+        !used,
+        "{} is not empty: the demo begins with a new folder; name another one, or run it without --state",
+        path.display()
+    );
+    Ok(())
 }
 
 /// What the steps have in common.
@@ -469,4 +485,19 @@ async fn peer(report: &mut Report<std::io::Stdout>, scene: &Scene) -> Result<()>
 fn megabytes(bytes: usize) -> f64 {
     // Exact up to 4 GB, and rounded to one digit when it is shown.
     f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)) / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_used_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        refuse_used(folder.path()).unwrap();
+        refuse_used(&folder.path().join("new")).unwrap();
+        std::fs::write(folder.path().join("something"), "").unwrap();
+        let refused = refuse_used(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("is not empty"), "{refused}");
+    }
 }

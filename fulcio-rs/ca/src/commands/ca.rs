@@ -101,7 +101,7 @@ async fn make(init: &Init) -> anyhow::Result<()> {
     writeln!(out, "chain         {}", chain_file.display())?;
     writeln!(
         out,
-        "next          take the root's key away from here; in the settings: [ca] key, chain; for clients: root.pem in the trusted root"
+        "next          take the root's key away from here; in the settings: [ca] key, chain; for clients: chain.pem, all of it, in the trusted root (a bundle carries the leaf alone)"
     )?;
     Ok(())
 }

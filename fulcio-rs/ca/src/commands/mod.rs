@@ -7,7 +7,8 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use tokio::runtime::Builder;
 
@@ -53,7 +54,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn serve_authority(arguments: Serve) -> anyhow::Result<()> {
     let Some(config) = arguments.config else {
-        bail!("what is to be served? Give --config FILE, or see --help");
+        Arguments::command()
+            .error(
+                ErrorKind::MissingRequiredArgument,
+                "what is to be served? Give --config FILE, or see --help",
+            )
+            .exit();
     };
     let build = async |settings: PathBuf| app::service(&settings).await;
     serve::program::start("fulcio-rs", &config, build)

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use note::VerifierKey;
 use sequencer::{CheckpointSigner as _, TreeHeadSigner};
@@ -47,7 +48,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match command {
         Command::Serve(Serve { config }) => {
             let Some(config) = config else {
-                bail!("what is to be served? Give --config FILE, or see --help");
+                Arguments::command()
+                    .error(
+                        ErrorKind::MissingRequiredArgument,
+                        "what is to be served? Give --config FILE, or see --help",
+                    )
+                    .exit();
             };
             let build = async |settings: PathBuf| app::service(&settings).await;
             serve::program::start("ctlog-rs", &config, build)

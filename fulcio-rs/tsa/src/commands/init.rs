@@ -37,6 +37,8 @@ use crate::config::TsaConfig;
 use crate::time::Timekeeper;
 
 const SETTINGS: &str = "tsa-rs.toml";
+/// Of the certificate, and in the trusted root.
+const COMMON_NAME: &str = "timestamp authority";
 /// The largest file of certificates that is read.
 const CHAIN_MAX: u64 = 256 * 1024;
 
@@ -70,11 +72,8 @@ pub async fn run(init: &Init) -> anyhow::Result<()> {
     }
     let out = &mut std::io::stdout();
     if init.csr {
-        let request = pki::request::prepare_timestamping(
-            operator,
-            "timestamp authority",
-            signer.public_key(),
-        )?;
+        let request =
+            pki::request::prepare_timestamping(operator, COMMON_NAME, signer.public_key())?;
         let signature = signer.sign(request.to_be_signed()).await?;
         write(folder, "csr.pem", &request.seal(&signature)?)?;
         write(folder, SETTINGS, &text(init))?;
@@ -195,11 +194,10 @@ async fn certificates(
         issuer = key;
     }
     let until = lasts(&above);
-    let name = "timestamp authority";
     let parameters = parameters(
         Authority::TimestampingLeaf,
         operator,
-        name,
+        COMMON_NAME,
         signer,
         now,
         until,
@@ -288,16 +286,12 @@ fn endpoint(init: &Init) -> String {
 }
 
 fn trusted_root(init: &Init, operator: &str, chain: &[Certificate], now: Timestamp) -> Value {
-    let name = chain
-        .first()
-        .map(Certificate::subject_text)
-        .unwrap_or_default();
     let certificates: Vec<Value> = chain
         .iter()
         .map(|certificate| json!({ "rawBytes": STANDARD.encode(certificate.der()) }))
         .collect();
     json!({ "timestampAuthorities": [{
-        "subject": { "organization": operator, "commonName": name },
+        "subject": { "organization": operator, "commonName": COMMON_NAME },
         "uri": endpoint(init),
         "certChain": { "certificates": certificates },
         "validFor": { "start": now.to_string() },

@@ -5,7 +5,8 @@ pub mod init;
 use std::io;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Arguments, Command};
@@ -29,7 +30,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(serve) => {
             let Some(config) = serve.config else {
-                bail!("what is to be served? Give --config FILE, or see --help");
+                Arguments::command()
+                    .error(
+                        ErrorKind::MissingRequiredArgument,
+                        "what is to be served? Give --config FILE, or see --help",
+                    )
+                    .exit();
             };
             let build = async |settings: std::path::PathBuf| crate::service(&settings).await;
             serve::program::start("tsa-rs", &config, build)

@@ -166,8 +166,9 @@ async fn tiles<L: Leaf>(place: &Place, to: &Path) -> anyhow::Result<()> {
     files.replace_durable(&path, &published.checkpoint)?;
     writeln!(
         io::stdout(),
-        "{} entries of {} in {}",
+        "{} {} of {} in {}",
         size,
+        if size.get() == 1 { "entry" } else { "entries" },
         place.origin,
         to.display()
     )

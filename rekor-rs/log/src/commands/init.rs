@@ -3,6 +3,7 @@
 //! ```text
 //! FOLDER/rekor-rs.toml                  settings
 //! FOLDER/keys/v2.pem, v1-<tree>.pem     private keys, mode 0600
+//! FOLDER/keys/*.pub.pem                 the public ones
 //! FOLDER/v2/, v1-<tree>/                the logs
 //! FOLDER/checkpoints/                   copies of the last checkpoints: best moved to another volume
 //! FOLDER/trusted_root.fragment.json     for verifiers: the `tlogs` of a trusted root
@@ -34,6 +35,8 @@ use crate::config::{Config, check_host};
 use crate::storage::Storage;
 
 const SETTINGS: &str = "rekor-rs.toml";
+/// Beside the settings.
+pub(super) const TRUSTED_ROOT: &str = "trusted_root.fragment.json";
 
 /// The keys of a new log.
 struct Keys {
@@ -43,13 +46,14 @@ struct Keys {
 
 /// Makes it all, starts the log once, and compares what it says with the fragments.
 pub async fn run(init: Init) -> anyhow::Result<()> {
-    let host = init.url.host_str().unwrap_or_default().to_owned();
-    check_host("--url", &host)?;
+    // First: what is before the colon of localhost:3000 is read as a scheme, and there is no host then.
     ensure!(
         matches!(init.url.scheme(), "http" | "https"),
-        "--url {}: expected http or https",
+        "--url {}: expected http or https, as in https://rekor.example.org",
         init.url
     );
+    let host = init.url.host_str().unwrap_or_default().to_owned();
+    check_host("--url", &host)?;
     let folder = &init.folder;
     let settings = folder.join(SETTINGS);
     ensure!(
@@ -69,12 +73,17 @@ pub async fn run(init: Init) -> anyhow::Result<()> {
         Some((tree_id, Signer::create(&key, Algorithm::EcdsaP256Sha256)?))
     };
     let keys = Keys { v2, v1 };
+    write(folder, "keys/v2.pub.pem", &keys.v2.public_key().to_pem())?;
+    if let Some((tree_id, signer)) = &keys.v1 {
+        let name = format!("keys/v1-{tree_id}.pub.pem");
+        write(folder, &name, &signer.public_key().to_pem())?;
+    }
     let now = Timestamp::now();
     let vkey = VerifierKey::new(&host, keys.v2.public_key().clone())?;
     let vkey = vkey.to_vkey().context("an Ed25519 key has a vkey")?;
     write(folder, SETTINGS, &text(&init, &host, &keys))?;
     let root = trusted_root(&init, &host, &keys, now)?;
-    write(folder, "trusted_root.fragment.json", &format!("{root:#}\n"))?;
+    write(folder, TRUSTED_ROOT, &format!("{root:#}\n"))?;
     let signing = signing_config(&init, &host, &keys, now);
     write(
         folder,

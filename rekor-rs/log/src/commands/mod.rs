@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use note::VerifierKey;
 use sequencer::{CheckpointSigner as _, NoteSigner};
@@ -81,7 +82,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn serve_logs(arguments: Serve) -> anyhow::Result<()> {
     let Some(config) = arguments.config else {
-        bail!("what is to be served? Give --config FILE, or see --help");
+        Arguments::command()
+            .error(
+                ErrorKind::MissingRequiredArgument,
+                "what is to be served? Give --config FILE, or see --help",
+            )
+            .exit();
     };
     let role = match (arguments.read_only, arguments.no_standby) {
         (true, _) => Role::Reader,

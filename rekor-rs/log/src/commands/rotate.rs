@@ -7,7 +7,8 @@
 //! table, the service takes the tree up by itself, or on its next start.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -15,13 +16,34 @@ use jiff::Timestamp;
 use keys::Algorithm;
 use serde_json::{Value, json};
 use signer::Signer;
+use url::Url;
 
-use super::init::{instance_of, new_tree_id, shard};
+use super::init::{TRUSTED_ROOT, instance_of, new_tree_id, shard};
 use crate::args::Rotate;
 use crate::config::Config;
 
 /// From one question to the service to the next.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Largest fragment that is read: one of `init` has two logs.
+const FRAGMENT_MAX: u64 = 1 << 20;
+
+/// The base URL that clients have. The settings know its host alone; with scheme and port it is in the fragment that `init` left beside them.
+fn base_url(settings: &Path, host: &str) -> String {
+    let told = || {
+        let file = fs::File::open(serve::settings::beside(settings, TRUSTED_ROOT.as_ref())).ok()?;
+        let root: Value = serde_json::from_reader(file.take(FRAGMENT_MAX)).ok()?;
+        let logs = root.get("tlogs")?.as_array()?;
+        let mut urls = logs.iter().filter_map(|log| log.get("baseUrl")?.as_str());
+        // Of a log that had another name the URL is another one.
+        let same = |url: &&str| {
+            url.parse::<Url>()
+                .is_ok_and(|url| url.host_str() == Some(host))
+        };
+        urls.find(same).map(str::to_owned)
+    };
+    told().unwrap_or_else(|| format!("https://{host}"))
+}
 
 /// Adds a tree, and waits until the service has it.
 pub fn run(rotate: &Rotate) -> anyhow::Result<()> {
@@ -39,6 +61,9 @@ pub fn run(rotate: &Rotate) -> anyhow::Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let signer = Signer::create(&key, Algorithm::EcdsaP256Sha256)?;
+    let public_file = key.with_extension("pub.pem");
+    fs::write(&public_file, signer.public_key().to_pem())
+        .with_context(|| format!("cannot write {}", public_file.display()))?;
     let table = shard(tree_id, before.cluster.is_some());
     let failed = || format!("cannot add the tree to {}", path.display());
     let old = fs::read_to_string(path).with_context(failed)?;
@@ -56,7 +81,8 @@ pub fn run(rotate: &Rotate) -> anyhow::Result<()> {
     writeln!(out, "tree        {tree_id}")?;
     writeln!(out, "key         {}", key.display())?;
     let public = signer.public_key();
-    let url = format!("https://{}", v1.host);
+    writeln!(out, "public key  {}", public_file.display())?;
+    let url = base_url(path, &v1.host);
     let fragment =
         json!({ "tlogs": [instance_of(&url, public, &public.key_id(), Timestamp::now())] });
     writeln!(

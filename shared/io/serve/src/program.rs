@@ -195,6 +195,11 @@ pub fn get(address: &ListenAddress, path: &str) -> anyhow::Result<String> {
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(4096).read_to_end(&mut answer)?;
+    // A TLS listener answers with an alert, which is no text of ours.
+    anyhow::ensure!(
+        answer.starts_with(b"HTTP/"),
+        "{address} does not answer in HTTP: it is something else, or with TLS"
+    );
     let answer = String::from_utf8(answer)?;
     anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "not serving");
     let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
