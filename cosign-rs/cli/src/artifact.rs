@@ -71,8 +71,20 @@ impl Source {
         }
     }
 
+    /// A directory has no bytes that could be signed, and by itself no name that its bundle could have.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Self::File(path) if path.is_dir() => Err(usage(
+                format!("{} is a directory", path.display()),
+                "name the files in it, or pack it into one, as with tar, and name that",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The artifact with these digests. Standard input can be read once only and gives all of them.
     pub(crate) fn digests(&self, algorithms: &[HashAlgorithm]) -> Result<Artifact> {
+        self.check()?;
         Ok(match self {
             Self::Digest(digest) => Artifact::from_digest(*digest),
             Self::File(path) => {

@@ -28,7 +28,12 @@ enum Target {
     /// A device or a pipe, which is written to.
     Stream(PathBuf),
     /// A file, which is replaced.
-    File { path: PathBuf, beside: Beside },
+    File {
+        path: PathBuf,
+        beside: Beside,
+        /// As it was named: `path` is what a link leads to.
+        shown: PathBuf,
+    },
 }
 
 /// A file beside the target, removed unless it takes its place.
@@ -114,6 +119,7 @@ impl BundleFile {
             return Ok(Self(Target::Stream(path.to_owned())));
         }
         // What a link leads to is replaced, and not the link.
+        let named = path;
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let writing = || format!("writing {shown}");
         let mut name = path.file_name().with_context(writing)?.to_owned();
@@ -135,6 +141,7 @@ impl BundleFile {
         Ok(Self(Target::File {
             path: path.to_owned(),
             beside,
+            shown: named.to_owned(),
         }))
     }
 
@@ -154,14 +161,18 @@ impl BundleFile {
             Target::Stream(path) => fs::write(&path, json)
                 .with_context(|| format!("writing {}", path.display()))
                 .map(|()| String::new()),
-            Target::File { path, mut beside } => {
+            Target::File {
+                path,
+                mut beside,
+                shown,
+            } => {
                 let file = &mut beside.file;
                 let length = u64::try_from(json.len())?;
                 let written = file.write_all(json).and_then(|()| file.set_len(length));
                 let written = written.and_then(|()| file.sync_all());
                 let written = written.and_then(|()| fs::rename(&beside.path, &path));
-                written.with_context(|| format!("writing {}", path.display()))?;
-                Ok(format!("\nwrote {}", path.display()))
+                written.with_context(|| format!("writing {}", shown.display()))?;
+                Ok(format!("\nwrote {}", shown.display()))
             }
         }
     }
@@ -258,6 +269,12 @@ mod tests {
             prepare(&path, &[]).unwrap().write(text.as_bytes()).unwrap();
             assert_eq!(fs::read(&path).unwrap(), text.as_bytes());
         }
+        // It is called as it was named, also where a link leads elsewhere.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let said = prepare(&link, &[]).unwrap().write_quietly(b"two").unwrap();
+        assert_eq!(said, format!("\nwrote {}", link.display()));
+        fs::remove_file(&link).unwrap();
         drop(prepare(&path, &[]).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

@@ -12,6 +12,7 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tuf_client::{DomainError, FollowError, MirrorError};
 use verify::{Step, VerifyError};
 
 use crate::explained::Explained;
@@ -119,8 +120,11 @@ impl Outcome {
         }
     }
 
-    const fn of_refusal(why: &VerifyError) -> Self {
-        match why {
+    const fn of_refusal(refused: &Refused) -> Self {
+        if refused.is_stranger_to_policy() {
+            return Self::Policy;
+        }
+        match &refused.why {
             VerifyError::NoCertificate { .. } => Self::NoCertificate,
             VerifyError::OtherKey => Self::NoMatch,
             VerifyError::NeedsArtifact { .. } => Self::Usage,
@@ -138,7 +142,7 @@ impl Outcome {
     /// What an error says.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if let Some(refused) = find::<Refused>(error) {
-            return Self::of_refusal(&refused.why);
+            return Self::of_refusal(refused);
         }
         if find::<Unmet>(error).is_some() {
             return Self::Policy;
@@ -156,6 +160,20 @@ impl Outcome {
         }
         if find::<oci::ReferenceError>(error).is_some() {
             return Self::Usage;
+        }
+        // Of a repository; the errors in it are transparent, and are not in the chain themselves.
+        let mirror = match (find::<FollowError>(error), find::<DomainError>(error)) {
+            (Some(FollowError::Mirror(mirror)), _) | (_, Some(DomainError::Mirror(mirror))) => {
+                Some(mirror)
+            }
+            _ => find::<MirrorError>(error),
+        };
+        match mirror {
+            Some(MirrorError::Address(_)) => return Self::Usage,
+            Some(MirrorError::Call(_) | MirrorError::Registry(_) | MirrorError::Status { .. }) => {
+                return Self::Transport;
+            }
+            _ => {}
         }
         match find::<OciError>(error) {
             Some(OciError::NotFound { .. }) => return Self::NotFound,
@@ -189,6 +207,21 @@ pub(crate) struct Refused {
     pub(crate) candidate: String,
     /// Why it does not hold.
     pub(crate) why: VerifyError,
+    /// Whom it must be by is said by a policy, and by no flag.
+    pub(crate) by_policy: bool,
+}
+
+impl Refused {
+    /// All of it holds, and it is by nobody whom the policy names.
+    const fn is_stranger_to_policy(&self) -> bool {
+        self.by_policy
+            && matches!(
+                self.why,
+                VerifyError::Subjects { .. }
+                    | VerifyError::Issuer { .. }
+                    | VerifyError::Extension { .. }
+            )
+    }
 }
 
 impl fmt::Display for Refused {
@@ -527,6 +560,12 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         return Some(hinted.hint.clone());
     }
     if let Some(refused) = find::<Refused>(error) {
+        if refused.is_stranger_to_policy() {
+            return Some(
+                "the policy names who may sign, and this is nobody of them; if you trust this signer, add them to its certificateIdentities"
+                    .to_owned(),
+            );
+        }
         return verify_hint(&refused.why).map(str::to_owned);
     }
     if find::<Unmet>(error).is_some() {
@@ -647,6 +686,7 @@ mod tests {
                 found: "https://one.example".into(),
                 expected: "https://two.example".into(),
             },
+            by_policy: false,
         });
         let text = text(&refused);
         assert!(
@@ -687,6 +727,7 @@ mod tests {
                 found: "one".into(),
                 expected: "two".into(),
             },
+            by_policy: false,
         });
         assert!(
             text(&refused).starts_with(

@@ -29,8 +29,27 @@ pub(crate) struct Judge {
     /// The file that the policy was read from, byte for byte.
     policy_file: Option<Vec<u8>>,
     rego: Option<Rego>,
+    /// Whom it expects is said by the policy alone.
+    by_policy: bool,
     signed_timestamps: bool,
     explain: bool,
+}
+
+/// Whom the flags and a policy name, the policy, and whether it alone says who.
+struct Asking {
+    expects: Vec<Expect>,
+    policy: Option<Policy>,
+    by_policy: bool,
+}
+
+impl Asking {
+    async fn new(expected: &Expected, trust: &Trust, policy: Option<Policy>) -> Result<Self> {
+        Ok(Self {
+            expects: expectation::of_all(expected, trust, policy.as_ref()).await?,
+            by_policy: policy.is_some() && !expected.names_somebody(),
+            policy,
+        })
+    }
 }
 
 impl Judge {
@@ -86,16 +105,12 @@ impl Judge {
         rego: Option<Rego>,
     ) -> Result<Self> {
         let (policy, policy_file) = policy(&policies)?.unzip();
-        let expects = expectation::of_all(expected, trust, policy.as_ref()).await?;
-        let root = Tags::trusted_root(tags, strictest(&expects)?, trust).await?;
+        let asking = Asking::new(expected, trust, policy).await?;
+        let root = Tags::trusted_root(tags, strictest(&asking.expects)?, trust).await?;
         Ok(Self {
-            root,
-            expects,
-            policy,
             policy_file,
             rego,
-            signed_timestamps: judging.use_signed_timestamps,
-            explain: judging.explain,
+            ..Self::of(asking, judging, root)
         })
     }
 
@@ -106,9 +121,9 @@ impl Judge {
         trust: &Trust,
         policy: Option<Policy>,
     ) -> Result<Self> {
-        let expects = Self::expectations(expected, judging, trust, policy).await?;
-        let root = trust_files::for_verifying(strictest(&expects.0)?, trust).await?;
-        Ok(Self::of(expects, judging, root))
+        let asking = Self::asking(expected, judging, trust, policy).await?;
+        let root = trust_files::for_verifying(strictest(&asking.expects)?, trust).await?;
+        Ok(Self::of(asking, judging, root))
     }
 
     /// The same with a trusted root that is at hand too.
@@ -119,33 +134,32 @@ impl Judge {
         policy: Option<Policy>,
         root: TrustedRoot,
     ) -> Result<Self> {
-        let expects = Self::expectations(expected, judging, trust, policy).await?;
-        Ok(Self::of(expects, judging, root))
+        let asking = Self::asking(expected, judging, trust, policy).await?;
+        Ok(Self::of(asking, judging, root))
     }
 
-    async fn expectations(
+    async fn asking(
         expected: &Expected,
         judging: &Judging,
         trust: &Trust,
         at_hand: Option<Policy>,
-    ) -> Result<(Vec<Expect>, Option<Policy>)> {
+    ) -> Result<Asking> {
         let policies: Vec<&Path> = policies(judging).collect();
         let policy = match at_hand {
             Some(policy) if policies.is_empty() => Some(policy),
             _ => policy(&policies)?.map(|(policy, _)| policy),
         };
-        let expects = expectation::of_all(expected, trust, policy.as_ref()).await?;
-        Ok((expects, policy))
+        Asking::new(expected, trust, policy).await
     }
 
-    fn of(expects: (Vec<Expect>, Option<Policy>), judging: &Judging, root: TrustedRoot) -> Self {
-        let (expects, policy) = expects;
+    fn of(asking: Asking, judging: &Judging, root: TrustedRoot) -> Self {
         Self {
             root,
-            expects,
-            policy,
+            expects: asking.expects,
+            policy: asking.policy,
             policy_file: None,
             rego: None,
+            by_policy: asking.by_policy,
             signed_timestamps: judging.use_signed_timestamps,
             explain: judging.explain,
         }
@@ -171,6 +185,7 @@ impl Judge {
             policy: None,
             policy_file: None,
             rego: None,
+            by_policy: false,
             signed_timestamps: false,
             explain: false,
         })
@@ -186,6 +201,21 @@ impl Judge {
     /// Whom it expects.
     pub(crate) fn expects(&self) -> &[Expect] {
         &self.expects
+    }
+
+    /// That something does not hold: what was verified, and which candidate about it.
+    pub(crate) const fn refused(
+        &self,
+        what: String,
+        candidate: String,
+        why: VerifyError,
+    ) -> Refused {
+        Refused {
+            what,
+            candidate,
+            why,
+            by_policy: self.by_policy,
+        }
     }
 
     /// Whether several bundles can be judged together.

@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::{args, failure};
 
-const ONE_BUNDLE: &str = "everything is in one bundle: write it and read it with --bundle";
+const ONE_BUNDLE: &str = "everything is in one bundle: write it and read it with --bundle; `cosign-rs bundle create` makes one of what older cosigns wrote";
 const SERVICES: &str = "name the services in a signing config: --signing-config, or --trust-config";
 const ROOT: &str = "name what is trusted in a trusted root: --trusted-root, or --trust-config";
 /// Commands of a protocol for test suites.
@@ -160,6 +160,8 @@ pub(crate) fn explain(mut error: clap::Error) -> ExitCode {
             ContextKind::SuggestedArg,
             ContextKind::SuggestedSubcommand,
             ContextKind::Suggested,
+            // It is made with the guess in it.
+            ContextKind::Usage,
         ] {
             error.remove(guess);
         }

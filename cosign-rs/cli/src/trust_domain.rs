@@ -115,14 +115,23 @@ async fn open(following: &Following) -> Result<Origin> {
     let followable = followable(following)?;
     match followable.follow().await {
         Ok(trusting) => Ok(Origin::Followed(Box::new(trusting))),
-        Err((domain, error)) => match domain
-            .built
-            .filter(|_| error.is_nothing_there() && is_nothing_cached(&domain))
-        {
-            Some(built) => seed(built, &error),
+        Err((domain, error)) => match standing_in(&domain, &error) {
+            Some(built) => seed(built, &error, following.offline),
             None => Err(explained(&domain, error)),
         },
     }
+}
+
+/// What is built in of the domain, where there is nothing else.
+fn standing_in(domain: &Domain, error: &FollowError) -> Option<Built> {
+    let nothing = error.is_nothing_there() && is_nothing_cached(domain);
+    domain.built.filter(|_| nothing)
+}
+
+/// The day of what is built in of the domain, where that is what is trusted.
+pub(crate) fn built_in(domain: &Domain, error: &FollowError) -> Option<&'static str> {
+    let (taken, ..) = standing_in(domain, error)?.seed?;
+    Some(taken)
 }
 
 /// Whoever can keep us from a repository must not take us back to what is built in when we have seen more than that.
@@ -139,7 +148,7 @@ fn is_nothing_cached(domain: &Domain) -> bool {
 }
 
 /// Neither network nor cache: what is built in is authentic, since the program is, but as old as the program.
-fn seed(built: Built, error: &FollowError) -> Result<Origin> {
+fn seed(built: Built, error: &FollowError, offline: bool) -> Result<Origin> {
     let Some((taken, ..)) = built.seed else {
         return Err(advice(
             format!(
@@ -152,8 +161,13 @@ fn seed(built: Built, error: &FollowError) -> Result<Origin> {
             ),
         ));
     };
+    let why = if offline {
+        "nobody was asked (--offline)"
+    } else {
+        "the repository was not reached"
+    };
     say(&format!(
-        "warning: {}: nothing is cached, and the repository was not reached; trusting what is built in, of {taken}. What was revoked or added since then is not known; \
+        "warning: {}: nothing is cached, and {why}; trusting what is built in, of {taken}. What was revoked or added since then is not known; \
          `cosign-rs trust refresh --trust-domain {}` gets it",
         built.name, built.name
     ));
@@ -409,6 +423,16 @@ impl Trusting {
         }
         self.told = self.followed.warnings().len();
     }
+}
+
+/// The same for a command that is there to ask the repository.
+pub(crate) fn unasked(domain: &Domain, error: FollowError) -> anyhow::Error {
+    if let FollowError::Mirror(_) = &error {
+        let what = format!("the trust domain {}", domain.name);
+        let hint = format!("is {} right, and is there a connection?", domain.mirror);
+        return anyhow::Error::from(error).context(Hinted { what, hint });
+    }
+    explained(domain, error)
 }
 
 /// An error with the trust domain that it is about, and what to do.

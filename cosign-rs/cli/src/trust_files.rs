@@ -7,7 +7,7 @@ use trust::{ClientTrustConfig, SigningConfig, TrustedRoot};
 use verify::Expect;
 
 use crate::args;
-use crate::failure::advice;
+use crate::failure::{advice, usage};
 use crate::trust_domain;
 
 /// The most that is read of one of these files; the parser takes no larger document either.
@@ -82,11 +82,11 @@ pub(crate) async fn for_signing(
     match (&trust.trusted_root, &services.signing_config) {
         (Some(root), Some(config)) => Ok((root_of(root)?, config_of(config)?)),
         (None, None) => trust_domain::for_signing(&trust.following).await,
-        (Some(_), None) => Err(advice(
+        (Some(_), None) => Err(usage(
             "a trusted root without a signing config: which certificate authority, log and timestamp authority sign with you?",
             "pass --signing-config too, or --trust-config, which has both; `sigstack up` writes all three",
         )),
-        (None, Some(_)) => Err(advice(
+        (None, Some(_)) => Err(usage(
             "a signing config without a trusted root: nobody could tell whether what its services answer holds",
             "pass --trusted-root too, or --trust-config, which has both",
         )),

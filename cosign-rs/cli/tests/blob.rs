@@ -357,7 +357,7 @@ fn each_refusal_states_its_reason() {
     let said = scene.run(&other_root).refused("reason: no-log-entry");
     assert!(
         said.err
-            .contains("public-good: nothing is cached, and the repository was not reached"),
+            .contains("public-good: nothing is cached, and nobody was asked (--offline)"),
         "{}",
         said.err
     );
@@ -440,8 +440,9 @@ fn signing_needs_services_an_identity_and_somebody_who_agrees() {
         "{}",
         public.err
     );
-    sign(&["--trusted-root", "root.json", "file"], &[])
+    let said = sign(&["--trusted-root", "root.json", "file"], &[])
         .refused("a trusted root without a signing config");
+    assert_eq!(said.code, Some(2));
     let config = r#"{"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json"}"#;
     scene.write("empty.json", config.as_bytes());
     let empty = [
@@ -451,8 +452,11 @@ fn signing_needs_services_an_identity_and_somebody_who_agrees() {
         "root.json",
         "file",
     ];
-    sign(&["--signing-config", "empty.json", "file"], &[])
+    let said = sign(&["--signing-config", "empty.json", "file"], &[])
         .refused("a signing config without a trusted root");
+    assert_eq!(said.code, Some(2));
+    let said = sign(&["."], &[]).refused(". is a directory");
+    assert_eq!(said.code, Some(2));
     sign(&empty, &[]).refused("names 1 Fulcio service(s) to use and has 0");
     // Nobody listens at port 1, and nobody is asked: without a token there is nothing to say.
     let service = |path: &str, version: u8| {
@@ -506,7 +510,12 @@ fn the_program_explains_itself() {
         !scene.path("man/cosign-rs-verify-bundle.1").exists(),
         "hidden"
     );
+    assert!(scene.run(&["--help"]).accepted().out.contains("  debug "));
     assert_eq!(scene.run(&["no-such-command"]).code, Some(2));
+    // Not with what the guess would take.
+    let old = scene.run(&["verify-blob", "--signature", "a", "--certificate", "b", "f"]);
+    let old = old.refused("everything is in one bundle");
+    assert!(!old.err.contains("--github-ref"), "{}", old.err);
     assert_eq!(scene.run(&[]).code, Some(2));
 }
 

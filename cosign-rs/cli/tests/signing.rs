@@ -109,9 +109,10 @@ fn each_of_many_files_gets_a_bundle_of_its_own() {
     for file in ["a", "b", "c"] {
         scene.verify(&format!("{file}.sigstore.json"), file);
     }
-    scene
+    let said = scene
         .run(&format!("{KEYED} --bundle one.json a b"))
         .refused("--bundle names one file, and 2 files are signed");
+    assert_eq!(said.code, Some(2));
     assert!(!scene.path("one.json").exists());
     std::fs::create_dir(scene.path("out")).unwrap();
     scene
@@ -538,7 +539,8 @@ fn a_bundle_shows_itself_and_becomes_a_newer_one() {
     };
     verify(&old);
     verify("new.json");
-    scene.run("bundle inspect a").refused("the bundle a");
+    let said = scene.run("bundle inspect a").refused("the bundle a");
+    assert_eq!(said.code, Some(2));
 }
 
 /// It is in a log already, as far as the program knows.

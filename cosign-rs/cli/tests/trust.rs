@@ -240,11 +240,27 @@ fn without_connection_and_cache_what_is_built_in_verifies_with_a_warning() {
         .accepted();
     assert!(
         said.err.contains(
-            "warning: public-good: nothing is cached, and the repository was not reached; trusting what is built in, of 2026-08-21"
+            "warning: public-good: nothing is cached, and nobody was asked (--offline); trusting what is built in, of 2026-08-21"
         ),
         "{}",
         said.err
     );
+    // That is how things stand, and no error.
+    let said = scene.run(&["trust", "status"]).accepted();
+    assert!(
+        said.out
+            .contains("what is built in is trusted, of 2026-08-21"),
+        "{}",
+        said.out
+    );
+    let said = scene.run(&["trust", "status", "-o", "json"]).accepted();
+    let status: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(status["builtIn"], "2026-08-21");
+    assert_eq!(status["holds"], true);
+    assert_eq!(status["problem"], Value::Null);
+    scene
+        .run(&["trust", "status", "--trust-domain", "github"])
+        .refused("is not in the cache");
     assert!(!scene.path(".sigstore").exists());
     scene
         .run(&verify(
@@ -269,12 +285,13 @@ fn an_outage_does_not_lead_from_a_cache_back_to_what_is_built_in() {
     let (bundle, file) = signed();
     let nowhere = [("HTTPS_PROXY", "http://127.0.0.1:1")];
     let cache = scene.path(".sigstore/root/tuf-repo-cdn.sigstore.dev");
-    for refresh in ["daily", "always", "until-expiry"] {
+    // A day is not over, so that what is cached would do, and is told what is wrong with it; else nobody answers.
+    for (refresh, code) in [("daily", 1), ("always", 25), ("until-expiry", 25)] {
         let words = verify(&bundle, &file, &["--trust-refresh", refresh]);
         std::fs::create_dir_all(&cache).unwrap();
         std::fs::write(cache.join("timestamp.json"), "{}").unwrap();
         let said = Said::of(scene.start(&words, &nowhere));
-        assert_eq!(said.code, Some(1), "{refresh}: {}", said.err);
+        assert_eq!(said.code, Some(code), "{refresh}: {}", said.err);
         assert!(!said.err.contains("what is built in"), "{}", said.err);
         std::fs::remove_dir_all(scene.path(".sigstore")).unwrap();
         let said = Said::of(scene.start(&words, &nowhere)).accepted();
@@ -300,6 +317,30 @@ fn a_root_that_a_variable_names_is_used_or_it_is_an_error() {
     ] {
         let words = [&["trust", "status", "--offline"][..], more].concat();
         Said::of(scene.start(&words, &variables)).refused(reason);
+    }
+}
+
+#[test]
+fn a_repository_that_does_not_answer_is_no_mistake_of_the_command_line() {
+    let scene = Scene::new();
+    let anchor = root(5);
+    let nobody = ["initialize", "--mirror", "http://localhost:1"];
+    let said = scene.run(&[&nobody[..], &["--root", &anchor]].concat());
+    assert_eq!(said.code, Some(25), "{}", said.err);
+    assert!(said.err.contains("is there a connection?"), "{}", said.err);
+    assert!(!said.err.contains("--offline"), "{}", said.err);
+    let variables = [
+        ("TUF_ROOT_JSON", anchor.as_str()),
+        ("TUF_MIRROR", "http://localhost:1"),
+    ];
+    let said = Said::of(scene.start(&["trust", "refresh"], &variables));
+    assert_eq!(said.code, Some(25), "{}", said.err);
+    for wrong in [
+        &nobody[..],
+        &["initialize", "--mirror", "nowhere", "--root", &anchor],
+    ] {
+        let said = scene.run(wrong);
+        assert_eq!(said.code, Some(2), "{wrong:?}: {}", said.err);
     }
 }
 

@@ -169,6 +169,7 @@ fn each_exit_code() {
         )
         .unwrap(),
     );
+    scene.bundle("carol.json", &scene.signed_by("carol").bundle);
     let bob: Vec<&str> = [&ALICE[..1], &["bob@example.org"], &ALICE[2..]].concat();
     let nobody: &[&str] = &[];
 
@@ -199,6 +200,14 @@ fn each_exit_code() {
             20,
             "policy",
             "too-few-signers",
+        ),
+        (
+            "carol.json",
+            "file",
+            &["--policy", "policy.json"],
+            20,
+            "policy",
+            "wrong-identity",
         ),
         (
             "signed.json",
@@ -396,7 +405,7 @@ fn one_of_many_is_the_nearest_miss() {
         "1.json.json",
         "file",
     ]);
-    assert_eq!(said.code, Some(12), "{}", said.err);
+    assert_eq!(said.code, Some(20), "{}", said.err);
     let result: Value = serde_json::from_str(&said.out).unwrap();
     let nearest: Vec<&str> = result["explain"]
         .as_array()

@@ -20,7 +20,7 @@ pub(crate) struct Env {
     pub(crate) show_sensitive_values: bool,
 }
 
-/// `debug`.
+/// Look into what this program finds by itself
 #[derive(Debug, Args)]
 pub(crate) struct Debug {
     #[command(subcommand)]

@@ -147,8 +147,7 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Print the variables that this program reads, and their values
     Env(Env),
-    /// Look into what is found by itself
-    #[command(hide = true)]
+    /// Look into what this program finds by itself
     Debug(DebugCommands),
     /// Print the version
     Version {

@@ -156,7 +156,7 @@ pub(crate) enum TrustCommand {
         #[arg(short, long, value_enum)]
         output: Option<Output>,
     },
-    /// What is cached of a trust domain, and until when it holds; exit code 1 if it does not
+    /// What is cached of a trust domain, or else built in, and until when it holds; exit code 1 if it does not
     Status {
         /// How to print it [default: text]
         #[arg(short, long, value_enum)]

@@ -145,15 +145,14 @@ fn judge_all(
         explained.extend(story);
         match outcome {
             Ok(verified) => held.push(verified),
-            Err(why) => refused.push(Refused {
-                what: if bundles.len() > 1 {
+            Err(why) => {
+                let what = if bundles.len() > 1 {
                     format!("{name} (bundle {})", path.display())
                 } else {
                     name.clone()
-                },
-                candidate: path.display().to_string(),
-                why,
-            }),
+                };
+                refused.push(judge.refused(what, path.display().to_string(), why));
+            }
         }
     }
     let decided = decide(judge, &name, asked, &held, &mut refused, &mut explained);

@@ -19,7 +19,7 @@ use super::{Prepared, Ready};
 use crate::args::{AttestBlob, Identity, SignBlob, SignBundle};
 use crate::artifact::Source;
 use crate::bundle_file::{self, BundleFile, Unplaced};
-use crate::failure::{advice, say};
+use crate::failure::{advice, say, usage};
 use crate::patience::Patience;
 use crate::report::Report;
 use crate::{predicate, trust_files};
@@ -136,9 +136,9 @@ fn place(signed: &SignedBundle, name: &str, file: BundleFile) -> Result<String> 
 
 /// None if there is nothing to sign.
 async fn prepare(arguments: &SignBlob, inputs: &[&Path]) -> Result<Option<Signing>> {
+    let mut items = items(arguments)?;
     let prepared = Prepared::new(&arguments.key, &arguments.trust, &arguments.services).await?;
     let hash = prepared.hash()?;
-    let mut items = items(arguments)?;
     for item in &items {
         BundleFile::check(&item.bundle, inputs)?;
     }
@@ -273,9 +273,12 @@ fn leave_out(
 
 /// The files, each with a place of its own for its bundle.
 fn items(arguments: &SignBlob) -> Result<Vec<Item>> {
+    for file in &arguments.files {
+        Source::of_path(file).check()?;
+    }
     if let Some(bundle) = &arguments.bundle {
         let [file] = arguments.files.as_slice() else {
-            return Err(advice(
+            return Err(usage(
                 format!(
                     "--bundle names one file, and {} files are signed",
                     arguments.files.len()

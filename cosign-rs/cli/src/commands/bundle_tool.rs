@@ -26,7 +26,7 @@ use wire::{bundle as shape, common::LogId};
 use crate::args::{BundleCommand, BundleCreate, BundleUpgrade, Output, Trust};
 use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
-use crate::failure::{advice, in_line, say, usage};
+use crate::failure::{Outcome, advice, advice_of, in_line, say, usage};
 use crate::{private_key, report, trust_files};
 
 /// The largest of the pieces.
@@ -50,10 +50,23 @@ fn write(bundle: &Bundle, out: Option<&Path>, inputs: &[&Path]) -> Result<()> {
     BundleFile::prepare(path, inputs.iter().copied())?.write(&json)
 }
 
+/// Nothing is verified here, so that a file which is no bundle is a wrong name, and not a signature that does not hold.
+fn open(path: &Path) -> Result<Bundle> {
+    let bytes = trust_files::read(path)?;
+    Bundle::parse(&bytes).map_err(|error| {
+        let why = format!("{:#}", anyhow::Error::from(error));
+        advice_of(
+            Outcome::Usage,
+            Some("malformed-bundle"),
+            format!("the bundle {}: {}", path.display(), in_line(&why)),
+            "is it the right file? `cosign-rs bundle create` makes a bundle of what older cosigns wrote",
+        )
+    })
+}
+
 async fn renew(arguments: BundleUpgrade) -> Result<()> {
-    let bytes = trust_files::read(&arguments.file)?;
+    let mut bundle = open(&arguments.file)?;
     let shown = arguments.file.display();
-    let mut bundle = Bundle::parse(&bytes).with_context(|| format!("the bundle {shown}"))?;
     if bundle.version == Version::V03 {
         say(&format!("{shown} is of version 0.3 already"));
     }
@@ -152,9 +165,10 @@ impl Log {
         }
         Err(advice(
             format!(
-                "the log {} has {} entries about {digest}, and none with this signature",
+                "the log {} has {} {} about {digest}, and none with this signature",
                 self.base,
-                ids.len()
+                ids.len(),
+                if ids.len() == 1 { "entry" } else { "entries" }
             ),
             "is it in another log (--rekor-url), or in none (--ignore-tlog)?",
         ))
@@ -493,9 +507,7 @@ impl Tree {
 }
 
 fn inspect(path: &Path, output: Option<Output>) -> Result<()> {
-    let bytes = trust_files::read(path)?;
-    let shown = path.display();
-    let bundle = Bundle::parse(&bytes).with_context(|| format!("the bundle {shown}"))?;
+    let bundle = open(path)?;
     say("note: this is what the bundle says; nothing of it was verified");
     let tree = tree(&bundle);
     if output == Some(Output::Json) {

@@ -75,11 +75,10 @@ impl Candidates {
                     self.explained.extend(story);
                     match outcome {
                         Ok(verified) => self.held.push((manifest, bundle, verified)),
-                        Err(why) => self.refused.push(Refused {
-                            what: format!("{} ({name})", self.name),
-                            candidate: name,
-                            why,
-                        }),
+                        Err(why) => {
+                            let what = format!("{} ({name})", self.name);
+                            self.refused.push(judge.refused(what, name, why));
+                        }
                     }
                 }
             }
@@ -109,11 +108,10 @@ impl Candidates {
                     self.explained.extend(story);
                     match outcome {
                         Ok(verified) => self.held.push((what, item.to_bundle(), verified)),
-                        Err(why) => self.refused.push(Refused {
-                            what: format!("{} ({name})", self.name),
-                            candidate: name,
-                            why,
-                        }),
+                        Err(why) => {
+                            let what = format!("{} ({name})", self.name);
+                            self.refused.push(judge.refused(what, name, why));
+                        }
                     }
                 }
             }

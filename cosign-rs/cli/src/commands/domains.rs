@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::args::{ExportFormat, Following, Initialize, Output, TrustCommand};
 use crate::bundle_file::BundleFile;
-use crate::failure::{advice, in_line, say};
+use crate::failure::{advice, in_line, say, usage};
 use crate::trust_domain::{self, Followable, Trusting, explained};
 use crate::{report, trust_files};
 
@@ -60,7 +60,7 @@ pub(super) async fn initialize(arguments: Initialize) -> Result<()> {
         }
         (None, Some(built)) => built.root.to_vec(),
         (None, None) => {
-            return Err(advice(
+            return Err(usage(
                 format!("{mirror} is not built in, so it takes a root to begin from"),
                 "get it from somebody you trust, and pass it with --root",
             ));
@@ -116,7 +116,7 @@ async fn everything(followable: Followable) -> Result<Trusting> {
     let mut trusting = followable
         .follow()
         .await
-        .map_err(|(domain, error)| explained(&domain, error))?;
+        .map_err(|(domain, error)| trust_domain::unasked(&domain, error))?;
     trusting.trusted_root().await?;
     let _for_signers = trusting.signing_config().await;
     let not_kept = trusting
@@ -143,7 +143,7 @@ async fn named_root(named: &str, checksum: Option<&str>, authorities: &[u8]) -> 
             u64::try_from(ROOT_MAX).unwrap_or(u64::MAX),
         )?,
         Some(_) if checksum.is_none() => {
-            return Err(advice(
+            return Err(usage(
                 "a root from a URL without --root-checksum: whoever answers there would be trusted with everything",
                 "pass the SHA-256 that its operators state elsewhere, or the root as a file",
             ));
@@ -232,6 +232,9 @@ struct Status {
     mirror: String,
     cache: String,
     refreshed: Option<Timestamp>,
+    /// Nothing is cached, and what is built in is trusted: the day it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    built_in: Option<&'static str>,
     holds: bool,
     holds_until: Option<Timestamp>,
     roles: Vec<RoleStatus>,
@@ -252,15 +255,20 @@ async fn status(output: Output, mut following: Following) -> Result<()> {
     let domain = followable.domain.clone();
     let outcome = followable.follow().await.map_err(|(_, error)| error);
     let trusting = outcome.as_ref().ok();
+    let error = outcome.as_ref().err();
+    let built_in = error.and_then(|error| trust_domain::built_in(&domain, error));
     let status = Status {
         name: domain.name.clone(),
         mirror: domain.mirror.clone(),
         cache: cache.folder().display().to_string(),
         refreshed: cache.refreshed(),
-        holds: trusting.is_some(),
+        built_in,
+        holds: trusting.is_some() || built_in.is_some(),
         holds_until: trusting.map(|trusting| trusting.followed().trusted().expires()),
         roles: trusting.map(role_status).unwrap_or_default(),
-        problem: outcome.as_ref().err().map(ToString::to_string),
+        problem: error
+            .filter(|_| built_in.is_none())
+            .map(ToString::to_string),
     };
     match output {
         Output::Json => report::print_json(&status)?,
@@ -274,12 +282,18 @@ async fn status(output: Output, mut following: Following) -> Result<()> {
             if let Some(trusting) = trusting {
                 write!(text, "{}", roles(trusting))?;
             }
+            if let Some(taken) = built_in {
+                writeln!(
+                    text,
+                    "  nothing is cached yet: until the repository is asked, what is built in is trusted, of {taken}"
+                )?;
+            }
             report::print(text.trim_end())?;
         }
     }
     match outcome {
-        Ok(_) => Ok(()),
-        Err(error) => Err(explained(&domain, error)),
+        Err(error) if built_in.is_none() => Err(explained(&domain, error)),
+        _ => Ok(()),
     }
 }
 
@@ -311,7 +325,7 @@ fn roles(trusting: &Trusting) -> String {
 
 async fn refresh(following: &Following) -> Result<()> {
     if following.offline {
-        return Err(advice(
+        return Err(usage(
             "trust refresh asks the repository, and --offline says not to",
             "leave one of them out",
         ));

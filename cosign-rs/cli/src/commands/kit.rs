@@ -15,7 +15,7 @@ use super::image;
 use crate::args::{KitCommand, KitCreate, KitVerify, Output};
 use crate::artifact::Source;
 use crate::bundle_file::BundleFile;
-use crate::failure::{Outcome, Refused, Told, advice_of, in_line, say, usage};
+use crate::failure::{Outcome, Told, advice_of, in_line, say, usage};
 use crate::judge::{self, Judge};
 use crate::kit::{Kit, LegacyItem, MAX_KIT};
 use crate::report::{self, Report};
@@ -273,11 +273,10 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
         explained.extend(story);
         match outcome {
             Ok(verified) => held.push(verified),
-            Err(why) => refused.push(Refused {
-                what: format!("{} ({name})", in_line(&kit.name)),
-                candidate: name,
-                why,
-            }),
+            Err(why) => {
+                let what = format!("{} ({name})", in_line(&kit.name));
+                refused.push(judge.refused(what, name, why));
+            }
         }
     }
     for (place, item) in kit.legacy.iter().enumerate() {
@@ -293,11 +292,10 @@ fn judged(judge: &Judge, kit: &Kit, artifact: &Artifact) -> Result<Judged> {
         explained.extend(story);
         match outcome {
             Ok(verified) => held.push(verified),
-            Err(why) => refused.push(Refused {
-                what: format!("{} ({name})", in_line(&kit.name)),
-                candidate: name,
-                why,
-            }),
+            Err(why) => {
+                let what = format!("{} ({name})", in_line(&kit.name));
+                refused.push(judge.refused(what, name, why));
+            }
         }
     }
     let decision = if held.is_empty() {

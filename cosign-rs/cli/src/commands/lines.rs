@@ -24,7 +24,7 @@ use super::image;
 use super::targets::Plan;
 use crate::args;
 use crate::artifact::Source;
-use crate::failure::{Failure, Outcome, Refused, Told, advice_of, usage};
+use crate::failure::{Failure, Outcome, Told, advice_of, usage};
 use crate::judge::Judge;
 use crate::report::Report;
 use crate::tag_trust::{self, TagHeld, Tags};
@@ -223,12 +223,7 @@ impl Answers {
         let verified = match outcome {
             Ok(verified) => verified,
             Err(why) => {
-                let what = file.to_owned();
-                let refused = Refused {
-                    what,
-                    candidate: shown,
-                    why,
-                };
+                let refused = self.judge.refused(file.to_owned(), shown, why);
                 return Err(Told::with(refused.into(), explained));
             }
         };

@@ -101,9 +101,16 @@ fn counted(copied: oci::Copied) -> String {
         ));
     }
     format!(
-        "{} image manifests, {} referrers, {} layers of the old kind",
-        copied.manifests, copied.referrers, copied.legacy
+        "{}, {}, {} of the old kind",
+        number(copied.manifests, "image manifest"),
+        number(copied.referrers, "referrer"),
+        number(copied.legacy, "layer")
     )
+}
+
+fn number(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 /// What is kept in another repository does not belong to the image's own.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use jiff::Timestamp;
 use repository::{Done, Level, Repository, Review, Staged, Status, Writer};
-use tuf::{Request, RoleName};
+use tuf::{Request, RoleName, Version};
 
 use crate::failure::{in_line, say};
 
@@ -83,11 +83,17 @@ pub(super) async fn done(writer: &Writer<'_>, done: &Done, notes: &[String]) -> 
         say(&format!("copied to {place}"));
     }
     if done.written.iter().any(|name| name.ends_with(".root.json"))
-        && let Some(first) = repository.versions(&RoleName::ROOT)?.last()
-        && let Some(bytes) = repository.published_file(&RoleName::ROOT.file_name(*first))?
+        && let Some(newest) = repository.versions(&RoleName::ROOT)?.last()
+        && let Some(bytes) = repository.published_file(&RoleName::ROOT.file_name(*newest))?
     {
+        // From there on each root vouches for the next one.
+        let then = if *newest == Version::ONE {
+            ": tell it to your users by another way than the repository"
+        } else {
+            ""
+        };
         say(&format!(
-            "root {first} has the SHA-256 {}: tell it to your users by another way than the repository",
+            "root {newest} has the SHA-256 {}{then}",
             hex::encode(keys::sha256(&bytes))
         ));
     }

@@ -443,7 +443,28 @@ impl Writer<'_> {
             }
             return Err(RepositoryError::Exists(file));
         }
-        self.put(&file, key.to_pem().as_bytes())
+        self.put(&file, key.to_pem().as_bytes())?;
+        self.name_in_staged()
+    }
+
+    /// What waits for signatures says whose keys are asked for. A crash before it leaves it with ids in place of names.
+    fn name_in_staged(&self) -> Result<(), RepositoryError> {
+        let names = self.repository.key_names()?;
+        for file in self.repository.list("staged")? {
+            let Some(role) = file.strip_suffix(".json") else {
+                continue;
+            };
+            let Some(bytes) = read(&*self.repository.disk, &format!("staged/{file}"), FILE_MAX)?
+            else {
+                continue;
+            };
+            // What cannot be read is told of by whoever wants to sign it.
+            if let (Ok(role), Ok(mut request)) = (RoleName::parse(role), Request::parse(&bytes)) {
+                request.names.clone_from(&names);
+                self.put_request(&role, &request)?;
+            }
+        }
+        Ok(())
     }
 
     /// Appends to the policy: a key of snapshot and timestamp.

@@ -19,10 +19,34 @@ use common::{
     sign_all, signers, start,
 };
 use keys::Algorithm;
-use repository::{Repository, RepositoryError, sign_file};
+use repository::{Repository, RepositoryError, review, sign_file};
 use store::Disk as _;
 use store::sim::SimDisk;
 use tuf::{CeremonyError, Request, RoleName};
+
+#[test]
+fn keys_that_are_named_after_the_beginning_are_named_to_those_who_sign_it() {
+    let (three, online) = (people(3), key(Algorithm::EcdsaP256Sha256));
+    let disk = SimDisk::new();
+    let repository = Repository::init(
+        Arc::new(disk.clone()),
+        Path::new("t"),
+        &policy(),
+        &beginning(&three, 2, &online),
+        start(),
+    )
+    .unwrap();
+    let writer = repository.write().unwrap();
+    for (name, signer) in ["ann", "ben", "cem"].into_iter().zip(&three) {
+        writer.add_key(name, signer.public_key()).unwrap();
+    }
+    let staged = store::Path::new("staged/root.json".to_owned()).unwrap();
+    let request = Request::parse(&disk.files()[&staged]).unwrap();
+    let words = review(&request, start()).unwrap().words;
+    for name in ["ann (", "ben (", "cem ("] {
+        assert!(words.iter().any(|word| word.contains(name)), "{words:?}");
+    }
+}
 
 /// All orders of five.
 fn orders(of: &[usize]) -> Vec<Vec<usize>> {

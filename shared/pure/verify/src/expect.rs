@@ -96,7 +96,7 @@ impl Identities {
             .0
             .iter()
             .filter(|policy| policy.issuer.matches(&identity.issuer) == issuer_matches)
-            .map(|policy| policy.subject.to_string())
+            .map(|policy| policy.subject.expected_for(identity.subject.value()))
             .collect();
         let mut text = near
             .iter()
@@ -152,6 +152,20 @@ impl Matcher {
             Self::Exact(expected) => expected == value,
             Self::Pattern(pattern) => pattern.is_match(value),
         }
+    }
+
+    /// What was expected in place of a value that does not fit. Whoever wrote a pattern of which a part of the value would do is told why it is not enough.
+    fn expected_for(&self, value: &str) -> String {
+        let mut text = self.to_string();
+        if let Self::Pattern(pattern) = self
+            && let Some(part) = pattern.as_str().strip_prefix("^(?:")
+            && let Some(part) = part.strip_suffix(")$")
+            && let Ok(part) = RegexBuilder::new(part).size_limit(MAX_PATTERN).build()
+            && part.is_match(value)
+        {
+            text.push_str(" (anchored: it must match the whole, not a part)");
+        }
+        text
     }
 }
 
@@ -248,7 +262,7 @@ impl IdentityPolicy {
         if !self.subject.matches(identity.subject.value()) {
             return Err(VerifyError::Subjects {
                 found: identity.subject.to_string(),
-                expected: self.subject.to_string(),
+                expected: self.subject.expected_for(identity.subject.value()),
                 issuer_matches,
             });
         }
@@ -256,7 +270,7 @@ impl IdentityPolicy {
             return Err(VerifyError::Issuer {
                 subject: identity.subject.to_string(),
                 found: identity.issuer.clone(),
-                expected: self.issuer.to_string(),
+                expected: self.issuer.expected_for(&identity.issuer),
             });
         }
         for (field, matcher) in &self.extensions {
@@ -265,7 +279,8 @@ impl IdentityPolicy {
                 return Err(VerifyError::Extension {
                     field: field.name(),
                     found: found.map(str::to_owned),
-                    expected: matcher.to_string(),
+                    expected: found
+                        .map_or_else(|| matcher.to_string(), |value| matcher.expected_for(value)),
                 });
             }
         }
@@ -287,5 +302,18 @@ mod tests {
         assert!(Matcher::pattern("a)|(?:b").is_err());
         let pattern = Matcher::pattern("a|b").unwrap();
         assert!(pattern.matches("b") && !pattern.matches("ba"));
+    }
+
+    #[test]
+    fn a_part_that_would_match_is_said_not_to_be_enough() {
+        let pattern = Matcher::pattern("@example.org").unwrap();
+        let told = |value: &str| pattern.expected_for(value);
+        assert_eq!(
+            told("a@example.org"),
+            "a match of ^(?:@example.org)$ (anchored: it must match the whole, not a part)"
+        );
+        assert_eq!(told("a@b.c"), "a match of ^(?:@example.org)$");
+        let exact = Matcher::Exact("@example.org".into());
+        assert_eq!(exact.expected_for("a@example.org"), "@example.org");
     }
 }
