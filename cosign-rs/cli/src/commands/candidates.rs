@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::thread::ScopedJoinHandle;
 
 use anyhow::Result;
 use bundle::Bundle;
@@ -63,15 +64,22 @@ impl Candidates {
                 .iter()
                 .map(|problem| format!("{}: {}", problem.what, chain(&problem.why))),
         );
-        for attached in std::mem::take(&mut found.attached) {
+        let attached = std::mem::take(&mut found.attached);
+        let artifact = &self.artifact;
+        let judged = side_by_side(&attached, |attached| {
+            Bundle::parse(&attached.bundle).map(|bundle| {
+                let name = format!("bundle {}", attached.manifest);
+                let (outcome, story) = judge.check(&name, &bundle, artifact);
+                (bundle, name, outcome, story)
+            })
+        });
+        for (attached, judged) in attached.iter().zip(judged) {
             let manifest = attached.manifest;
-            match Bundle::parse(&attached.bundle) {
+            match judged {
                 Err(error) => self
                     .malformed
                     .push(format!("bundle {manifest}: {}", chain(&error))),
-                Ok(bundle) => {
-                    let name = format!("bundle {manifest}");
-                    let (outcome, story) = judge.check(&name, &bundle, &self.artifact);
+                Ok((bundle, name, outcome, story)) => {
                     self.explained.extend(story);
                     match outcome {
                         Ok(verified) => self.held.push((manifest, bundle, verified)),
@@ -207,6 +215,35 @@ impl Candidates {
     }
 }
 
+/// What becomes of each, in their order. Where there are several they are shared out to the processor's cores: a bundle takes a millisecond, which is
+/// more than a thread does.
+fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(cores).max(1);
+    let mut shares = items.chunks(share);
+    let own = shares.next().unwrap_or_default();
+    let work = &work;
+    let all = move |share: &[T]| share.iter().map(work).collect::<Vec<R>>();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = shares
+            .map(|share| {
+                let started = std::thread::Builder::new().spawn_scoped(scope, move || all(share));
+                (share, started)
+            })
+            .collect();
+        let mut done = all(own);
+        for (share, started) in others {
+            done.extend(match started.map(ScopedJoinHandle::join) {
+                Ok(Ok(results)) => results,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                // There may be no more threads to be had.
+                Err(_) => all(share),
+            });
+        }
+        done
+    })
+}
+
 /// What there is where nothing of what was asked for is there.
 struct Missed {
     name: String,
@@ -280,4 +317,18 @@ fn chain(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::side_by_side;
+
+    #[test]
+    fn each_is_worked_on_once_and_in_order() {
+        for many in [0, 1, 2, 3, 5, 64, 1000] {
+            let items: Vec<usize> = (0..many).collect();
+            let twice: Vec<usize> = items.iter().map(|item| item * 2).collect();
+            assert_eq!(side_by_side(&items, |item| item * 2), twice);
+        }
+    }
 }
