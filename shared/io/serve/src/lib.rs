@@ -37,6 +37,7 @@ pub mod stop;
 
 mod answers;
 mod observe;
+mod places;
 mod rate;
 mod room;
 mod routes;

@@ -22,7 +22,10 @@ pub struct Limits {
     pub answers: usize,
     /// From the head of a large answer to its last byte. What somebody has not taken by then is thrown away.
     pub answer: Duration,
-    /// Open connections; further ones wait in the kernel's queue. While all are taken, one on which nothing is asked for a second is closed.
+    /// Open connections; further ones wait. While all are taken, one on which nothing is asked for a second is closed; and while one client (an IPv4
+    /// address, an IPv6 /64) has more than half of them, one of its connections makes room for another client's: that which has waited longest for the
+    /// client to send something, if only the rest of a body, and none with a request that is worked on. Who waits is seen 64 at a time; where these
+    /// are all of one client, one that has waited for it for five seconds makes room too. Behind a proxy everybody is one client.
     pub connections: usize,
     /// Streams on one HTTP/2 connection.
     pub streams: u32,

@@ -159,7 +159,7 @@ impl Allowance {
 }
 
 /// Who has an IPv6 address has the 2^64 beside it too.
-fn narrowed(address: IpAddr) -> IpAddr {
+pub(crate) fn narrowed(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -3,13 +3,13 @@
 //! `axum::serve` waits for ever for the rest of a half-sent request head, and hyper-util's protocol detection for ever for
 //! the first byte; so the loop is our own, with a clock on each of them.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -20,8 +20,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
+use tokio_rustls::TlsAcceptor;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
@@ -29,6 +30,7 @@ use crate::answers::{self, Answers};
 use crate::limits::Limits;
 use crate::listen::Listeners;
 use crate::observe;
+use crate::places::{DOOR, Places, Running, Seat, Watched};
 use crate::rate::{self, Clients, Peer};
 use crate::room::{self, Room};
 use crate::routes::{Manner, Routes};
@@ -41,6 +43,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// While all connections are taken, one that nothing was asked on for so long, and nothing is asked on now, makes room for others: whoever opens
 /// connections and is silent would else keep everybody out.
 const CROWDED_IDLE: Duration = Duration::from_secs(1);
+
+/// How often it is looked again for a connection that makes room, while somebody waits for a place.
+const CROWDED_LOOK: Duration = Duration::from_millis(100);
 
 /// Bytes of a request's head: hyper's buffer limit for one connection. Tokens of CI systems have several kilobytes.
 const HEAD_MAX: usize = 64 << 10;
@@ -153,50 +158,96 @@ async fn accept(
     mut stop: Stop,
 ) -> JoinSet<()> {
     let mut connections = JoinSet::new();
+    let mut places = Places::new(limits.connections);
+    let mut door = VecDeque::new();
     loop {
-        // The permit comes first: what we cannot serve stays in the kernel's queue. All sockets share this one loop, since
-        // a loop that waits on a quiet socket would sit on a permit.
-        let permit = tokio::select! {
-            () = stop.wait() => return connections,
-            permit = Arc::clone(permits).acquire_owned() => permit,
-        };
-        let accepted = tokio::select! {
-            () = stop.wait() => return connections,
-            accepted = next(sockets) => accepted,
-        };
         // Finished connections leave the set here, so it holds no more of them than are open.
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, peer)) => {
+        while let Some(ended) = connections.try_join_next_with_id() {
+            places.leave(whose(&ended));
+        }
+        let crowded = !door.is_empty() && permits.available_permits() == 0;
+        if crowded {
+            let waiting = door.iter().map(|(_, peer)| *peer);
+            places.make_room(Instant::now(), waiting);
+        }
+        // What we cannot serve waits at the door, and behind it in the kernel's queue. All sockets share this one loop, since a loop that waits on a
+        // quiet socket would sit on a permit.
+        tokio::select! {
+            biased;
+            () = stop.wait() => return connections,
+            permit = Arc::clone(permits).acquire_owned(), if !door.is_empty() => {
+                let Some((stream, peer)) = from_door(&mut door, &places) else {
+                    continue;
+                };
                 let router = router.clone();
                 let stop = stop.clone();
-                let acceptor = tls.map(Tls::acceptor);
-                let places = Arc::clone(permits);
-                connections.spawn(async move {
-                    // Small answers should not wait for more: Nagle's algorithm off.
-                    let _best_effort = stream.set_nodelay(true);
-                    match acceptor {
-                        None => connection(stream, peer.ip(), router, limits, &places, stop).await,
-                        Some(acceptor) => {
-                            let shake = acceptor.accept(stream);
-                            match tokio::time::timeout(limits.header, shake).await {
-                                Ok(Ok(stream)) => {
-                                    connection(stream, peer.ip(), router, limits, &places, stop)
-                                        .await;
-                                }
-                                Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
-                                Err(_) => tracing::debug!("no TLS handshake in time"),
-                            }
-                        }
-                    }
+                let tls = tls.map(Tls::acceptor);
+                let crowd = Arc::clone(permits);
+                let seat = Arc::new(Seat::new());
+                let own = Arc::clone(&seat);
+                let connection = connections.spawn(async move {
+                    opened(stream, peer, tls, router, limits, (&crowd, &own), stop).await;
                     drop(permit);
                 });
+                places.take(connection.id(), peer, seat);
             }
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Some(ended) = connections.join_next_with_id(), if crowded => places.leave(whose(&ended)),
+            accepted = next(sockets), if door.len() < DOOR => match accepted {
+                Ok((stream, peer)) => door.push_back((stream, peer.ip())),
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            // Who works on a request now may soon wait for its client.
+            () = tokio::time::sleep(CROWDED_LOOK), if crowded => {}
         }
+    }
+}
+
+/// Whoever has the fewest places is next, of several the one who came first.
+fn from_door(
+    door: &mut VecDeque<(TcpStream, IpAddr)>,
+    places: &Places,
+) -> Option<(TcpStream, IpAddr)> {
+    let held = door.iter().map(|(_, peer)| places.held(*peer));
+    let (next, _) = held.enumerate().min_by_key(|(_, held)| *held)?;
+    door.remove(next)
+}
+
+fn whose(ended: &Result<(Id, ()), JoinError>) -> Id {
+    match ended {
+        Ok((id, ())) => *id,
+        Err(error) => error.id(),
+    }
+}
+
+async fn opened(
+    stream: TcpStream,
+    peer: IpAddr,
+    tls: Option<TlsAcceptor>,
+    router: watch::Receiver<Router>,
+    limits: Limits,
+    (crowd, seat): (&Semaphore, &Arc<Seat>),
+    stop: Stop,
+) {
+    // Small answers should not wait for more: Nagle's algorithm off.
+    let _best_effort = stream.set_nodelay(true);
+    let Some(acceptor) = tls else {
+        return connection(stream, peer, router, limits, (crowd, seat), stop).await;
+    };
+    let shake = tokio::time::timeout(limits.header, acceptor.accept(stream));
+    let shaken = tokio::select! {
+        shaken = shake => shaken,
+        () = seat.told_to_leave() => {
+            tracing::debug!("another client has no place; connection without a TLS handshake closed");
+            return;
+        }
+    };
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, peer, router, limits, (crowd, seat), stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+        Err(_) => tracing::debug!("no TLS handshake in time"),
     }
 }
 
@@ -214,45 +265,12 @@ async fn next(sockets: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
     .await
 }
 
-/// How many requests of a connection have begun, and how many of them are answered.
-#[derive(Debug, Default)]
-struct Asked {
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-impl Asked {
-    fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
-    }
-
-    fn ended(&self) -> u64 {
-        self.ended.load(Ordering::Relaxed)
-    }
-}
-
-/// A request that is being answered, or was given up by its client.
-struct Running(Arc<Asked>);
-
-impl Running {
-    fn begin(asked: &Arc<Asked>) -> Self {
-        asked.begun.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(asked))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 async fn connection<S>(
     stream: S,
     peer: IpAddr,
     router: watch::Receiver<Router>,
     limits: Limits,
-    places: &Semaphore,
+    (crowd, seat): (&Semaphore, &Arc<Seat>),
     mut stop: Stop,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -271,11 +289,11 @@ async fn connection<S>(
         .keep_alive_interval(limits.header)
         .keep_alive_timeout(limits.header);
 
-    let asked = Arc::new(Asked::default());
-    let asking = Arc::clone(&asked);
+    let asking = Arc::clone(seat);
     let service = tower::service_fn(move |mut request: http::Request<_>| {
         request.extensions_mut().insert(Peer(peer));
         let running = Running::begin(&asking);
+        let request = request.map(|body| Watched::new(body, &asking));
         // The one of now: a connection may outlive a router.
         let router = router.borrow().clone();
         let answer = tower::ServiceExt::oneshot(router, request);
@@ -297,21 +315,22 @@ async fn connection<S>(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     look.reset();
     let mut before = 0;
+    let mut drain = limits.drain;
     loop {
         tokio::select! {
             result = served.as_mut() => return ended(result),
             () = first.as_mut(), if waiting_for_first => {
                 waiting_for_first = false;
-                if asked.begun() == 0 {
+                if seat.begun() == 0 {
                     tracing::debug!("no request in time; connection closed");
                     return;
                 }
             }
             _ = look.tick() => {
-                let begun = asked.begun();
-                let idle = begun == before && asked.ended() == begun;
+                let begun = seat.begun();
+                let idle = begun == before && seat.is_idle();
                 before = begun;
-                if idle && places.available_permits() == 0 {
+                if idle && crowd.available_permits() == 0 {
                     tracing::debug!("all connections are taken, and this one is idle; connection closed");
                     if begun == 0 {
                         return;
@@ -320,12 +339,23 @@ async fn connection<S>(
                     break;
                 }
             }
+            () = seat.told_to_leave() => {
+                tracing::debug!("another client has no place; connection closed");
+                if seat.begun() == 0 || seat.waits_on_client() && !seat.is_idle() {
+                    return;
+                }
+                // What is worked on is answered.
+                if seat.is_idle() {
+                    drain = CROWDED_IDLE.min(drain);
+                }
+                break;
+            }
             () = life.as_mut() => break,
             () = stop.wait() => break,
         }
     }
     served.as_mut().graceful_shutdown();
-    if let Ok(result) = tokio::time::timeout(limits.drain, served).await {
+    if let Ok(result) = tokio::time::timeout(drain, served).await {
         ended(result);
     } else {
         tracing::debug!("connection cut while a request was running");

@@ -455,6 +455,75 @@ async fn whoever_is_silent_makes_room_when_there_is_none() {
     assert!(answer.ends_with("done"), "{answer}");
 }
 
+/// Sends all of a request's head and one byte of two.
+async fn holds_back(running: &Running) -> TcpStream {
+    let mut stream = connect(running).await;
+    stream
+        .write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n1")
+        .await
+        .unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_client_with_most_places_makes_room_for_another_one() {
+    let limits = Limits {
+        connections: 4,
+        header: Duration::from_mins(5),
+        request: Duration::from_mins(5),
+        ..Limits::default()
+    };
+    let begun = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (begins, waits) = (begun.clone(), gate.clone());
+    let router = Router::new()
+        .route("/", get(async || "x"))
+        .route("/body", post(async |body: Bytes| body))
+        .route(
+            "/slow",
+            post(async move |_: Bytes| {
+                begins.add_permits(1);
+                waits.notified().await;
+                "done"
+            }),
+        );
+    let running = start(router, limits).await;
+    // The oldest has sent everything, and is answered later.
+    let mut busy = connect(&running).await;
+    busy.write_all(b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nConnection: close\r\n\r\n1")
+        .await
+        .unwrap();
+    begun.acquire().await.unwrap().forget();
+    let mut first = holds_back(&running).await;
+    let mut second = holds_back(&running).await;
+    let mut third = holds_back(&running).await;
+    // One of the same client waits, and so does nobody for whom room is made.
+    let mut same = connect(&running).await;
+    same.write_all(GET.as_bytes()).await.unwrap();
+    let mut buffer = [0; 1];
+    let early = tokio::time::timeout(Duration::from_millis(300), same.read(&mut buffer)).await;
+    assert!(early.is_err(), "served beyond the cap");
+
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let server = ([127, 0, 0, 1], running.port).into();
+    let mut other = socket.connect(server).await.unwrap();
+    other.write_all(GET.as_bytes()).await.unwrap();
+    let answer = read(&mut other).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(read(&mut first).await, "");
+    // Nobody else had to go.
+    for stream in [&mut second, &mut third] {
+        stream.write_all(b"2").await.unwrap();
+        let answer = read(stream).await;
+        assert!(answer.ends_with("12"), "{answer}");
+    }
+    assert!(read(&mut same).await.starts_with("HTTP/1.1 200 "));
+    gate.notify_one();
+    let answer = read(&mut busy).await;
+    assert!(answer.ends_with("done"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_stop_lets_running_requests_finish_and_then_ends() {
     let entered = std::sync::Arc::new(tokio::sync::Notify::new());
