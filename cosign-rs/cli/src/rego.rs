@@ -218,6 +218,25 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_is_asked_by_its_name() {
+        // The first of July of 2026, midnight in Greenwich.
+        for (zone, hour) in [
+            ("Europe/Berlin", 2),
+            ("America/New_York", 20),
+            ("UTC", 0),
+            ("", 0),
+        ] {
+            let module = format!(
+                "package signature\nallow {{ time.clock([1782864000000000000, \"{zone}\"]) == [{hour}, 0, 0] }}"
+            );
+            assert_eq!(rego(&module).unwrap().check(STATEMENT), Ok(()), "{zone}");
+        }
+        let module = "package signature\nallow { time.clock([0, \"Europe/Nowhere\"])[0] >= 0 }";
+        let why = rego(module).unwrap().check(STATEMENT).unwrap_err();
+        assert!(why.contains("Europe/Nowhere"), "{why}");
+    }
+
+    #[test]
     fn what_is_no_rego_is_refused() {
         for module in [
             "",
