@@ -127,6 +127,8 @@ const PURE_EXTERNAL: &[&str] = &[
     "flate2",
     // time as a value
     "jiff",
+    // the traits of chrono-tz, no clock
+    "chrono",
     "thiserror",
 ];
 
