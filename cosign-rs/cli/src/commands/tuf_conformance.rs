@@ -8,9 +8,17 @@ use tuf::TargetPath;
 use tuf_client::{Cache, Client, Follow, Mirror, Refresh, agent};
 
 use crate::args::{TufConformance, TufConformanceCommand};
-use crate::trust_files;
+use crate::{failure, trust_files};
 
 pub(super) async fn run(arguments: TufConformance) -> Result<()> {
+    // The protocol has one code for whatever fails; ours are several.
+    follow(arguments).await.map_err(|error| {
+        failure::tell(&error);
+        failure::Exit(1).into()
+    })
+}
+
+async fn follow(arguments: TufConformance) -> Result<()> {
     let folder = &arguments.metadata_dir;
     let history = folder.join("root_history");
     let pinned = history.join("pinned.root.json");
