@@ -545,3 +545,15 @@ fn offline_a_trust_domain_is_followed_without_a_socket() {
     let calls = std::fs::read_to_string(scene.path("calls")).unwrap();
     assert!(calls.contains("connect("), "{calls}");
 }
+
+/// Its suite is on no registry, and so runs seldom.
+#[test]
+fn whatever_fails_tuf_conformance_is_told_the_one_code_of_its_protocol() {
+    let scene = Scene::new();
+    let run =
+        |more: &[&str]| scene.run(&[&["tuf-conformance", "--metadata-dir", "m"], more].concat());
+    run(&["init", &root(15)]).accepted();
+    // Nobody listens there; elsewhere that is an outage, with a code of its own.
+    let said = run(&["--metadata-url", "http://127.0.0.1:9/", "refresh"]).refused("127.0.0.1:9");
+    assert_eq!(said.code, Some(1), "{}", said.err);
+}
