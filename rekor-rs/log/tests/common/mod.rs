@@ -151,14 +151,15 @@ impl Service {
     pub fn until(&self, path: &str, good: impl Fn(u16, &str) -> bool) -> String {
         let begun = Instant::now();
         loop {
-            if let Some((status, body)) = self.ask("GET", path, "")
-                && good(status, &body)
+            let answer = self.ask("GET", path, "");
+            if let Some((status, body)) = &answer
+                && good(*status, body)
             {
-                return body;
+                return body.clone();
             }
             assert!(
                 begun.elapsed() < PATIENCE,
-                "{path} does not become what it should"
+                "{path} does not become what it should: {answer:?}"
             );
             std::thread::sleep(Duration::from_millis(20));
         }
