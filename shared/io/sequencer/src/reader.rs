@@ -16,7 +16,7 @@ use store::{Disk, Path};
 use tlog::{TreeHead, TreeSize, Update, Width};
 
 use crate::error::{OpenError, disk};
-use crate::layout::{self, ROW};
+use crate::layout;
 use crate::leaf::Leaf;
 use crate::record::{self, Record};
 use crate::recover;
@@ -354,28 +354,25 @@ impl Reader {
             }
             self.shared.unwritten().bundles.remove(&index);
         }
-        let (first, count) = self.shared.known.recent();
-        let has = |rows: usize| {
-            let Some(last) = u64::try_from(rows)
-                .ok()
-                .and_then(|rows| rows.checked_sub(1))
-            else {
-                return Ok(true);
-            };
-            let at = first
-                .saturating_add(last)
-                .saturating_mul(u64::try_from(ROW).unwrap_or(u64::MAX));
-            let row = files
-                .read_range(&layout::index(), at, ROW)
-                .map_err(disk("read the index"))?;
-            Ok::<_, OpenError>(row.is_some_and(|row| row.len() == ROW))
-        };
-        let mut rows = count;
-        while !has(rows)? {
-            rows /= 2;
-        }
+        let (first, _) = self.shared.known.recent();
+        let rows = self.oldest_segment(files, first)?.saturating_sub(first);
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         self.shared.known.written(rows);
         Ok(())
+    }
+
+    /// Where the oldest segment starts, if that may be behind `known`. The index keeps the rows before it for good; those behind it the next
+    /// writer cuts off and writes again, and until they are durable others may not see them: so that they stand in the file now says nothing.
+    fn oldest_segment(&self, files: &dyn Disk, known: u64) -> Result<u64, OpenError> {
+        let size = |path: &str| layout::segment_size(path.rsplit('/').next()?);
+        if size(self.segment.as_str()).is_none_or(|own| own <= known) {
+            return Ok(known);
+        }
+        let names = files
+            .list(&layout::wal_folder())
+            .map_err(disk("list the write-ahead segments"))?;
+        let oldest = names.iter().filter_map(|name| size(name)).min();
+        Ok(oldest.unwrap_or(known))
     }
 
     /// A log that was frozen has one more checkpoint, and no more batches.

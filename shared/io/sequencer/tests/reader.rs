@@ -128,6 +128,35 @@ async fn a_writer_that_restarts_is_followed() {
     assert_eq!(read_all(&first).await, names);
 }
 
+/// The next writer begins with cutting the rows of the write-ahead log off the index, and what it writes again is not seen by others before it is durable.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_finds_entries_while_the_next_writer_writes_the_index_again() {
+    let disk = SimDisk::new();
+    let mut log = open_sim(&disk, config()).await.unwrap();
+    let reader = reader(&disk).await;
+    for number in 0..50 {
+        log.append(named(number)).await.unwrap();
+        caught_up(&reader, number + 1).await;
+    }
+    log.close().await;
+    let index = Path::new("index").unwrap();
+    disk.append(&index).unwrap().truncate(0).unwrap();
+    for number in 0..50 {
+        let found = reader.find(&named(number).dedup_key()).await.unwrap();
+        assert_eq!(found, Some(LeafIndex::new(number)));
+    }
+    // Whoever writes next has them all, and so has the reader, also of those whose segments are gone by then.
+    log = open_sim(&disk, small()).await.unwrap();
+    for number in 50..2000 {
+        log.append(named(number)).await.unwrap();
+    }
+    caught_up(&reader, 2000).await;
+    for number in (0..2000).step_by(7) {
+        let found = reader.find(&named(number).dedup_key()).await.unwrap();
+        assert_eq!(found, Some(LeafIndex::new(number)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_log_is_seen_as_one() {
     let disk = SimDisk::new();
