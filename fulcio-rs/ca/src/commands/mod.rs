@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use tokio::runtime::Builder;
 
@@ -54,12 +53,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn serve_authority(arguments: Serve) -> anyhow::Result<()> {
     let Some(config) = arguments.config else {
-        Arguments::command()
-            .error(
-                ErrorKind::MissingRequiredArgument,
-                "what is to be served? Give --config FILE, or see --help",
-            )
-            .exit();
+        serve::program::nothing_to_serve(Arguments::command());
     };
     let build = async |settings: PathBuf| app::service(&settings).await;
     serve::program::start("fulcio-rs", &config, build)

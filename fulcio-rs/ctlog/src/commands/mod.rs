@@ -12,7 +12,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use note::VerifierKey;
 use sequencer::{CheckpointSigner as _, TreeHeadSigner};
@@ -48,12 +47,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match command {
         Command::Serve(Serve { config }) => {
             let Some(config) = config else {
-                Arguments::command()
-                    .error(
-                        ErrorKind::MissingRequiredArgument,
-                        "what is to be served? Give --config FILE, or see --help",
-                    )
-                    .exit();
+                serve::program::nothing_to_serve(Arguments::command());
             };
             let build = async |settings: PathBuf| app::service(&settings).await;
             serve::program::start("ctlog-rs", &config, build)

@@ -6,7 +6,6 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Arguments, Command};
@@ -30,12 +29,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(serve) => {
             let Some(config) = serve.config else {
-                Arguments::command()
-                    .error(
-                        ErrorKind::MissingRequiredArgument,
-                        "what is to be served? Give --config FILE, or see --help",
-                    )
-                    .exit();
+                serve::program::nothing_to_serve(Arguments::command());
             };
             let build = async |settings: std::path::PathBuf| crate::service(&settings).await;
             serve::program::start("tsa-rs", &config, build)

@@ -15,7 +15,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use note::VerifierKey;
 use sequencer::{CheckpointSigner as _, NoteSigner};
@@ -82,12 +81,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn serve_logs(arguments: Serve) -> anyhow::Result<()> {
     let Some(config) = arguments.config else {
-        Arguments::command()
-            .error(
-                ErrorKind::MissingRequiredArgument,
-                "what is to be served? Give --config FILE, or see --help",
-            )
-            .exit();
+        serve::program::nothing_to_serve(Arguments::command());
     };
     let role = match (arguments.read_only, arguments.no_standby) {
         (true, _) => Role::Reader,

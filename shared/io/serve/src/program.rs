@@ -61,6 +61,14 @@ impl Closing {
     }
 }
 
+/// Ends the process as clap does where an argument is missing (exit code 2): a service was started without its settings.
+pub fn nothing_to_serve(mut command: clap::Command) -> ! {
+    let text = "what is to be served? Give --config FILE, or see --help";
+    command
+        .error(clap::error::ErrorKind::MissingRequiredArgument, text)
+        .exit()
+}
+
 /// How long an orderly end may take.
 const CLOSING: Duration = Duration::from_secs(10);
 /// How long work that blocks may go on after it.
