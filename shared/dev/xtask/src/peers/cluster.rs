@@ -21,6 +21,9 @@ const ACCOUNT: [(&str, &str); 2] = [
     ("AWS_SECRET_ACCESS_KEY", "for-a-server-on-loopback"),
 ];
 
+/// Lines of each instance that are told of when a test failed.
+const TOLD: usize = 40;
+
 pub(crate) fn check(report: &mut Report) -> Result<()> {
     let title = "the log engine on PostgreSQL and an S3 bucket: paused, killed and restarted";
     let Some(postgresql) = postgresql() else {
@@ -77,8 +80,10 @@ impl Servers {
 
     /// Runs one test file of a package with the addresses of the servers.
     fn test(&self, package: &str, test: &str) -> Result<()> {
-        live(
+        let logs = tempfile::tempdir()?;
+        let tested = live(
             cargo(["test", "--quiet", "--package", package, "--test", test])
+                .env("REKOR_TEST_LOGS", logs.path())
                 .env("CLUSTER_TEST_DATABASE", self.database.address())
                 .env("CLUSTER_TEST_RESTART", self.database.restart())
                 .env("CLUSTER_TEST_ROOTS", &self.certificates.authority)
@@ -87,8 +92,34 @@ impl Servers {
                     self.bucket.address.replace("localhost", "127.0.0.1"),
                 )
                 .envs(ACCOUNT),
-        )
+        );
+        if tested.is_err() {
+            tell_of_turns(logs.path())?;
+        }
+        tested
     }
+}
+
+/// What the instances of a test that failed said of their turns, and of what went wrong.
+fn tell_of_turns(logs: &Path) -> Result<()> {
+    for entry in fs::read_dir(logs)? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        let told: Vec<&str> = text
+            .lines()
+            .filter(|line| {
+                let turn = line.contains("cluster::lease") || line.contains("rekor_rs::app");
+                // Nobody leads for a moment, and then each request is warned of.
+                let warned = line.contains(" WARN ") && !line.contains(" request{");
+                turn || warned || line.contains(" ERROR ")
+            })
+            .collect();
+        println!("{}, the last of {}:", path.display(), told.len());
+        for line in told.iter().rev().take(TOLD).rev() {
+            println!("  {}", line.chars().take(300).collect::<String>());
+        }
+    }
+    Ok(())
 }
 
 /// The folder of PostgreSQL's programs, the newest version of those that are installed.
